@@ -1,0 +1,59 @@
+"""Every exception that Trioton raises of its own.
+
+Trio's own classes say what happened to a resource and are used unchanged: `trio.ClosedResourceError` (you closed it),
+`trio.BrokenResourceError` (the peer or the network did), `trio.EndOfChannel`, `trio.WouldBlock`, `trio.BusyResourceError`.
+The classes below say what Trio has no word for.
+"""
+
+from __future__ import annotations
+
+
+class TriotonError(Exception):
+    """The base of all exceptions that are Trioton's own."""
+
+
+class ProtocolError(TriotonError):
+    """A peer sent bytes that break the wire format or its rules; the link that they came on is closed."""
+
+
+class AddressError(TriotonError, ValueError):
+    """An address that cannot be understood; the message names the address and the part that is wrong."""
+
+
+class ConnectError(TriotonError, OSError):
+    """A connection could not be made; ``__cause__`` has the reason if the system gave one."""
+
+
+class BindError(TriotonError, OSError):
+    """An address could not be listened on; ``__cause__`` has the reason if the system gave one."""
+
+
+class MessageTypeError(TriotonError, TypeError):
+    """A message that its channel's message type cannot carry; raised in `send`, and nothing was sent."""
+
+
+class MessageDecodeError(TriotonError, ValueError):
+    """A message arrived whole, but its channel's message type could not make sense of it.
+
+    It is raised by the one `receive` that would have returned the message; the messages after it follow.
+    """
+
+
+class CongestedError(TriotonError):
+    """A blocking subscriber had no room within the channel's `block_deadline`; the message was not sent."""
+
+
+class SessionLost(TriotonError):
+    """A session ended with messages of blocking channels unaccounted for: they may or may not have been received."""
+
+
+class DeadError(TriotonError):
+    """What was addressed cannot be reached any more: its context has ended, or nothing answers there.
+
+    Attributes:
+        reason: The reason in words, as the far side or the network gave it.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason

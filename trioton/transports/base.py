@@ -1,0 +1,145 @@
+"""What a transport, a listener and a network are: the only seam between Trioton and the world."""
+
+from __future__ import annotations
+
+import abc
+import random
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+if TYPE_CHECKING:
+    import ssl
+
+    from .address import Address
+
+Buffer = bytes | bytearray | memoryview
+"""What may be handed to a transport to be sent."""
+
+RECEIVE_SIZE: Final = 256 * 1024
+"""How many bytes one call of `receive_some` asks for when the caller names no number."""
+
+
+class Transport(trio.abc.HalfCloseableStream):
+    """A stream of bytes to one peer.
+
+    It passes `trio.testing.check_half_closeable_stream` (or `check_two_way_stream`, where `send_eof` raises
+    `NotImplementedError`) and adds what a link needs beyond a stream.
+
+    Attributes:
+        kind: ``"tcp"``, ``"unix"``, ``"tls"``, ``"memory"``, ``"stdio"`` or ``"simulated"``.
+        local_address: Where this end is, as text.
+        remote_address: Where the other end is, as text: for log lines and errors.
+        peer_uid: The user who runs the other end, if the system vouches for it (Unix sockets), else None.
+        can_try_send: Whether `try_send` works.
+        is_loopback: Whether the bytes certainly stay on this machine.
+    """
+
+    kind: str
+    local_address: str
+    remote_address: str
+    peer_uid: int | None = None
+    can_try_send: bool = False
+    is_loopback: bool = False
+
+    def try_send(self, buffers: Sequence[Buffer]) -> int:
+        """Write as much as the transport takes at once, and never wait.
+
+        Args:
+            buffers: The bytes to be written, in order; at most 512 buffers are looked at.
+
+        Returns:
+            How many bytes were taken: 0 if the transport has no room now.
+
+        Raises:
+            trio.BrokenResourceError: The other end is gone.
+            trio.ClosedResourceError: This end was closed.
+            trio.BusyResourceError: A task is inside `send_all`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} cannot send without waiting")
+
+    async def receive_into(self, buffer: memoryview) -> int:
+        """Receive at most ``len(buffer)`` bytes into `buffer`; a checkpoint, like `receive_some`.
+
+        Returns:
+            How many bytes were received: 0 at the end of the stream.
+
+        Raises:
+            trio.BrokenResourceError: The connection failed.
+            trio.ClosedResourceError: This end was closed.
+            trio.BusyResourceError: Another task is receiving.
+        """
+        data = await self.receive_some(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        """Close at once and without a word, as `trio.aclose_forcefully` does; never waits, may be called twice."""
+        raise NotImplementedError
+
+
+class TransportListener(trio.abc.Listener[Transport]):
+    """Accepts transports at one address.
+
+    Attributes:
+        address: The bound address as text that `Network.dial` understands; a port of 0 was replaced by the real one.
+        port: The bound port, or None where there are no ports.
+    """
+
+    address: str
+    port: int | None
+
+    def close(self) -> None:
+        """Stop listening at once; a Unix socket's file is removed. May be called twice."""
+        raise NotImplementedError
+
+
+class Network(abc.ABC):
+    """Where addresses live: the system's sockets, or a simulated network's host.
+
+    Everything in Trioton that would touch the world asks its network: for transports, for chance, for who and where we are.
+
+    Attributes:
+        host_id: 16 bytes that are the same for all contexts that share processes and sockets with us (one kernel, one
+            process namespace).
+        pid: This process, as the other contexts on this host know it.
+        uid: The user who runs this process, or None where there are none.
+        random: The source of chance for jitter, identities and tokens.
+        is_simulated: Whether time and chance are those of a simulation.
+    """
+
+    host_id: bytes
+    pid: int
+    uid: int | None
+    random: random.Random
+    is_simulated: bool = False
+
+    @abc.abstractmethod
+    async def listen(self, address: Address, *, ssl_context: ssl.SSLContext | None = None) -> TransportListener:
+        """Listen at `address`; ``tls://`` needs an `ssl_context` with a certificate.
+
+        Raises:
+            ValueError: There is no `ssl_context` for ``tls://``, or one for another kind of address.
+            BindError: The address is in use, is not ours, or may not be used.
+        """
+
+    @abc.abstractmethod
+    async def dial(self, address: Address, *, ssl_context: ssl.SSLContext | None = None) -> Transport:
+        """Connect to `address` once; ``tls://`` uses `ssl_context`, or else the system's trusted authorities.
+
+        Raises:
+            ValueError: There is an `ssl_context` for an address that is not ``tls://``.
+            ConnectError: Nobody listens there, or it cannot be reached.
+        """
+
+    @abc.abstractmethod
+    async def open_private_listener(self) -> TransportListener | None:
+        """Listen at a place that only this user's processes on this host can reach, or None where there is no such place.
+
+        It is what a listener on the loopback offers to clients of the same host, because it is faster than TCP.
+        """
+
+    @abc.abstractmethod
+    def process_is_alive(self, pid: int) -> bool:
+        """Whether a process of this host (same `host_id`) still runs. True if it cannot be told."""
