@@ -43,10 +43,6 @@ class CongestedError(TriotonError):
     """A blocking subscriber had no room within the channel's `block_deadline`; the message was not sent."""
 
 
-class SessionLost(TriotonError):
-    """A session ended with messages of blocking channels unaccounted for: they may or may not have been received."""
-
-
 class DeadError(TriotonError):
     """What was addressed cannot be reached any more: its context has ended, or nothing answers there.
 

@@ -18,7 +18,7 @@ Buffer = bytes | bytearray | memoryview
 """What may be handed to a transport to be sent."""
 
 RECEIVE_SIZE: Final = 256 * 1024
-"""How many bytes one call of `receive_some` asks for when the caller names no number."""
+"""The most bytes that one call of `receive_some` asks for when the caller names no number."""
 
 
 class Transport(trio.abc.HalfCloseableStream):
@@ -143,3 +143,11 @@ class Network(abc.ABC):
     @abc.abstractmethod
     def process_is_alive(self, pid: int) -> bool:
         """Whether a process of this host (same `host_id`) still runs. True if it cannot be told."""
+
+    async def wait_process_ended(self, pid: int) -> None:
+        """Wait until a process of this host has ended; for ever where that cannot be told.
+
+        Args:
+            pid: The process; it need not be a child.
+        """
+        await trio.sleep_forever()

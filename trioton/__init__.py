@@ -1,0 +1,71 @@
+"""Trioton: networks of contexts that live in Trio nurseries.
+
+A map of the house, from the ground up; each floor imports only those below it, which `tests/test_layering.py` holds:
+
+* `trioton.errors`: every exception of its own.
+* `trioton.protocol`: the protocol without any I/O, clock or chance: frames, handshake, flows, queues, windows.
+* `trioton.transports`: bytes in and out: TCP, Unix sockets, TLS, memory, stdio; and addresses.
+* `trioton.network`: the Trio tasks that own everything: contexts, connections, listeners, events.
+* `trioton.channels`: what programs hold: publishing and subscribing, one-to-one channels, merging, message types.
+* `trioton.testing`: whole networks in one process, under a mock clock.
+* `trioton.cli`: the command `trioton`.
+"""
+
+from __future__ import annotations
+
+from ._version import __version__ as __version__
+from .channels.direct import Receiver as Receiver
+from .channels.direct import Sender as Sender
+from .channels.direct import open_channel as open_channel
+from .channels.merge import Merge as Merge
+from .channels.merge import merge as merge
+from .channels.messages import BINARY as BINARY
+from .channels.messages import OBJECT as OBJECT
+from .channels.messages import TEXT as TEXT
+from .channels.messages import MessageType as MessageType
+from .channels.messages import typed as typed
+from .channels.pubsub import PubChannel as PubChannel
+from .channels.pubsub import SubChannel as SubChannel
+from .channels.receiving import ReceiveStatistics as ReceiveStatistics
+from .channels.sending import SendStatistics as SendStatistics
+from .errors import AddressError as AddressError
+from .errors import BindError as BindError
+from .errors import CongestedError as CongestedError
+from .errors import ConnectError as ConnectError
+from .errors import DeadError as DeadError
+from .errors import MessageDecodeError as MessageDecodeError
+from .errors import MessageTypeError as MessageTypeError
+from .errors import ProtocolError as ProtocolError
+from .errors import TriotonError as TriotonError
+from .network.connection import Connection as Connection
+from .network.connection import ConnectionStatistics as ConnectionStatistics
+from .network.context import Context as Context
+from .network.context import ContextStatistics as ContextStatistics
+from .network.context import open_context as open_context
+from .network.events import BadMessage as BadMessage
+from .network.events import Congested as Congested
+from .network.events import Connected as Connected
+from .network.events import ContextDied as ContextDied
+from .network.events import ContextJoined as ContextJoined
+from .network.events import Disconnected as Disconnected
+from .network.events import Event as Event
+from .network.events import EventStream as EventStream
+from .network.events import Gap as Gap
+from .network.events import Recovered as Recovered
+from .network.events import Resumed as Resumed
+from .network.events import SessionLost as SessionLost
+from .network.events import Suspended as Suspended
+from .network.events import TimedOut as TimedOut
+from .network.listener import Listener as Listener
+from .network.peer import ContextInfo as ContextInfo
+from .network.peer import Peer as Peer
+from .protocol.backoff import Reconnect as Reconnect
+from .protocol.heartbeat import Heartbeat as Heartbeat
+from .protocol.identity import ContextId as ContextId
+from .protocol.limits import Limits as Limits
+from .protocol.policies import Block as Block
+from .protocol.policies import Disconnect as Disconnect
+from .protocol.policies import DropNewest as DropNewest
+from .protocol.policies import DropOldest as DropOldest
+from .protocol.policies import Latest as Latest
+from .protocol.policies import Policy as Policy

@@ -1,0 +1,254 @@
+"""The receiving end that `SubChannel` and `Receiver` share: the fast path of `receive`, and how it waits."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar
+
+import attrs
+import trio
+
+from ..errors import ProtocolError
+from ..network.events import BadMessage
+from ..protocol import codec
+from ..protocol.identity import ContextId
+from . import references
+from .messages import BINARY, TEXT, DecodeFailure, MessageType
+
+if TYPE_CHECKING:
+    from ..network.context import Context
+    from ..network.subscription import Subscription
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+@attrs.frozen(kw_only=True)
+class ReceiveStatistics:
+    """What a receiving channel has done."""
+
+    received: int
+    """Messages that came here, those that were dropped here included."""
+    taken: int
+    """Messages that `receive` and its kin have given out."""
+    pending: int
+    """Messages that wait."""
+    dropped: int
+    """Messages that were lost, here or on the way here: by the policy, or with a link."""
+    bytes: int
+    """Bytes of the packages that came here."""
+    waiting: int
+    """Tasks that wait for a message."""
+
+
+class ReceivingEnd(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
+    """Messages come out here. Any number of tasks may receive at once; each message goes to one of them."""
+
+    def __init__(self, context: Context, message_type: MessageType[Any], subscription: Subscription) -> None:
+        self._context = context
+        self._type = message_type
+        self._subscription = subscription
+        self._inbox = subscription.inbox
+        self._ready = subscription.inbox.ready
+        self._budget = context._budget
+        self._taken = 0
+        self._decode_extra = None if message_type in {TEXT, BINARY} else references.decode_extra(context)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the channel was closed here."""
+        return self._subscription.is_closed
+
+    @property
+    def pending(self) -> int:
+        """Messages that wait to be received."""
+        return self._inbox.pending
+
+    async def receive(self) -> T_co:
+        """Receive the next message.
+
+        It checks for cancellation always and yields when the context's budget is spent or when it must wait. Cancelled, no message
+        was taken.
+
+        Raises:
+            trio.ClosedResourceError: The channel was closed here, before or while it waited.
+            trio.EndOfChannel: Nothing more will come, and all that came has been received.
+            trio.BrokenResourceError: A `Disconnect` policy has ended the subscription, and all before that has been received.
+            MessageDecodeError: The message type made no sense of this message; the next call goes on with the next one.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        budget = self._budget
+        budget.left -= 1
+        if budget.left < 0:
+            await budget.spend()
+        ready = self._ready
+        while not ready:
+            if not self._fill():
+                await self._subscription.wait()
+        self._taken += 1
+        subscription = self._subscription
+        subscription.until_credit -= 1
+        message = ready.popleft()
+        if subscription.until_credit < 0:
+            subscription.credit_due()
+        if type(message) is DecodeFailure:
+            self._fail(message)
+        return message  # type: ignore[no-any-return]  # the message type vouches for it
+
+    async def __anext__(self) -> T_co:
+        """As `receive`, and ends the loop where that raises `trio.EndOfChannel`."""
+        try:
+            return await self.receive()
+        except trio.EndOfChannel:
+            raise StopAsyncIteration from None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    def receive_nowait(self) -> T_co:
+        """Receive the next message if one waits.
+
+        Raises:
+            trio.WouldBlock: None waits.
+            trio.ClosedResourceError: As `receive`; and so are `trio.EndOfChannel`, `trio.BrokenResourceError` and
+                `MessageDecodeError`.
+        """
+        if not self._ready and not self._fill():
+            raise trio.WouldBlock
+        message = self._ready.popleft()
+        self._took(1)
+        if type(message) is DecodeFailure:
+            self._fail(message)
+        return message  # type: ignore[no-any-return]
+
+    async def receive_many(self, max: int | None = None) -> list[T_co]:  # noqa: A002
+        """Wait until at least one message is there, and receive all that came with it in one package, or at most `max`.
+
+        It yields always. Cancelled, no message was taken.
+
+        Raises:
+            ValueError: `max` is below 1.
+            trio.ClosedResourceError: As `receive`; and so are `trio.EndOfChannel`, `trio.BrokenResourceError` and
+                `MessageDecodeError`, which is raised only if the message that made no sense would be the first.
+        """
+        _check_max(max)
+        await trio.lowlevel.checkpoint()
+        while not self._ready:
+            if not self._fill():
+                await self._subscription.wait()
+        return self._take_ready(max)
+
+    def receive_all_nowait(self) -> list[T_co]:
+        """Receive all that waits; an empty list if nothing does.
+
+        Raises:
+            trio.ClosedResourceError: The channel was closed here.
+            MessageDecodeError: As `receive_many`.
+        """
+        if self.closed:
+            raise trio.ClosedResourceError(f"{self!r} was closed")
+        messages: list[T_co] = []
+        while self._ready or self._inbox.pending:
+            if not self._ready and not self._fill():
+                break
+            if messages and type(self._ready[0]) is DecodeFailure:
+                break
+            messages += self._take_ready(None)
+        return messages
+
+    def _take_ready(self, most: int | None) -> list[T_co]:
+        ready = self._ready
+        if type(ready[0]) is DecodeFailure:
+            self._took(1)
+            self._fail(ready.popleft())
+        if (most is None or len(ready) <= most) and DecodeFailure not in set(map(type, ready)):
+            messages = list(ready)
+            ready.clear()
+        else:
+            messages = []
+            while ready and len(messages) != most and type(ready[0]) is not DecodeFailure:
+                messages.append(ready.popleft())
+        self._took(len(messages))
+        return messages
+
+    def _took(self, count: int) -> None:
+        self._taken += count
+        subscription = self._subscription
+        subscription.until_credit -= count
+        if subscription.until_credit < 0:
+            subscription.credit_due()
+
+    def _fill(self) -> bool:
+        """Decode the next run; whether there are messages now. To be called when none is ready.
+
+        Raises:
+            trio.ClosedResourceError: See `receive`; and so are `trio.EndOfChannel` and `trio.BrokenResourceError`.
+        """
+        subscription = self._subscription
+        while True:
+            if subscription.is_closed:
+                raise trio.ClosedResourceError(f"{self!r} was closed")
+            run = self._inbox.next_run()
+            if run is None:
+                self._check_end()
+                return False
+            try:
+                values = self._decode(run.body)
+            except ProtocolError as error:
+                self._inbox.forget_current()
+                source = ContextId.from_wire(run.flow.source)
+                self._context._hub.emit(BadMessage(source, subscription.slot, str(error)))
+                continue
+            if run.start or run.stop < len(values):
+                values = values[run.start : run.stop]
+            self._ready.extend(self._type.decode_many(values))
+            return True
+
+    def _decode(self, body: bytes) -> list[Any]:
+        return codec.decode_run(body, self._decode_extra)
+
+    def _check_end(self) -> None:
+        if self._inbox.is_broken:
+            raise trio.BrokenResourceError(f"{self!r} was too slow: its Disconnect policy has ended it")
+        if self._subscription.error is not None:
+            raise trio.BrokenResourceError(str(self._subscription.error)) from self._subscription.error
+        if self._subscription.is_ended:
+            raise trio.EndOfChannel
+
+    def _fail(self, failure: DecodeFailure) -> NoReturn:
+        raise failure.error
+
+    def close(self) -> None:
+        """Close at once. What waits is dropped, and tasks that wait get `trio.ClosedResourceError`. May be called twice."""
+        self._subscription.close()
+
+    async def aclose(self) -> None:
+        """Close, as `close`; a checkpoint."""
+        self._subscription.close()
+        await trio.lowlevel.checkpoint()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def statistics(self) -> ReceiveStatistics:
+        """What the channel has done so far."""
+        counts = self._inbox.counts
+        return ReceiveStatistics(
+            received=counts.received,
+            taken=self._taken,
+            pending=self._inbox.pending,
+            dropped=counts.dropped,
+            bytes=counts.bytes,
+            waiting=self._subscription.waiting,
+        )
+
+
+def _check_max(value: object) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise TypeError(f"max must be a number of messages or None, not {value!r}")
+    if isinstance(value, int) and value < 1:
+        raise ValueError(f"max must be at least 1, not {value!r}")

@@ -1,0 +1,238 @@
+"""The sending end that `PubChannel` and `Sender` share: the fast path of `send`, and what it does when there is no room."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
+
+import attrs
+import trio
+
+from ..errors import CongestedError
+from ..protocol.flow import LARGE_MESSAGE
+from . import references
+from .messages import TEXT, MessageType
+
+if TYPE_CHECKING:
+    from ..network.context import Context
+    from ..network.outlet import Outlet, Piece
+
+T_contra = TypeVar("T_contra", contravariant=True)
+
+CHUNK: Final = 128
+"""Messages that `send_many` encodes between two looks at the room."""
+
+TEXT_HEAD: Final = 3
+"""Bytes in front of a text, as far as the size of a run is concerned."""
+
+
+@attrs.frozen(kw_only=True)
+class SendStatistics:
+    """What a sending channel has done."""
+
+    sent: int
+    """Messages that were accepted."""
+    subscribers: int
+    """Subscriptions of other contexts that get what is sent now."""
+    backlog: int
+    """Messages that wait for the first subscriber."""
+    unheard: int
+    """Messages on the slot that nobody listened to, or that fell out of the backlog."""
+    waiting: int
+    """Tasks that wait for room."""
+    unconfirmed: int
+    """Messages on the slot that a blocking subscriber has not taken yet, as far as is known."""
+
+
+class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
+    """Messages go in here. Any number of tasks may send at once; each waits its turn."""
+
+    _outlet: Outlet
+
+    def __init__(self, context: Context, message_type: MessageType[Any], outlet: Outlet) -> None:
+        self._context = context
+        self._type = message_type
+        self._is_text = message_type is TEXT
+        self._outlet = outlet
+        self._flow = outlet.flow
+        self._dispatcher = context._dispatcher
+        self._budget = context._budget
+        self._max_package = context._limits.max_package
+        self._block_deadline: float | None = None
+        self._sent = 0
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether the channel was closed here."""
+        return self._closed
+
+    async def send(self, value: T_contra) -> None:
+        """Send one message, when every blocking subscriber has room for it.
+
+        It checks for cancellation always and yields when the context's budget is spent or when it must wait. Cancelled, nothing was
+        sent. Returned, the message has been accepted into the window of every blocking subscriber.
+
+        Raises:
+            trio.ClosedResourceError: The channel, or its context, was closed, before or while it waited.
+            trio.BrokenResourceError: Nothing that is sent here can arrive any more.
+            MessageTypeError: The message type cannot carry this message.
+            ValueError: The message is larger than `Limits.max_package`.
+            CongestedError: There was no room within the channel's `block_deadline`.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        budget = self._budget
+        budget.left -= 1
+        if budget.left < 0:
+            await budget.spend()
+        flow = self._flow
+        if self._is_text and flow.room > 0 and type(value) is str and value.isascii() and not self._closed:
+            size = len(value) + TEXT_HEAD
+            if size < LARGE_MESSAGE:
+                due = flow.add_text(value, size)
+                self._sent += 1
+                dispatcher = self._dispatcher
+                if due or dispatcher.gathering is not flow or not dispatcher.is_hot:
+                    dispatcher.added(flow, due=due)
+                return
+        piece = self._encode(value)
+        if not self._try_add(piece):
+            await self._wait_add(piece)
+        self._sent += 1
+
+    def send_nowait(self, value: T_contra) -> None:
+        """Send one message if every blocking subscriber has room for it now and no task waits to send.
+
+        Raises:
+            trio.WouldBlock: `send` would wait.
+            trio.ClosedResourceError: As `send`; and so are `trio.BrokenResourceError`, `MessageTypeError` and `ValueError`.
+        """
+        piece = self._encode(value)
+        if not self._try_add(piece):
+            raise trio.WouldBlock
+        self._sent += 1
+
+    async def send_many(self, values: Iterable[T_contra]) -> None:
+        """Send messages one after another, faster than so many calls of `send`.
+
+        It yields once for each 512 messages, and whenever it must wait. Cancelled or failed, it has sent the first messages: as many as
+        `statistics().sent` has grown by.
+
+        Raises:
+            trio.ClosedResourceError: As `send`; and so are `trio.BrokenResourceError`, `MessageTypeError`, `ValueError` and
+                `CongestedError`.
+        """
+        await trio.lowlevel.checkpoint()
+        iterator = iter(values)
+        sent = 0
+        while chunk := list(islice(iterator, CHUNK)):
+            if not self._send_texts(chunk):
+                await self._send_each(chunk)
+            sent += len(chunk)
+            if sent >= 4 * CHUNK:
+                sent = 0
+                await trio.lowlevel.checkpoint()
+            else:
+                await trio.lowlevel.checkpoint_if_cancelled()
+
+    def _send_texts(self, chunk: list[Any]) -> bool:
+        """Whether a chunk of short ASCII texts could be sent at once."""
+        flow = self._flow
+        if not self._is_text or flow.room < len(chunk) or self._closed or set(map(type, chunk)) != {str}:
+            return False
+        if not all(map(str.isascii, chunk)):
+            return False
+        size = sum(map(len, chunk)) + TEXT_HEAD * len(chunk)
+        if size >= LARGE_MESSAGE:
+            return False
+        due = flow.add_texts(chunk, size)
+        self._sent += len(chunk)
+        self._dispatcher.added(flow, due=due)
+        return True
+
+    async def _send_each(self, chunk: list[T_contra]) -> None:
+        for value in chunk:
+            piece = self._encode(value)
+            if not self._try_add(piece):
+                await self._wait_add(piece)
+            self._sent += 1
+
+    def _encode(self, value: T_contra) -> Piece:
+        if self._closed:
+            raise trio.ClosedResourceError(f"{self!r} was closed")
+        buffers = self._type.encode_buffers(value, references.ENCODE_EXTRA)
+        size = sum([len(buffer) for buffer in buffers])
+        if size >= self._max_package:
+            raise ValueError(f"the message takes {size} bytes; limits.max_package is {self._max_package}")
+        return buffers, size
+
+    def _try_add(self, piece: Piece) -> bool:
+        if self._context._closing:
+            raise trio.ClosedResourceError(f"the context of {self!r} was closed")
+        outlet = self._outlet
+        if self._flow.room > 0:
+            outlet.add(piece)
+            return True
+        return outlet.try_add(piece)
+
+    async def _wait_add(self, piece: Piece) -> None:
+        deadline = self._block_deadline
+        with trio.move_on_after(deadline if deadline is not None else float("inf")) as scope:
+            await self._outlet.wait_add(piece, self)
+        if scope.cancelled_caught:
+            branch = self._flow.slowest()
+            peer = getattr(branch.key, "peer", "a subscription of this context") if branch is not None else "anybody"
+            raise CongestedError(f"no room on {self._flow.slot!r} within {deadline:g} s: waiting for {peer}")
+
+    def _close_end(self) -> None:
+        """Close the end at once; what was accepted still leaves."""
+        if not self._closed:
+            self._closed = True
+            self._outlet.abandon_waiting(self)
+            self._dispatcher.close_outlet(self._outlet)
+
+    def close(self) -> None:
+        """Close at once, without waiting. What was accepted still leaves while the context lives. May be called twice."""
+        self._close_end()
+
+    async def aclose(self) -> None:
+        """Close, and wait until what was accepted has been handed to the transports; at most for the context's `grace`.
+
+        Cancelled, the channel is closed all the same.
+        """
+        self._close_end()
+        with trio.move_on_after(self._context._grace):
+            await self._drain()
+        await trio.lowlevel.checkpoint()
+
+    async def _drain(self) -> None:
+        self._dispatcher.cut()
+        while self._outlet.is_releasing:
+            await self._outlet.wait_changed()
+        for key in list(self._flow.branches):
+            link = getattr(key, "_link", None)
+            if link is not None:
+                link.try_write()
+                await link.wait_drained()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def statistics(self) -> SendStatistics:
+        """What the channel has done so far."""
+        outlet, flow = self._outlet, self._flow
+        return SendStatistics(
+            sent=self._sent,
+            subscribers=outlet.subscribers,
+            backlog=outlet.backlog,
+            unheard=outlet.dropped,
+            waiting=outlet.waiting,
+            unconfirmed=flow.next - flow.taken,
+        )

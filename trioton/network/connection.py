@@ -1,0 +1,606 @@
+"""A connection: the session with one neighbour, over as many transports as it takes."""
+
+from __future__ import annotations
+
+import enum
+import logging
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import trio
+
+from ..errors import ConnectError, ProtocolError
+from ..protocol import control
+from ..protocol.control import shorten_reason
+from ..protocol.heartbeat import MIN_TIMEOUT, HeartbeatMachine
+from ..protocol.outbox import Outbox
+from ..protocol.session import PackageReceived
+from . import events
+from .link import Link, LinkEnd, LinkResult
+from .peer import Peer
+
+if TYPE_CHECKING:
+    from ..protocol.backoff import Reconnect
+    from ..protocol.session import Event
+    from .context import Context
+    from .establish import Establisher, Shaken
+
+logger = logging.getLogger("trioton.link")
+
+CLOSED_BY_PEER: Final = "closed by the peer"
+CLOSED_HERE: Final = "closed on command"
+
+
+class State(enum.Enum):
+    """Where a connection stands."""
+
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    SUSPENDED = "suspended"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+@attrs.frozen(kw_only=True)
+class ConnectionStatistics:
+    """What has gone over a connection; counts are of its whole life, over all its transports."""
+
+    state: str
+    transport: str | None
+    """The kind of transport in use, or None while there is none."""
+    bytes_sent: int
+    bytes_received: int
+    packages_sent: int
+    packages_received: int
+    messages_sent: int
+    messages_received: int
+    messages_dropped: int
+    """Messages that subscribers' policies dropped here, before they were written."""
+    packages_queued: int
+    rtt: float | None
+    """Seconds that the last heartbeat took to be answered."""
+    transports: int
+    """How many transports it has had."""
+
+
+@attrs.define
+class _Totals:
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    packages_received: int = 0
+    messages_received: int = 0
+    transports: int = 0
+
+
+class Connection:
+    """The session between this context and one neighbour; made by `Context.connect` and by listeners.
+
+    Attributes:
+        name: The name given to `Context.connect`, or the peer's own name.
+        address: The address as it was named, or where the client is.
+        peer: Who is at the other end.
+        close_reason: Why it ended, or None while it has not.
+        outbox: Internal: what waits to be written.
+        awaits_snapshot: Internal: whether the peer is still telling what it listens to.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        name: str,
+        address: str,
+        peer: Peer,
+        establisher: Establisher | None,
+        reconnect: Reconnect | None,
+    ) -> None:
+        self.name = name
+        self.address = address
+        self.peer = peer
+        self.close_reason: str | None = None
+        self.outbox = Outbox(context._limits.queue_bytes)
+        self.awaits_snapshot = True
+        self.tokens: list[bytes] = []
+        self.is_resumable = establisher is None or reconnect is not None
+        self._context = context
+        self._establisher = establisher
+        self._reconnect = reconnect
+        self._state = State.CONNECTING
+        self._link: Link | None = None
+        self._scope = trio.CancelScope()
+        self._timeout = context._heartbeat.timeout
+        self._announced: set[str] = set()
+        self._got_synced = False
+        self._said_goodbye = False
+        self._has_joined = False
+        self._changed = trio.lowlevel.ParkingLot()
+        self._totals = _Totals()
+        self._handed_over: Shaken | None = None
+        self._rtt: float | None = None
+
+    # ---------------------------------------------------------------- for users
+
+    @property
+    def kind(self) -> str:
+        """How far the peer is trusted: ``"trusted"`` (the same user, over a Unix socket) or ``"unauthenticated"``."""
+        return "trusted" if self.is_same_user else "unauthenticated"
+
+    @property
+    def is_same_user(self) -> bool:
+        """Whether the system vouches that the peer is run by the same user."""
+        uid = None if self._link is None else self._link.transport.peer_uid
+        return uid is not None and uid == self._context._network.uid
+
+    @property
+    def transport(self) -> str | None:
+        """The kind of transport in use: ``"tcp"``, ``"unix"``, ``"tls"``, ..., or None while there is none."""
+        return None if self._link is None else self._link.transport.kind
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the session is up and its transport alive."""
+        return self._state is State.CONNECTED
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection has ended for good."""
+        return self._state is State.CLOSED
+
+    @property
+    def rtt(self) -> float | None:
+        """Seconds that the last heartbeat took to be answered, or None before the first."""
+        return self._rtt if self._link is None else self._link.machine.rtt or self._rtt
+
+    @property
+    def timeout(self) -> float:
+        """Seconds of the peer's silence before a `TimedOut` event; the peer is asked to be heard twice as often.
+
+        Raises:
+            TypeError: When set to something that is not a number.
+            ValueError: When set below 0.01 or to infinity.
+        """
+        return self._timeout
+
+    @timeout.setter
+    def timeout(self, seconds: float) -> None:
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+            raise TypeError(f"timeout must be a number of seconds, not {seconds!r}")
+        if not MIN_TIMEOUT <= seconds < math.inf:
+            raise ValueError(f"timeout must be at least {MIN_TIMEOUT} and finite, not {seconds!r}")
+        self._timeout = float(seconds)
+        if self._link is not None:
+            self._apply_timeout(self._link)
+
+    async def aclose(self, reason: str = "") -> None:
+        """Send what was sent before, say goodbye with a reason that the peer sees, and close.
+
+        It waits until the peer has got everything, at most for the context's `grace`. Cancelled, it closes at once.
+        Closing twice does nothing.
+
+        Raises:
+            TypeError: `reason` is not a text.
+        """
+        if not isinstance(reason, str):
+            raise TypeError(f"reason must be a str, not {reason!r}")
+        await trio.lowlevel.checkpoint()
+        if self._state is State.CLOSED:
+            return
+        was_closing, self._state = self._state is State.CLOSING, State.CLOSING
+        try:
+            with trio.move_on_after(self._context._grace):
+                if not was_closing:
+                    await self._say_goodbye(reason or CLOSED_HERE)
+                await self.wait_closed()
+        finally:
+            self.say_goodbye_now(reason or CLOSED_HERE)
+            self.close_now(reason or CLOSED_HERE)
+        with trio.move_on_after(self._context._grace, shield=True):
+            await self.wait_closed()
+
+    async def flush(self) -> None:
+        """Wait until this neighbour has got everything that was sent to it before.
+
+        Raises:
+            trio.BrokenResourceError: The connection ended first; ``__cause__`` is None, `close_reason` says why.
+        """
+        await trio.lowlevel.checkpoint()
+        self._context._dispatcher.cut()
+        while not self.is_closed:
+            link = self._link
+            if link is not None and self.is_connected:
+                await link.wait_drained()
+                if not link.is_over and await self._ping(link):
+                    return
+            else:
+                await self._changed.park()
+        raise trio.BrokenResourceError(f"the connection to {self.peer} ended: {self.close_reason}")
+
+    async def wait_closed(self) -> None:
+        """Wait until the connection has ended for good; a checkpoint."""
+        await trio.lowlevel.checkpoint()
+        while not self.is_closed:
+            await self._changed.park()
+
+    def statistics(self) -> ConnectionStatistics:
+        """What has gone over the connection so far."""
+        link, totals = self._link, self._totals
+        session = None if link is None else link.session
+        return ConnectionStatistics(
+            state=self._state.value,
+            transport=self.transport,
+            bytes_sent=totals.bytes_sent + (0 if link is None else link.bytes_sent),
+            bytes_received=totals.bytes_received + (0 if session is None else session.bytes_received),
+            packages_sent=self.outbox.packages,
+            packages_received=totals.packages_received + (0 if session is None else session.packages_received),
+            messages_sent=self.outbox.messages,
+            messages_received=totals.messages_received + (0 if session is None else session.messages_received),
+            messages_dropped=self.outbox.dropped,
+            packages_queued=self.outbox.queued,
+            rtt=self.rtt,
+            transports=totals.transports,
+        )
+
+    def __repr__(self) -> str:
+        over = f" over {self.transport}" if self.transport else ""
+        return f"<Connection {self.name!r} to {self.peer} at {self.address}{over}, {self._state.value}>"
+
+    # ---------------------------------------------------------------- for the context
+
+    def send_control(self, message: control.Control) -> None:
+        """Say something about flows; without a link nothing is said, since a new link begins with a snapshot."""
+        if self._link is not None and not self._said_goodbye:
+            self._link.send_control(message)
+            self._context._dispatcher.will_write(self)
+
+    def try_write(self) -> None:
+        """Write what waits, as far as the transport takes it at once."""
+        if self._link is not None:
+            self._link.try_write()
+
+    def hand_over(self, shaken: Shaken) -> None:
+        """The client has come back: go on over this transport. A link that is still up is replaced."""
+        if self._handed_over is not None:
+            self._handed_over.transport.close()
+        self._handed_over = shaken
+        if self._link is not None:
+            self._link.end(LinkEnd.REPLACED, "the peer came back over another transport")
+        self._changed.unpark_all()
+
+    def close_now(self, reason: str) -> None:
+        """End the connection without a further word."""
+        if self._state is not State.CLOSED:
+            self.close_reason = self.close_reason or reason
+            self._scope.cancel()
+
+    def say_goodbye_now(self, reason: str) -> None:
+        """Drop what waits and say goodbye, if the transport takes that without waiting."""
+        self.close_reason = self.close_reason or reason
+        if self._link is not None and not self._said_goodbye:
+            self._count_lost(self.outbox.abandon())
+            self._close(self._link, reason)
+        self._state = State.CLOSING
+
+    def _close(self, link: Link, reason: str) -> None:
+        """Say the last word."""
+        link.send_control(control.Close(shorten_reason(reason)))
+        self._said_goodbye = True
+        link.try_write()
+
+    def _count_lost(self, messages: int) -> None:
+        if messages:
+            self.outbox.dropped += messages
+            logger.warning("%s: closed before %d messages were sent", self, messages)
+
+    async def wait_connected(self) -> None:
+        """Wait until the session is up.
+
+        Raises:
+            ConnectError: It ended first.
+        """
+        await trio.lowlevel.checkpoint()
+        while self._state is State.CONNECTING:
+            await self._changed.park()
+        if self._state is not State.CONNECTED:
+            raise ConnectError(f"{self.address}: {self.close_reason or 'the connection was lost at once'}")
+
+    async def run(self, shaken: Shaken) -> None:
+        """Own the connection until it has ended for good. To be run as a task of the context."""
+        following: Shaken | None = shaken
+        try:
+            with self._scope:
+                while following is not None:
+                    shaken, following = following, None
+                    result = await self._run_link(shaken)
+                    if not self._is_final(result):
+                        following = await self._suspend(result)
+        finally:
+            self._finish()
+
+    # ---------------------------------------------------------------- one link
+
+    async def _run_link(self, shaken: Shaken) -> LinkResult:
+        context = self._context
+        machine = HeartbeatMachine(context._heartbeat, trio.current_time())
+        link = self._link = Link(
+            shaken.transport,
+            shaken.session,
+            self.outbox,
+            machine,
+            on_events=self._on_events,
+            on_beat=self._on_beat,
+            on_damage=self.say_goodbye_now,
+            name=f"{context}: {self.name or self.peer}",
+        )
+        self._totals.transports += 1
+        self.outbox.open_limit = min(context._limits.reassembly_bytes, shaken.hello.reassembly_bytes)
+        self.awaits_snapshot, self._got_synced = True, False
+        self._announced.clear()
+        logger.debug("%s: link up over %s, %s", link.name, shaken.transport.kind, shaken.transport.remote_address)
+        try:
+            if self._timeout != context._heartbeat.timeout:
+                self._apply_timeout(link)
+            context._reception.announce(self, self.peer.wire_id)
+            link.send_control(control.Sync())
+            context._dispatcher.offer_again(self)
+            link.try_write()
+            return await link.run(shaken.first_events)
+        finally:
+            self._link = None
+            self._rtt = machine.rtt or self._rtt
+            self._totals.bytes_sent += link.bytes_sent
+            self._totals.bytes_received += link.session.bytes_received
+            self._totals.packages_received += link.session.packages_received
+            self._totals.messages_received += link.session.messages_received
+            self.outbox.restart()
+
+    def _apply_timeout(self, link: Link) -> None:
+        link.machine.set_timeout(self._timeout)
+        link.send_control(control.Beat(max(1, int(self._timeout * 500))))
+        self._context._dispatcher.will_write(self)
+        link.watch_anew()
+
+    def _on_beat(self, timed_out: bool) -> None:  # noqa: FBT001
+        self._context._hub.emit(events.TimedOut(self) if timed_out else events.Recovered(self))
+        logger.info("%s: %s", self, "timed out" if timed_out else "recovered")
+
+    async def _ping(self, link: Link) -> bool:
+        """Whether the peer has answered a ping, and so has read all before it, before the link ended."""
+        nonce = link.machine.next_ping(trio.current_time())
+        link.send_control(control.Ping(nonce))
+        link.try_write()
+        while not link.is_over and self._link is link:
+            if link.machine.last_pong >= nonce:
+                return True
+            await self._changed.park()
+        return False
+
+    # ---------------------------------------------------------------- what the peer says
+
+    def _on_events(self, received: list[Event]) -> None:
+        for event in received:
+            if type(event) is PackageReceived:
+                self._context._reception.package(self, event)
+            else:
+                self._HANDLERS[type(event)](self, event)
+        if self._state is not State.CONNECTED:
+            self._check_connected()
+        self.try_write()
+
+    def _check_connected(self) -> None:
+        settled = self._got_synced and not self.awaits_snapshot
+        if self._state in {State.CONNECTING, State.SUSPENDED} and settled:
+            if self._context._dispatcher.has_unready(self):
+                return
+            self._state = State.CONNECTED
+            self._context._connection_up(self, is_new=not self._has_joined)
+            self._has_joined = True
+            self._changed.unpark_all()
+
+    def _ping_came(self, message: control.Ping) -> None:
+        self.send_control(control.Pong(message.nonce))
+
+    def _pong_came(self, message: control.Pong) -> None:
+        if self._link is not None:
+            self._link.machine.pong(message.nonce, trio.current_time())
+            self._changed.unpark_all()
+
+    def _beat_came(self, message: control.Beat) -> None:
+        if self._link is not None:
+            self._link.machine.peer_wants(message.milliseconds / 1000)
+            self._link.watch_anew()
+
+    def _close_came(self, message: control.Close) -> None:
+        link = self._link
+        if link is None:
+            return
+        reason = message.reason or CLOSED_BY_PEER
+        if self._state is State.CLOSING:
+            link.end(LinkEnd.GOODBYE, reason)
+            return
+        self.close_reason = reason
+        self._count_lost(self.outbox.abandon())
+        self._state = State.CLOSING
+        self._close(link, "goodbye")
+        self._context._start_soon(self._end_when_drained, link)
+
+    async def _end_when_drained(self, link: Link) -> None:
+        with trio.move_on_after(self._context._grace):
+            await link.wait_drained()
+        link.end(LinkEnd.GOODBYE, self.close_reason or CLOSED_BY_PEER)
+
+    def _sync_came(self, _message: control.Sync) -> None:
+        if self.awaits_snapshot:
+            self._context._dispatcher.forget_unannounced(self, self._announced)
+        self.awaits_snapshot = False
+        self.send_control(control.Synced())
+
+    def _synced_came(self, _message: control.Synced) -> None:
+        self._got_synced = True
+
+    def _subscribe_came(self, message: control.Subscribe) -> None:
+        limits = self._context._limits
+        if not 1 <= len(message.slot.encode()) <= limits.slot_length:
+            raise ProtocolError(f"the peer subscribed to a slot of {len(message.slot)} characters")
+        if message.mode > 2 or message.size < 1:
+            raise ProtocolError(f"the peer subscribed with mode {message.mode} and size {message.size}")
+        self._announced.add(message.slot)
+        self._context._dispatcher.subscribe(self, message)
+        if self._context._dispatcher.interests_of(self) > limits.subscriptions:
+            raise ProtocolError(f"the peer subscribed to more than {limits.subscriptions} slots")
+
+    def _unsubscribe_came(self, message: control.Unsubscribe) -> None:
+        self._context._dispatcher.unsubscribe(self, message)
+
+    def _credit_came(self, message: control.Credit) -> None:
+        if message.source != self._context._wire_id:
+            raise ProtocolError("the peer sent credit for a flow that is not ours")
+        self._context._dispatcher.credit(self, message)
+
+    def _offer_came(self, message: control.Offer) -> None:
+        self._check_source(message.source)
+        self._context._reception.offer(self, message)
+
+    def _started_came(self, message: control.Started) -> None:
+        self._check_source(message.source)
+        self._context._reception.started(message.source, message.slot, message.stream, message.first)
+
+    def _kept_came(self, message: control.Kept) -> None:
+        self._check_source(message.source)
+        self._context._reception.kept(message)
+
+    def _flush_came(self, message: control.Flush) -> None:
+        self._check_source(message.source)
+        self._context._reception.flush(message)
+
+    def _unreachable_came(self, message: control.Unreachable) -> None:
+        self._context._dispatcher.unreachable(message)
+
+    def _check_source(self, source: bytes) -> None:
+        if source != self.peer.wire_id:
+            raise ProtocolError("the peer spoke of a flow in the name of another context")
+
+    _HANDLERS: Final[dict[type, Any]] = {
+        control.Ping: _ping_came,
+        control.Pong: _pong_came,
+        control.Beat: _beat_came,
+        control.Close: _close_came,
+        control.Sync: _sync_came,
+        control.Synced: _synced_came,
+        control.Subscribe: _subscribe_came,
+        control.Unsubscribe: _unsubscribe_came,
+        control.Credit: _credit_came,
+        control.Offer: _offer_came,
+        control.Started: _started_came,
+        control.Kept: _kept_came,
+        control.Flush: _flush_came,
+        control.Unreachable: _unreachable_came,
+    }
+
+    # ---------------------------------------------------------------- between links, and the end
+
+    async def _say_goodbye(self, reason: str) -> None:
+        """Let what was sent leave, then say goodbye behind it."""
+        dispatcher = self._context._dispatcher
+        self.close_reason = reason
+        while not self.is_closed:
+            dispatcher.cut()
+            link = self._link
+            if link is None:
+                if not self.is_resumable or not dispatcher.has_unsent(self):
+                    self.close_now(reason)
+                    return
+                await self._changed.park()
+                continue
+            link.try_write()
+            await link.wait_drained()
+            held = dispatcher.held_outlet(self)
+            if held is not None:
+                await held.wait_changed()
+            elif link.is_drained and not link.is_over:
+                self._close(link, reason)
+                return
+
+    def _is_final(self, result: LinkResult) -> bool:
+        if result.end in {LinkEnd.GOODBYE, LinkEnd.CLOSED} or self._state is State.CLOSING:
+            self.close_reason = self.close_reason or result.reason
+            return True
+        if result.end is LinkEnd.DAMAGED or not self.is_resumable:
+            self.close_reason = result.reason
+            return True
+        return False
+
+    async def _suspend(self, result: LinkResult) -> Shaken | None:
+        """Wait for the next transport; None if the connection has ended instead."""
+        context = self._context
+        if self._state is State.CONNECTED:
+            context._hub.emit(events.Suspended(self, result.reason))
+            logger.info("%s: suspended: %s", self, result.reason)
+        self._state = State.SUSPENDED
+        self._changed.unpark_all()
+        shaken = await self._find_transport()
+        if shaken is not None and not shaken.hello.resumed and self._establisher is not None:
+            self._lose_session("the server did not know the session any more")
+            self.peer = Peer.from_hello(shaken.hello, uid=shaken.transport.peer_uid)
+            self._state = State.CONNECTING
+        elif shaken is None:
+            self.close_reason = self.close_reason or f"{result.reason}; it did not come back"
+        return shaken
+
+    async def _find_transport(self) -> Shaken | None:
+        window = self._context._limits.resume_window
+        if self._handed_over is None:
+            with trio.move_on_after(window):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._cancel_when_process_ends, nursery.cancel_scope)
+                    if self._establisher is None:
+                        await self._wait_handed_over()
+                    else:
+                        self._handed_over = await self._dial_again(self.tokens)
+                    nursery.cancel_scope.cancel()
+        if self._handed_over is None and self._establisher is not None:
+            self._lose_session("its resume window is over, or its process has ended")
+            self._handed_over = await self._dial_again([])
+        shaken, self._handed_over = self._handed_over, None
+        return shaken
+
+    async def _wait_handed_over(self) -> None:
+        while self._handed_over is None:
+            await self._changed.park()
+
+    async def _cancel_when_process_ends(self, scope: trio.CancelScope) -> None:
+        if self.peer.host == self._context._network.host_id and self.peer.pid != self._context._network.pid:
+            await self._context._network.wait_process_ended(self.peer.pid)
+            scope.cancel()
+
+    async def _dial_again(self, tokens: list[bytes]) -> Shaken:
+        assert self._establisher is not None
+        assert self._reconnect is not None
+        for delay in self._reconnect.delays(self._context._network.random.random):
+            await trio.sleep(delay)
+            hello = self._context._hello(resume=tokens[-1] if tokens else None)
+            try:
+                shaken = await self._establisher.establish(hello)
+            except ConnectError as error:
+                logger.debug("%s: %s; dialling again", self, error)
+                continue
+            assert shaken.hello.session is not None
+            self.tokens[:] = [shaken.hello.session]
+            return shaken
+        raise AssertionError("the delays never end")
+
+    def _lose_session(self, reason: str) -> None:
+        """Forget what the session knew; its peer counts as dead."""
+        if self._has_joined:
+            self._has_joined = False
+            self.tokens.clear()
+            self._context._connection_lost(self, reason)
+
+    def _finish(self) -> None:
+        self._state = State.CLOSED
+        self.close_reason = self.close_reason or CLOSED_HERE
+        if self._handed_over is not None:
+            self._handed_over.transport.close()
+        self._count_lost(self.outbox.abandon())
+        self._context._connection_closed(self, has_joined=self._has_joined)
+        self._changed.unpark_all()

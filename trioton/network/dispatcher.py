@@ -1,0 +1,479 @@
+"""The sending side of a context: its outlets, who listens to them, and when what has gathered is written.
+
+The first message on an idle network is written at once, from `send`. It makes the dispatcher *hot*: what follows in the same pass
+of the scheduler gathers, and leaves as one package when the flusher task next runs. Only one flow gathers at a time, so what a
+context sends on several slots reaches a neighbour in the order in which it was sent.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from ..protocol import control
+from ..protocol.flow import Branch, SendFlow
+from ..protocol.packages import PackageHeader, PackageKind
+from ..protocol.policies import Mode
+from .events import Congested
+from .outlet import Outlet
+
+if TYPE_CHECKING:
+    from ..protocol.limits import Limits
+    from ..protocol.packages import Buffer, Package
+    from .connection import Connection
+    from .events import EventHub
+    from .reception import Reception
+
+logger = logging.getLogger("trioton.context")
+
+CONGESTED_AFTER: Final = 5.0
+"""Seconds that a task waits in `send` before a `Congested` event tells of it."""
+
+
+LOCAL: Final = "local"
+"""The key of the branch that leads to the subscriptions of the context itself."""
+
+
+class LocalOutbox:
+    """Stands where a link's outbox would: packages go straight to the context's own subscriptions."""
+
+    def __init__(self, reception: Reception, source: bytes) -> None:
+        self._reception = reception
+        self._source = source
+
+    def add_package(self, _branch: Branch, package: Package, flow: SendFlow) -> None:
+        """Deliver a package."""
+        header = PackageHeader(
+            PackageKind.PUBLISH, self._source, flow.stream, package.first, flow.slot, package.count, None
+        )
+        self._reception.local_package(header, b"".join(package.body), is_last=package.is_last)
+
+    def remove_branch(self, branch: Branch) -> None:
+        """Nothing ever waits here."""
+
+
+class Dispatcher:
+    """All that a context sends.
+
+    Args:
+        source: The 16 bytes of the context's identity.
+        limits: The context's bounds.
+        hub: Where events go.
+        reception: The context's receiving side, whose credits are written before anything else.
+
+    Attributes:
+        gathering: The flow whose messages gather, or None.
+        is_hot: Whether the flusher runs in the next pass of the scheduler.
+        outlets: The open outlets by slot.
+        dropped: Messages that nobody listened to, of outlets that are closed.
+    """
+
+    def __init__(self, source: bytes, limits: Limits, hub: EventHub, reception: Reception) -> None:
+        self.source = source
+        self.reception = reception
+        self.gathering: SendFlow | None = None
+        self.is_hot = False
+        self.outlets: dict[str, Outlet] = {}
+        self.dropped = 0
+        self._limits = limits
+        self._hub = hub
+        self._ending: dict[tuple[str, int], Outlet] = {}
+        self._interests: dict[str, dict[Connection, control.Subscribe]] = {}
+        self._unwritten: dict[Connection, None] = {}
+        self._lot = trio.lowlevel.ParkingLot()
+        self._congestion_lot = trio.lowlevel.ParkingLot()
+        self._maybe_congested: dict[Outlet, None] = {}
+        self._next_stream = 0
+
+    # ---------------------------------------------------------------- messages
+
+    def added(self, flow: SendFlow, *, due: bool) -> None:
+        """A message was added to a flow; `due` says that its run is full."""
+        if self.gathering is not flow:
+            if self.gathering is not None:
+                self.cut()
+            self.gathering = flow
+        if due or not self.is_hot:
+            self.cut()
+            self.write()
+            self.heat()
+
+    def add_large(self, flow: SendFlow, buffers: tuple[Buffer, ...], size: int) -> None:
+        """Add a large message, whose buffers are sent as they are."""
+        self.cut()
+        package = flow.add_large(buffers, size)
+        self._distributed(flow, package.count)
+        if not self.is_hot:
+            self.write()
+        self.heat()
+
+    def cut(self) -> None:
+        """Make packages of what has gathered and put them on the links' outboxes."""
+        flow, self.gathering = self.gathering, None
+        if flow is not None and flow.pieces:
+            self._distributed(flow, sum(package.count for package in flow.cut()))
+
+    def _distributed(self, flow: SendFlow, count: int) -> None:
+        listened_to = False
+        for branch in flow.branches.values():
+            if branch.is_ready:
+                listened_to = True
+                if branch.key is not LOCAL:
+                    self._unwritten[branch.key] = None  # type: ignore[index]  # keys are connections, or LOCAL
+        if not listened_to and flow.slot in self.outlets:
+            self.outlets[flow.slot].dropped += count
+
+    # ---------------------------------------------------------------- writing
+
+    def will_write(self, connection: Connection) -> None:
+        """Something waits on a connection's outbox: write it in the next pass of the scheduler."""
+        self._unwritten[connection] = None
+        self.heat()
+
+    def heat(self) -> None:
+        """Let the flusher run in the next pass of the scheduler."""
+        if not self.is_hot:
+            self.is_hot = True
+            self._lot.unpark()
+
+    def write(self) -> None:
+        """Write what waits on the outboxes, as far as the transports take it at once."""
+        unwritten, self._unwritten = self._unwritten, {}
+        for connection in unwritten:
+            connection.try_write()
+
+    async def flush_forever(self) -> None:
+        """The flusher: one pass after something was written, write what has gathered since; cold again when nothing has."""
+        while True:
+            if not self.is_hot:
+                await self._lot.park()
+            self.reception.report_due()
+            while self.gathering is not None or self._unwritten:
+                self.cut()
+                self.write()
+                await trio.lowlevel.checkpoint()
+                self.reception.report_due()
+            self.is_hot = False
+
+    # ---------------------------------------------------------------- outlets
+
+    def open_outlet(self, slot: str, *, destination: bytes | None = None) -> Outlet:
+        """Give the outlet of a slot, shared by all who open it."""
+        outlet = self.outlets.get(slot)
+        if outlet is None:
+            self._next_stream += 1
+            flow = SendFlow(
+                self.source, slot, self._next_stream, window_bytes=self._limits.window_bytes, destination=destination
+            )
+            outlet = self.outlets[slot] = Outlet(self, flow)
+            for connection, interest in self._interests.get(slot, {}).items():
+                self._update_branch(outlet, connection, interest)
+        outlet.users += 1
+        return outlet
+
+    def drop_outlet(self, outlet: Outlet) -> None:
+        """One user of an outlet is gone, and the flow goes on elsewhere: it does not end."""
+        outlet.users -= 1
+        if not outlet.users and self.outlets.get(outlet.flow.slot) is outlet:
+            self.cut()
+            del self.outlets[outlet.flow.slot]
+
+    def close_outlet(self, outlet: Outlet) -> None:
+        """One user of an outlet is gone. After the last one the flow ends, when all that was accepted has left."""
+        outlet.users -= 1
+        if outlet.users:
+            return
+        slot = outlet.flow.slot
+        if self.outlets.get(slot) is outlet:
+            del self.outlets[slot]
+        self.cut()
+        self._ending[slot, outlet.flow.stream] = outlet
+        self.end_if_done(outlet)
+
+    def end_if_done(self, outlet: Outlet) -> None:
+        """End the flow of a closed outlet when nothing waits there any more, and forget it when that has been taken."""
+        flow = outlet.flow
+        key = flow.slot, flow.stream
+        if key not in self._ending:
+            return
+        if not flow.branches:
+            outlet.drop_backlog()
+        if not flow.is_ended and not outlet.backlog:
+            self.cut()
+            flow.end()
+            self._distributed(flow, 0)
+            self.heat()
+        if flow.is_ended and not flow.log:
+            self.dropped += outlet.dropped
+            del self._ending[key]
+
+    def _find(self, slot: str, stream: int) -> Outlet | None:
+        outlet = self.outlets.get(slot)
+        if outlet is not None and outlet.flow.stream == stream:
+            return outlet
+        return self._ending.get((slot, stream))
+
+    def all_outlets(self) -> list[Outlet]:
+        """Those that are open and those that still have to end."""
+        return [*self.outlets.values(), *self._ending.values()]
+
+    # ---------------------------------------------------------------- what peers say
+
+    def subscribe(self, connection: Connection, message: control.Subscribe) -> None:
+        """A peer listens to a slot, or something about that has changed."""
+        interests = self._interests.setdefault(message.slot, {})
+        known = interests.get(connection)
+        if known is not None and known.record > message.record:
+            return
+        interests[connection] = message
+        for outlet in self._outlets_on(message.slot):
+            self._update_branch(outlet, connection, message)
+
+    def _outlets_on(self, slot: str) -> list[Outlet]:
+        ending = [outlet for key, outlet in self._ending.items() if key[0] == slot]
+        return [self.outlets[slot], *ending] if slot in self.outlets else ending
+
+    def _update_branch(self, outlet: Outlet, connection: Connection, interest: control.Subscribe) -> None:
+        branch = outlet.flow.branches.get(connection)
+        if branch is None:
+            self._new_branch(outlet, connection, interest)
+        else:
+            self._change_branch(outlet, connection, branch, interest)
+        self._changed(outlet)
+
+    def _new_branch(self, outlet: Outlet, connection: Connection, interest: control.Subscribe) -> None:
+        flow = outlet.flow
+        if flow.is_ended or flow.destination is not None:
+            return
+        mode = Mode(interest.mode)
+        outlet.add_branch(Branch(connection, connection.outbox, mode, interest.size, interest.count))
+        if mode is Mode.BLOCK:
+            connection.send_control(control.Offer(self.source, flow.slot, flow.stream))
+        else:
+            self._tell_started(connection, flow, flow.next - len(flow.pieces))
+
+    def _change_branch(
+        self, outlet: Outlet, connection: Connection, branch: Branch, interest: control.Subscribe
+    ) -> None:
+        flow = outlet.flow
+        mode = Mode(interest.mode)
+        if connection.awaits_snapshot and branch.is_ready and branch.mode is Mode.BLOCK:
+            known = interest.stream == flow.stream and interest.expected is not None
+            self._send_again(connection, outlet, branch, interest.expected if known else branch.taken)
+        branch.size, branch.subscriptions = interest.size, interest.count
+        if mode is not Mode.BLOCK:
+            branch.mode, branch.is_ready = mode, True
+            flow.update_room()
+        elif branch.mode is not Mode.BLOCK or not branch.is_ready:
+            # It goes on as it was until the peer has said how much room it has.
+            connection.send_control(control.Offer(self.source, flow.slot, flow.stream))
+
+    def _tell_started(self, connection: Connection, flow: SendFlow, first: int) -> None:
+        connection.send_control(control.Started(self.source, flow.slot, flow.stream, first))
+
+    def _send_again(self, connection: Connection, outlet: Outlet, branch: Branch, expected: int | None) -> None:
+        """The link to a blocking subscriber is new: send what the old one did not bring."""
+        self.cut()
+        branch.outbox.remove_branch(branch)
+        self._tell_started(connection, outlet.flow, branch.taken)
+        for package in outlet.flow.packages_after(branch.taken if expected is None else expected):
+            branch.outbox.add_package(branch, package, outlet.flow)
+        self.will_write(connection)
+
+    def unsubscribe(self, connection: Connection, message: control.Unsubscribe) -> None:
+        """A peer no longer listens to a slot."""
+        interests = self._interests.get(message.slot, {})
+        known = interests.get(connection)
+        if known is not None and known.record <= message.record:
+            self._forget_interest(connection, message.slot)
+
+    def _forget_interest(self, connection: Connection, slot: str) -> None:
+        interests = self._interests[slot]
+        interests.pop(connection, None)
+        if not interests:
+            del self._interests[slot]
+        for outlet in self._outlets_on(slot):
+            outlet.remove_branch(connection)
+            self.end_if_done(outlet)
+
+    def forget_connection(self, connection: Connection) -> None:
+        """A connection, or its session, is over: nobody there listens any more."""
+        for slot in [slot for slot, interests in self._interests.items() if connection in interests]:
+            self._forget_interest(connection, slot)
+        for outlet in self.all_outlets():
+            if connection in outlet.flow.branches:
+                outlet.remove_branch(connection)
+                if outlet.flow.destination is not None:
+                    outlet.die("the context that receives here is gone")
+                self.end_if_done(outlet)
+        self._unwritten.pop(connection, None)
+
+    def forget_unannounced(self, connection: Connection, announced: set[str]) -> None:
+        """A peer has said, over a new link, all that it listens to: it no longer listens to anything else."""
+        for slot in [slot for slot, interests in self._interests.items() if connection in interests]:
+            if slot not in announced:
+                self._forget_interest(connection, slot)
+        for outlet in self.all_outlets():
+            flow = outlet.flow
+            branch = flow.branches.get(connection)
+            if flow.destination is not None and branch is not None and branch.is_ready and flow.slot not in announced:
+                outlet.die("nobody receives on this channel any more")
+
+    def interests_of(self, connection: Connection) -> int:
+        """How many slots a peer listens to."""
+        return sum(connection in interests for interests in self._interests.values())
+
+    def credit(self, connection: Connection, message: control.Credit) -> None:
+        """A blocking subscriber says how much room it has."""
+        outlet = self._find(message.slot, message.stream)
+        branch = outlet.flow.branches.get(connection) if outlet is not None else None
+        if outlet is None or branch is None:
+            return
+        now = trio.current_time()
+        if message.taken is None:
+            if branch.mode is Mode.BLOCK and branch.is_ready:
+                return
+            branch.mode = Mode.BLOCK
+            first = outlet.flow.grant_first(branch, message.limit, now)
+            self._tell_started(connection, outlet.flow, first)
+        else:
+            kept = outlet.flow.credit(branch, message.taken, message.limit, now)
+            if kept is not None:
+                connection.send_control(control.Kept(self.source, message.slot, message.stream, kept))
+        self._changed(outlet)
+
+    def _changed(self, outlet: Outlet) -> None:
+        outlet.changed()
+        self.end_if_done(outlet)
+
+    def unreachable(self, message: control.Unreachable) -> None:
+        """Nobody receives what is sent on a flow."""
+        outlet = self._find(message.slot, message.stream)
+        if outlet is not None and outlet.flow.destination is not None:
+            outlet.die(message.reason)
+
+    def offer_direct(self, outlet: Outlet, connection: Connection) -> None:
+        """Ask the only receiver of a flow for room."""
+        flow = outlet.flow
+        if connection not in flow.branches:
+            outlet.add_branch(Branch(connection, connection.outbox, Mode.BLOCK, 1, 1))
+            connection.send_control(control.Offer(self.source, flow.slot, flow.stream))
+            self.will_write(connection)
+
+    def offer_again(self, connection: Connection) -> None:
+        """A link is new: offers that were not answered may have been lost."""
+        for outlet in self.all_outlets():
+            branch = outlet.flow.branches.get(connection)
+            if branch is not None and not branch.is_ready:
+                connection.send_control(control.Offer(self.source, outlet.flow.slot, outlet.flow.stream))
+            if branch is not None and outlet.flush_to > outlet.flow.taken:
+                self._send_flush(connection, outlet)
+
+    def has_unready(self, connection: Connection) -> bool:
+        """Whether a peer still has to say how much room it has for a flow of ours."""
+        branches = [outlet.flow.branches.get(connection) for outlet in self.all_outlets()]
+        return any(branch is not None and not branch.is_ready for branch in branches)
+
+    def has_unsent(self, connection: Connection) -> bool:
+        """Whether a peer that is out of reach has not confirmed all that was sent to it."""
+        if connection.outbox:
+            return True
+        branches = [(outlet.flow, outlet.flow.branches.get(connection)) for outlet in self.all_outlets()]
+        return any(branch is not None and branch.blocks and branch.taken < flow.next for flow, branch in branches)
+
+    def held_outlet(self, connection: Connection) -> Outlet | None:
+        """An outlet on which accepted messages for a peer wait for its room, or None."""
+        for outlet in self.all_outlets():
+            if outlet.backlog and connection in outlet.flow.branches:
+                return outlet
+        return None
+
+    # ---------------------------------------------------------------- flushing
+
+    def flush_outlet(self, outlet: Outlet) -> int:
+        """Ask all blocking subscribers to tell when they have taken all that was sent; gives the number to wait for."""
+        self.cut()
+        outlet.flush_to = outlet.flow.next
+        for branch in outlet.flow.branches.values():
+            if branch.blocks and branch.key is not LOCAL and branch.taken < outlet.flush_to:
+                self._send_flush(branch.key, outlet)  # type: ignore[arg-type]  # keys are connections, or LOCAL
+        return outlet.flush_to
+
+    def _send_flush(self, connection: Connection, outlet: Outlet) -> None:
+        flow = outlet.flow
+        connection.send_control(control.Flush(self.source, flow.slot, flow.stream, outlet.flush_to))
+
+    # ---------------------------------------------------------------- subscriptions of the context itself
+
+    def set_local(self, outlet: Outlet) -> None:
+        """What is sent on an outlet also goes to the context's own subscriptions."""
+        outlet.is_local = True
+        self.local_interest(outlet.flow.slot)
+
+    def local_interest(self, slot: str) -> None:
+        """The context's own subscriptions on a slot have changed."""
+        outlet = self.outlets.get(slot)
+        if outlet is None or not outlet.is_local:
+            return
+        flow = outlet.flow
+        interest = self.reception.local_interest(slot)
+        if interest is None:
+            outlet.remove_branch(LOCAL)
+            return
+        branch = flow.branches.get(LOCAL)
+        mode = Mode(interest.mode)
+        if branch is None:
+            branch = Branch(LOCAL, LocalOutbox(self.reception, self.source), mode, interest.size, 0)
+            outlet.add_branch(branch)
+        elif branch.mode is not mode:
+            branch.is_ready = mode is not Mode.BLOCK
+        branch.mode, branch.size = mode, interest.size
+        if mode is Mode.BLOCK and not branch.is_ready:
+            first = flow.grant_first(branch, self.reception.grant_local(slot, flow.stream), trio.current_time())
+            self.reception.started(self.source, slot, flow.stream, first)
+        self._changed(outlet)
+
+    def local_credit(self, message: control.Credit) -> None:
+        """The context's own subscriptions say what they have taken."""
+        outlet = self._find(message.slot, message.stream)
+        branch = outlet.flow.branches.get(LOCAL) if outlet is not None else None
+        if outlet is not None and branch is not None:
+            outlet.flow.credit(branch, message.taken or 0, message.limit, trio.current_time())
+            self._changed(outlet)
+
+    # ---------------------------------------------------------------- congestion
+
+    def watch_congestion(self, outlet: Outlet) -> None:
+        """A task waits for room on an outlet."""
+        self._maybe_congested[outlet] = None
+        self._congestion_lot.unpark()
+
+    async def watch_forever(self) -> None:
+        """Tell of tasks that have waited in `send` for long."""
+        while True:
+            if not self._maybe_congested:
+                await self._congestion_lot.park()
+            since = math.inf
+            for outlet in list(self._maybe_congested):
+                waiting_since = outlet.congested_since()
+                if waiting_since <= trio.current_time() - CONGESTED_AFTER:
+                    self._tell_congestion(outlet, trio.current_time() - waiting_since)
+                    waiting_since = math.inf
+                if waiting_since is math.inf:
+                    del self._maybe_congested[outlet]
+                since = min(since, waiting_since)
+            if since < math.inf:
+                await trio.sleep_until(since + CONGESTED_AFTER)
+
+    def _tell_congestion(self, outlet: Outlet, seconds: float) -> None:
+        outlet.told_congestion()
+        branch = outlet.flow.slowest()
+        if branch is not None and branch.key is not LOCAL:
+            peer = branch.key.peer  # type: ignore[attr-defined]  # keys are connections, or LOCAL
+            self._hub.emit(Congested(outlet.flow.slot, peer.id, seconds))
+            logger.info("send on %r has waited %.1f s for %s", outlet.flow.slot, seconds, peer)
+
+

@@ -1,0 +1,188 @@
+"""From a bare transport to two contexts that know each other: the handshake, run on either end."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import trio
+
+from ..errors import AddressError, ConnectError, ProtocolError
+from ..protocol.frames import FrameKind
+from ..protocol.handshake import STRANGER_REPLY, Hello, encode_refusal
+from ..protocol.limits import Limits
+from ..protocol.session import Event, Refused, Role, Session
+from ..transports.address import Address
+
+if TYPE_CHECKING:
+    import ssl
+
+    from ..transports.base import Network, Transport
+
+logger = logging.getLogger("trioton.link")
+
+MOVE_DEADLINE: Final = 2.0
+"""Seconds that a client tries the Unix socket that it was offered before it stays where it is."""
+
+LINGER: Final = 0.5
+"""Seconds that a refusal is given to reach the other end."""
+
+
+@attrs.frozen
+class Shaken:
+    """A transport on which both ends have said who they are.
+
+    Attributes:
+        transport: The transport.
+        session: Its session, still in the handshake phase.
+        hello: What the other end said.
+        first_events: What came behind the handshake.
+    """
+
+    transport: Transport
+    session: Session
+    hello: Hello
+    first_events: list[Event] = attrs.field(factory=list, repr=False)
+
+
+async def greet_server(transport: Transport, hello: Hello, limits: Limits) -> Shaken:
+    """Do the client's part of the handshake.
+
+    Raises:
+        ConnectError: The server refused, went away, or is no Trioton.
+    """
+    session = Session(Role.CLIENT, limits)
+    try:
+        await transport.send_all(hello.to_frame(FrameKind.HELLO))
+        answer = await _first_event(transport, session)
+    except ProtocolError as error:
+        raise ConnectError(f"{transport.remote_address}: {error}") from error
+    except trio.BrokenResourceError as error:
+        raise ConnectError(f"{transport.remote_address}: the handshake was cut off: {error.__cause__ or error}") from error
+    if isinstance(answer, Refused):
+        raise ConnectError(f"{transport.remote_address} refused: {answer.reason}")
+    if not isinstance(answer, Hello):
+        raise ConnectError(f"{transport.remote_address} closed the connection during the handshake")
+    return Shaken(transport, session, answer, session.accept_peer())
+
+
+async def hear_client(transport: Transport, limits: Limits) -> Shaken | None:
+    """Do the first half of the server's part: hear who the client is. None if it went away before it said anything.
+
+    Raises:
+        ProtocolError: It is no Trioton, or breaks the rules.
+        trio.BrokenResourceError: The connection failed.
+    """
+    session = Session(Role.SERVER, limits)
+    hello = await _first_event(transport, session)
+    if hello is None:
+        session.receive_end()
+        return None
+    assert isinstance(hello, Hello)
+    return Shaken(transport, session, hello)
+
+
+async def _first_event(transport: Transport, session: Session) -> Event | None:
+    while True:
+        data = await transport.receive_some(4096)
+        if not data:
+            return None
+        events = session.receive_data(data)
+        if events:
+            return events[0]
+
+
+async def refuse(transport: Transport, reason: str) -> None:
+    """Tell a client why it is turned away, and close."""
+    await _last_words(transport, encode_refusal(reason))
+
+
+async def answer_stranger(transport: Transport) -> None:
+    """Tell whoever does not speak our protocol what this port is, in one readable line, and close."""
+    await _last_words(transport, STRANGER_REPLY)
+
+
+async def _last_words(transport: Transport, words: bytes) -> None:
+    """Say something and wait a moment for the other end to close, so that our close does not destroy what it has not read."""
+    try:
+        with trio.move_on_after(LINGER):
+            await transport.send_all(words)
+            await transport.send_eof()
+            while await transport.receive_some(4096):
+                pass
+    except (trio.BrokenResourceError, trio.ClosedResourceError, NotImplementedError, AttributeError):
+        pass
+    finally:
+        transport.close()
+
+
+class Establisher:
+    """Dials one address and brings up a session there, as often as it is asked to.
+
+    Args:
+        network: Where the address lives.
+        address: Whom to dial.
+        limits: The context's bounds.
+        ssl_context: For ``tls://``.
+        take_shortcut: Whether to move to the Unix socket that a server on the same host offers.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        address: Address,
+        limits: Limits,
+        *,
+        ssl_context: ssl.SSLContext | None,
+        take_shortcut: bool,
+    ) -> None:
+        self._network = network
+        self._address = address
+        self._limits = limits
+        self._ssl_context = ssl_context
+        self._take_shortcut = take_shortcut
+
+    async def establish(self, hello: Hello) -> Shaken:
+        """Dial once and shake hands.
+
+        Raises:
+            ConnectError: Nobody answers there as a Trioton does, in time.
+            trio.Cancelled: Nothing is left open.
+        """
+        with trio.move_on_after(self._limits.handshake_deadline):
+            transport = await self._network.dial(self._address, ssl_context=self._ssl_context)
+            try:
+                shaken = await greet_server(transport, hello, self._limits)
+                return await self._move(shaken, hello)
+            except BaseException:
+                transport.close()
+                raise
+        seconds = self._limits.handshake_deadline
+        raise ConnectError(f"{self._address}: no handshake within {seconds:g} s")
+
+    async def _move(self, shaken: Shaken, hello: Hello) -> Shaken:
+        """Go over to the Unix socket that the server offers, if that works; nothing has been released yet."""
+        offer = shaken.hello
+        if not self._take_shortcut or offer.offer_path is None or offer.host != self._network.host_id:
+            return shaken
+        with trio.move_on_after(MOVE_DEADLINE):
+            try:
+                address = Address(scheme="unix", path=offer.offer_path)
+                transport = await self._network.dial(address)
+            except (ConnectError, AddressError) as error:
+                logger.debug("%s: stays on %s: %s", self._address, shaken.transport.kind, error)
+                return shaken
+            try:
+                moved = await greet_server(transport, attrs.evolve(hello, move=offer.offer_token), self._limits)
+            except ConnectError as error:
+                transport.close()
+                logger.debug("%s: stays on %s: %s", self._address, shaken.transport.kind, error)
+                return shaken
+            except BaseException:
+                transport.close()
+                raise
+            shaken.transport.close()
+            logger.debug("%s: moved to a Unix socket", self._address)
+            return moved
+        return shaken

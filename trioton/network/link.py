@@ -1,0 +1,290 @@
+"""One live transport to a neighbour: the tasks that read it, write it and watch it.
+
+The transport is written in two places only: by the writer task, and by `Link.try_write`, a plain function that never waits. It
+keeps what the transport did not take for the writer, and leaves errors to the reader. So no cancelled user task can cut a frame.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import trio
+
+from ..errors import ProtocolError
+from ..protocol import control
+from ..protocol.heartbeat import Beat, HeartbeatMachine
+from ..transports.base import RECEIVE_SIZE
+
+if TYPE_CHECKING:
+    from ..protocol.outbox import Outbox
+    from ..protocol.packages import Buffer
+    from ..protocol.session import Event, Session
+    from ..transports.base import Transport
+
+logger = logging.getLogger("trioton.link")
+
+MAX_WRITE: Final = 1 << 20
+"""Bytes that `try_write` hands over at most before it lets the writer task go on, so that other tasks get their turn."""
+
+
+class LinkEnd(enum.Enum):
+    """Why a link is over."""
+
+    GOODBYE = "goodbye"
+    LOST = "lost"
+    SILENT = "silent"
+    DAMAGED = "damaged"
+    CLOSED = "closed"
+    REPLACED = "replaced"
+
+
+@attrs.frozen
+class LinkResult:
+    """Why and how a link ended."""
+
+    end: LinkEnd
+    reason: str
+
+
+class Link:
+    """A transport in use, after the handshake.
+
+    Args:
+        transport: The transport; the link closes it when it ends.
+        session: What makes events of its bytes.
+        outbox: What waits to be written.
+        machine: The heartbeat.
+        on_events: Called with what has come, in order; may raise `ProtocolError`.
+        on_beat: Called when the heartbeat says that the peer timed out (True) or recovered (False).
+        on_damage: Called with what is wrong when the peer breaks the protocol, before the link ends.
+        name: Whom it leads to, for log lines.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        session: Session,
+        outbox: Outbox,
+        machine: HeartbeatMachine,
+        *,
+        on_events: Callable[[list[Event]], None],
+        on_beat: Callable[[bool], None],
+        on_damage: Callable[[str], None],
+        name: str,
+    ) -> None:
+        self.transport = transport
+        self.session = session
+        self.machine = machine
+        self.name = name
+        self.bytes_sent = 0
+        self._outbox = outbox
+        self._on_events = on_events
+        self._on_beat = on_beat
+        self._on_damage = on_damage
+        self._unwritten: list[Buffer] = []
+        self._writer_lot = trio.lowlevel.ParkingLot()
+        self._writer_is_idle = True
+        self._drained = trio.lowlevel.ParkingLot()
+        self._result: LinkResult | None = None
+        self._scope = trio.CancelScope()
+        self._beat_scope = trio.CancelScope()
+
+    # ---------------------------------------------------------------- life
+
+    async def run(self, first_events: list[Event]) -> LinkResult:
+        """Read, write and watch until the link ends, then close the transport.
+
+        Args:
+            first_events: What came behind the handshake.
+
+        Raises:
+            trio.Cancelled: The surrounding scope was cancelled; the transport is closed all the same.
+        """
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._read, first_events)
+                    nursery.start_soon(self._write)
+                    nursery.start_soon(self._watch)
+        finally:
+            if self._result is None:
+                self._result = LinkResult(LinkEnd.CLOSED, "the surrounding scope was cancelled")
+            self.transport.close()
+            self._drained.unpark_all()
+            logger.debug("%s: link over %s ended: %s", self.name, self.transport.kind, self._result.reason)
+        return self._result
+
+    def end(self, end: LinkEnd, reason: str) -> None:
+        """End the link now. Only the first call counts."""
+        if self._result is None:
+            self._result = LinkResult(end, reason)
+            self._scope.cancel()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the link has ended or is about to."""
+        return self._result is not None
+
+    # ---------------------------------------------------------------- reading
+
+    async def _read(self, first_events: list[Event]) -> None:
+        try:
+            if first_events:
+                self._on_events(first_events)
+            await self._read_events()
+        except ProtocolError as error:
+            logger.warning("%s at %s: %s; link closed", self.name, self.transport.remote_address, error)
+            self._on_damage(str(error))
+            self.end(LinkEnd.DAMAGED, str(error))
+        except trio.BrokenResourceError as error:
+            self.end(LinkEnd.LOST, f"connection lost: {error.__cause__ or error}")
+
+    async def _read_events(self) -> None:
+        session, transport = self.session, self.transport
+        while True:
+            buffer = session.wanted_buffer()
+            if buffer is None:
+                data = await transport.receive_some(RECEIVE_SIZE)
+                count = len(data)
+                events = session.receive_data(data)
+            else:
+                count = await transport.receive_into(buffer)
+                buffer.release()
+                events = session.buffer_filled(count)
+            if not count:
+                self._end_of_stream()
+                return
+            if self.machine.received(trio.current_time()):
+                self._on_beat(False)  # noqa: FBT003
+            if events:
+                self._on_events(events)
+
+    def _end_of_stream(self) -> None:
+        try:
+            self.session.receive_end()
+        except ProtocolError as error:
+            self.end(LinkEnd.LOST, str(error))
+        else:
+            self.end(LinkEnd.LOST, "the peer dropped the connection without a goodbye")
+
+    # ---------------------------------------------------------------- writing
+
+    def send_control(self, message: control.Control) -> None:
+        """Put a message on the control lane; it leaves with the next `try_write`."""
+        self._outbox.add_control(control.encode_control(message))
+
+    def try_write(self) -> None:
+        """Write what waits, as far as the transport takes it at once; the writer task does the rest."""
+        if self._unwritten or not self._writer_is_idle or self._result is not None:
+            return
+        if self.transport.can_try_send:
+            try:
+                finished = self._write_now()
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                self.end(LinkEnd.LOST, f"connection lost: {error.__cause__ or error}")
+                return
+            if finished:
+                return
+        if self._unwritten or self._outbox:
+            self._writer_is_idle = False
+            self._writer_lot.unpark()
+
+    def _write_now(self) -> bool:
+        """Write until nothing waits (True), the transport is full, or it was enough for one turn."""
+        total = 0
+        while total < MAX_WRITE:
+            buffers = self._unwritten or self._outbox.next_buffers()
+            if not buffers:
+                break
+            sent = self.transport.try_send(buffers)
+            total += sent
+            self._unwritten = _rest(buffers, sent)
+            if self._unwritten:
+                break
+        if total:
+            self.bytes_sent += total
+            self.machine.sent(trio.current_time())
+        if self._unwritten or self._outbox:
+            return False
+        if self._drained:
+            self._drained.unpark_all()
+        return True
+
+    async def _write(self) -> None:
+        """Write what `try_write` could not."""
+        transport = self.transport
+        try:
+            while True:
+                if self._writer_is_idle:
+                    await self._writer_lot.park()
+                if transport.can_try_send:
+                    await transport.wait_send_all_might_not_block()
+                    self._writer_is_idle = self._write_now()
+                else:
+                    await self._write_all()
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            self.end(LinkEnd.LOST, f"connection lost: {error.__cause__ or error}")
+
+    async def _write_all(self) -> None:
+        buffers = self._outbox.next_buffers()
+        if buffers:
+            data = b"".join(buffers)
+            await self.transport.send_all(data)
+            self.bytes_sent += len(data)
+            self.machine.sent(trio.current_time())
+        if not self._outbox:
+            self._writer_is_idle = True
+            self._drained.unpark_all()
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether everything has been handed to the transport."""
+        return not self._unwritten and not self._outbox and self._writer_is_idle
+
+    @property
+    def is_mid_frame(self) -> bool:
+        """Whether the transport has taken only a part of what it was handed."""
+        return bool(self._unwritten)
+
+    async def wait_drained(self) -> None:
+        """Wait until everything has been handed to the transport, or the link is over."""
+        await trio.lowlevel.checkpoint()
+        while not self.is_drained and not self.is_over:
+            await self._drained.park()
+
+    # ---------------------------------------------------------------- watching
+
+    def watch_anew(self) -> None:
+        """The times of the heartbeat have changed."""
+        self._beat_scope.cancel()
+
+    async def _watch(self) -> None:
+        machine = self.machine
+        while True:
+            with trio.CancelScope(deadline=machine.next_wake()) as self._beat_scope:
+                await trio.sleep_forever()
+            # What has come while we were stopped is read first: silence that ends in the buffer is none.
+            await trio.lowlevel.checkpoint()
+            for beat in machine.wake(trio.current_time()):
+                if beat is Beat.SEND_PING:
+                    self.send_control(control.Ping(machine.next_ping(trio.current_time())))
+                    self.try_write()
+                elif beat is Beat.TIMED_OUT:
+                    self._on_beat(True)  # noqa: FBT003
+                else:
+                    self.end(LinkEnd.SILENT, f"the peer was silent for {machine.lease:g} s")
+                    return
+
+
+def _rest(buffers: list[Buffer], sent: int) -> list[Buffer]:
+    """What is left of buffers after their first `sent` bytes."""
+    for index, buffer in enumerate(buffers):
+        size = len(buffer)
+        if sent < size:
+            return [memoryview(buffer)[sent:], *buffers[index + 1 :]]
+        sent -= size
+    return []

@@ -1,0 +1,248 @@
+"""A listener: takes in any number of peers at one address, and lets none of them harm the others."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self
+
+import attrs
+import trio
+
+from ..errors import ProtocolError
+from ..protocol.frames import FrameKind
+from ..protocol.handshake import TOKEN_BYTES
+from .connection import Connection
+from .establish import Shaken, answer_stranger, hear_client, refuse
+from .peer import Peer
+
+if TYPE_CHECKING:
+    from ..transports.base import Transport, TransportListener
+    from .context import Context
+
+logger = logging.getLogger("trioton.link")
+
+
+class Doorman:
+    """Shakes hands with whoever comes to any listener of a context, within its limits.
+
+    Args:
+        context: The context.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._pending = 0
+        self._pending_by_address: Counter[str] = Counter()
+        self._moves: dict[bytes, trio.Event] = {}
+        self._private: TransportListener | None = None
+        self._private_failed = False
+
+    async def welcome(self, transport: Transport) -> None:
+        """Take in one transport; it is closed if nothing comes of it. Never raises for anything that the peer does."""
+        limits = self._context._limits
+        host = _host_of(transport)
+        too_many = self._pending >= limits.pending_handshakes
+        if host is not None and self._pending_by_address[host] >= limits.pending_handshakes_per_address:
+            too_many = True
+        if too_many:
+            logger.warning("%s: too many handshakes at once; closed", transport.remote_address)
+            transport.close()
+            return
+        self._pending += 1
+        self._pending_by_address[host or ""] += 1
+        try:
+            with trio.move_on_after(limits.handshake_deadline) as scope:
+                await self._shake(transport)
+            if scope.cancelled_caught:
+                logger.warning("%s: no handshake within %g s; closed", transport.remote_address, limits.handshake_deadline)
+                transport.close()
+        except ProtocolError as error:
+            logger.warning("%s: %s; closed", transport.remote_address, error)
+            with trio.move_on_after(limits.handshake_deadline):
+                await answer_stranger(transport)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            level = logging.WARNING if transport.kind == "tls" else logging.DEBUG
+            logger.log(level, "%s: left during the handshake: %s", transport.remote_address, error.__cause__ or error)
+            transport.close()
+        except BaseException:
+            transport.close()
+            raise
+        finally:
+            self._pending -= 1
+            self._pending_by_address[host or ""] -= 1
+            if not self._pending_by_address[host or ""]:
+                del self._pending_by_address[host or ""]
+
+    async def _shake(self, transport: Transport) -> None:
+        shaken = await hear_client(transport, self._context._limits)
+        if shaken is None:
+            logger.debug("%s: left before it said anything", transport.remote_address)
+            transport.close()
+            return
+        objection = self._objection(shaken)
+        if objection is not None:
+            logger.info("%s: refused %s: %s", transport.remote_address, shaken.hello.name or "a client", objection)
+            await refuse(transport, objection)
+            return
+        if shaken.hello.move is not None:
+            self._moves.pop(shaken.hello.move).set()
+        await self._answer(shaken)
+
+    def _objection(self, shaken: Shaken) -> str | None:
+        """Why a client must be turned away, or None."""
+        context, hello = self._context, shaken.hello
+        if hello.id == context.id:
+            return "a context cannot connect to itself"
+        if hello.move is not None and hello.move not in self._moves:
+            return "this offer is not open any more"
+        known = context._route(hello.id.to_wire())
+        if known is not None and (hello.resume is None or hello.resume not in known.tokens):
+            return f"{hello.name or 'this context'} is connected already"
+        if known is None and len(context._connections) >= context._limits.connections:
+            return f"{context._limits.connections} connections are open already"
+        return None
+
+    async def _answer(self, shaken: Shaken) -> None:
+        """Say welcome, offer a better way, and hand the transport over as soon as the client has chosen it."""
+        context, hello = self._context, shaken.hello
+        known = context._route(hello.id.to_wire())
+        session = context._network.random.randbytes(TOKEN_BYTES)
+        path, token = await self._offer(shaken)
+        welcome = attrs.evolve(
+            context._hello(), session=session, resumed=known is not None, offer_path=path, offer_token=token
+        )
+        moved = trio.Event()
+        if token is not None:
+            self._moves[token] = moved
+        if known is not None:
+            known.tokens.append(session)
+        try:
+            await shaken.transport.send_all(welcome.to_frame(FrameKind.WELCOME))
+            following = await self._wait_choice(shaken, moved)
+        finally:
+            if token is not None:
+                self._moves.pop(token, None)
+        if following is None:
+            shaken.transport.close()
+        elif known is not None and not known.is_closed:
+            known.tokens[:] = [session]
+            known.hand_over(following)
+        else:
+            self._take_in(following, session)
+
+    async def _offer(self, shaken: Shaken) -> tuple[str | None, bytes | None]:
+        """A private Unix socket for a client of the same user on the same host that came over the loopback."""
+        network, hello, transport = self._context._network, shaken.hello, shaken.transport
+        same_place = hello.host == network.host_id and hello.uid is not None and hello.uid == network.uid
+        if transport.kind != "tcp" or not transport.is_loopback or not same_place:
+            return None, None
+        if self._private is None and not self._private_failed:
+            self._private = await network.open_private_listener()
+            self._private_failed = self._private is None
+            if self._private is not None:
+                self._context._start_soon(serve_listener, self._private, self._context)
+        if self._private is None:
+            return None, None
+        return self._private.address.removeprefix("unix://"), network.random.randbytes(TOKEN_BYTES)
+
+    async def _wait_choice(self, shaken: Shaken, moved: trio.Event) -> Shaken | None:
+        """Wait for the client's first word on this transport; None if it moved to the offered one, or left."""
+        following: Shaken | None = None
+        async with trio.open_nursery() as nursery:
+
+            async def watch_move() -> None:
+                await moved.wait()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(watch_move)
+            events = shaken.session.accept_peer()
+            while not events:
+                data = await shaken.transport.receive_some(65536)
+                if not data:
+                    break
+                events = shaken.session.receive_data(data)
+            else:
+                following = attrs.evolve(shaken, first_events=events)
+            nursery.cancel_scope.cancel()
+        return following
+
+    def _take_in(self, shaken: Shaken, session: bytes) -> None:
+        context, hello = self._context, shaken.hello
+        peer = Peer.from_hello(hello, uid=shaken.transport.peer_uid)
+        connection = Connection(
+            context,
+            name=hello.name,
+            address=shaken.transport.remote_address,
+            peer=peer,
+            establisher=None,
+            reconnect=None,
+        )
+        connection.is_resumable = shaken.transport.kind != "stdio"
+        connection.tokens.append(session)
+        context._add_connection(connection)
+        context._start_soon(connection.run, shaken)
+
+    def close(self) -> None:
+        """Take nobody in over the private socket any more."""
+        if self._private is not None:
+            self._private.close()
+
+
+def _host_of(transport: Transport) -> str | None:
+    """Where on the network a transport comes from, or None if that is here."""
+    if transport.is_loopback or transport.kind not in {"tcp", "tls"}:
+        return None
+    return transport.remote_address.rpartition(":")[0]
+
+
+async def serve_listener(listener: TransportListener, context: Context) -> None:
+    """Accept until the listener is closed."""
+    try:
+        async with trio.open_nursery() as nursery:
+            while True:
+                transport = await listener.accept()
+                nursery.start_soon(context._doorman.welcome, transport)
+    except* trio.ClosedResourceError:
+        pass
+    finally:
+        listener.close()
+
+
+class Listener:
+    """A place where peers may connect; made by `Context.bind`. An async context manager.
+
+    Attributes:
+        address: The bound address as text; a port of 0 was replaced by the real one.
+        port: The bound port, or None for Unix sockets and memory.
+    """
+
+    def __init__(self, transport_listener: TransportListener) -> None:
+        self.address: Final = transport_listener.address
+        self.port: Final = transport_listener.port
+        self._listener = transport_listener
+        self._closed = False
+
+    async def aclose(self) -> None:
+        """Stop listening; connections that were made stay. A checkpoint; may be called twice."""
+        self.close()
+        await trio.lowlevel.checkpoint()
+
+    def close(self) -> None:
+        """Stop listening at once."""
+        self._closed = True
+        self._listener.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"<Listener at {self.address}{', closed' if self._closed else ''}>"
+
+

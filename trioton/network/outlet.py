@@ -1,0 +1,250 @@
+"""Everything that one context sends on one slot: its flow, the tasks that wait for room, and the backlog before anyone listens.
+
+All channels of a context that send on the same slot share one outlet, and so one order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from ..errors import DeadError
+from ..protocol.flow import LARGE_MESSAGE, Branch, SendFlow
+from ..protocol.limits import MIB
+
+if TYPE_CHECKING:
+    from ..protocol.packages import Buffer
+    from .dispatcher import Dispatcher
+
+BACKLOG_BYTES: Final = MIB
+
+Piece = tuple[tuple["Buffer", ...], int]
+"""One encoded message: its buffers, and their bytes in all."""
+
+
+class _WaitingSend:
+    """A task in `send`, with the message that it wants to send."""
+
+    __slots__ = ("error", "owner", "piece", "since", "task", "told")
+
+    def __init__(self, task: trio.lowlevel.Task, piece: Piece, owner: object, since: float) -> None:
+        self.task = task
+        self.piece = piece
+        self.owner = owner
+        self.since = since
+        self.told = False
+        self.error: Exception | None = None
+
+
+class Outlet:
+    """The shared sending end of one slot of a context.
+
+    Args:
+        dispatcher: The context's dispatcher.
+        flow: The flow that the outlet fills.
+
+    Attributes:
+        backlog_size: Messages that wait before anyone has ever listened.
+        users: How many channels use the outlet.
+        dropped: Messages that nobody listened to, or that fell out of the backlog.
+        is_local: Whether the context's own subscriptions get what is sent here, too.
+        flush_to: The number up to which somebody waits for all to have been taken.
+        dead_reason: Why nothing that is sent here can arrive any more, or None.
+    """
+
+    def __init__(self, dispatcher: Dispatcher, flow: SendFlow) -> None:
+        self.dispatcher = dispatcher
+        self.flow = flow
+        self.backlog_size = 0
+        self.users = 0
+        self.dropped = 0
+        self.is_local = False
+        self.flush_to = 0
+        self.dead_reason: str | None = None
+        self._backlog: deque[Piece] = deque()
+        self._backlog_bytes = 0
+        self._had_subscriber = False
+        self._waiting: deque[_WaitingSend] = deque()
+        self._changed = trio.lowlevel.ParkingLot()
+        flow.hold(held=True)
+
+    # ---------------------------------------------------------------- who listens
+
+    @property
+    def subscribers(self) -> int:
+        """Subscriptions of other contexts that get what is sent now."""
+        return sum(branch.subscriptions for branch in self.flow.branches.values() if branch.is_ready)
+
+    @property
+    def is_listened_to(self) -> bool:
+        """Whether anyone, in any context, gets what is sent now."""
+        return any(branch.is_ready for branch in self.flow.branches.values())
+
+    async def wait_changed(self) -> None:
+        """Wait until subscriptions, or what they have taken, change."""
+        await self._changed.park()
+
+    def changed(self) -> None:
+        """Something about the branches has changed: release what may go now, and tell those who wait for changes."""
+        self._release()
+        self._changed.unpark_all()
+
+    def _release(self) -> None:
+        if self.dead_reason is not None:
+            return
+        branches = self.flow.branches.values()
+        if not self._had_subscriber:
+            if not self.is_listened_to or not all(branch.is_ready for branch in branches):
+                return
+            self._had_subscriber = True
+        flow = self.flow
+        if flow.is_held:
+            flow.hold(held=False)
+        while self._backlog and flow.room > 0:
+            piece = self._backlog.popleft()
+            self._backlog_bytes -= piece[1]
+            self.add(piece)
+        if not self._backlog:
+            self._release_waiting()
+        if self._backlog or self._waiting:
+            flow.hold(held=True)
+
+    def _release_waiting(self) -> None:
+        waiting = self._waiting
+        while waiting and self.flow.room > 0:
+            send = waiting.popleft()
+            self.add(send.piece)
+            trio.lowlevel.reschedule(send.task)
+
+    # ---------------------------------------------------------------- sending
+
+    def add(self, piece: Piece) -> None:
+        """Add a message for which there is room, whatever else waits."""
+        buffers, size = piece
+        if size >= LARGE_MESSAGE:
+            self.dispatcher.add_large(self.flow, buffers, size)
+        else:
+            self.dispatcher.added(self.flow, due=self.flow.add(b"".join(buffers)))
+
+    def try_add(self, piece: Piece) -> bool:
+        """Add a message if it needs not wait for anything; to be called when the flow has no room at first sight.
+
+        Raises:
+            trio.BrokenResourceError: What is sent here cannot arrive any more.
+        """
+        if self.dead_reason is not None:
+            raise self.broken()
+        if self.flow.room > 0:
+            self.add(piece)
+            return True
+        if self._had_subscriber or self._waiting:
+            return False
+        return self._add_to_backlog(piece)
+
+    def _add_to_backlog(self, piece: Piece) -> bool:
+        """Keep a message for the first subscriber; the oldest give way while there is none."""
+        expected = bool(self.flow.branches) or self.flow.destination is not None
+        if expected and (len(self._backlog) >= self.backlog_size or self._backlog_bytes >= BACKLOG_BYTES):
+            return False
+        self._backlog.append(piece)
+        self._backlog_bytes += piece[1]
+        while len(self._backlog) > self.backlog_size or (self._backlog_bytes > BACKLOG_BYTES and not expected):
+            _, size = self._backlog.popleft()
+            self._backlog_bytes -= size
+            self.dropped += 1
+        return True
+
+    async def wait_add(self, piece: Piece, owner: object) -> None:
+        """Wait for room and add a message for a channel. Cancelled means: not added.
+
+        Raises:
+            trio.BrokenResourceError: What is sent here cannot arrive any more.
+            trio.ClosedResourceError: The channel or the context was closed.
+        """
+        send = _WaitingSend(trio.lowlevel.current_task(), piece, owner, trio.current_time())
+        self._waiting.append(send)
+        self.flow.hold(held=True)
+        self.dispatcher.watch_congestion(self)
+
+        def abort(_raise_cancel: object) -> trio.lowlevel.Abort:
+            self._waiting.remove(send)
+            self._release()
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+        if send.error is not None:
+            raise send.error
+
+    @property
+    def waiting(self) -> int:
+        """Tasks that wait for room."""
+        return len(self._waiting)
+
+    def abandon_waiting(self, owner: object) -> None:
+        """A channel was closed: its tasks need not wait any longer."""
+        for send in [send for send in self._waiting if send.owner is owner]:
+            self._waiting.remove(send)
+            send.error = trio.ClosedResourceError(f"{owner!r} was closed")
+            trio.lowlevel.reschedule(send.task)
+        self._release()
+
+    def congested_since(self) -> float:
+        """Since when the task that waits longest has waited, if nobody was told of it yet; else infinity."""
+        if self._waiting and not self._waiting[0].told and self.flow.is_blocked_by_branch:
+            return self._waiting[0].since
+        return math.inf
+
+    def told_congestion(self) -> None:
+        """The congestion of the task that waits longest has been reported."""
+        self._waiting[0].told = True
+
+    # ---------------------------------------------------------------- branches
+
+    def add_branch(self, branch: Branch) -> None:
+        """A neighbour wants what is sent here."""
+        self.flow.add_branch(branch)
+
+    def remove_branch(self, key: object) -> None:
+        """A neighbour no longer wants what is sent here, or is gone."""
+        branch = self.flow.branches.get(key)
+        if branch is not None:
+            self.flow.remove_branch(key)
+            branch.outbox.remove_branch(branch)
+            self.changed()
+
+    def broken(self) -> trio.BrokenResourceError:
+        """The error that tells why nothing that is sent here can arrive any more."""
+        error = trio.BrokenResourceError(self.dead_reason)
+        error.__cause__ = DeadError(self.dead_reason or "")
+        return error
+
+    def die(self, reason: str) -> None:
+        """Nothing that is sent here can arrive any more: everybody who waits hears why."""
+        self.dead_reason = reason
+        self.flow.hold(held=True)
+        while self._waiting:
+            send = self._waiting.popleft()
+            send.error = self.broken()
+            trio.lowlevel.reschedule(send.task)
+        self._backlog.clear()
+        self._backlog_bytes = 0
+        self._changed.unpark_all()
+
+    @property
+    def backlog(self) -> int:
+        """Messages that wait for the first subscriber."""
+        return len(self._backlog)
+
+    @property
+    def is_releasing(self) -> bool:
+        """Whether messages wait here for room of subscribers that exist."""
+        return bool(self._backlog and self.flow.branches)
+
+    def drop_backlog(self) -> None:
+        """Forget what waits for a first subscriber."""
+        self.dropped += len(self._backlog)
+        self._backlog.clear()
+        self._backlog_bytes = 0

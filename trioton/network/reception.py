@@ -1,0 +1,406 @@
+"""The receiving side of a context: who here listens to what, and what has been promised to whom.
+
+Packages are checked, cleaned of what came twice, and put into the inbox of every subscription of their slot. Sources of blocking
+subscriptions hear what has been taken and how far they may send, at most once a pass of the scheduler.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from ..errors import DeadError, ProtocolError
+from ..protocol import control
+from ..protocol.identity import ContextId
+from ..protocol.inbox import ReceiveFlow, Run
+from ..protocol.packages import PackageHeader, PackageKind
+from ..protocol.scan import TAGS, scan_run
+from .events import Gap
+from .subscription import NEVER, Subscription
+
+if TYPE_CHECKING:
+    from ..protocol.session import PackageReceived
+    from .connection import Connection
+    from .dispatcher import Dispatcher
+    from .events import EventHub
+
+logger = logging.getLogger("trioton.context")
+
+TRUSTED_SCAN: Final = 4096
+"""Bytes up to which a body from the same user on the same host is decoded without the pre-scan."""
+
+SENDER_TAG: Final = 54022
+"""The CBOR tag of a reference to a channel's sending end, ``[context, slot]``."""
+
+MESSAGE_TAGS: Final = TAGS | {SENDER_TAG}
+
+DIRECT_PREFIX: Final = "~"
+"""How the slots begin that are addressed and never advertised."""
+
+
+class Reception:
+    """All that a context receives.
+
+    Args:
+        own_id: The 16 bytes of the context's identity.
+        hub: Where events go.
+        route: Gives the connection that leads to a context, or None.
+        all_connections: Gives the connections that must hear of changed interest.
+
+    Attributes:
+        dispatcher: The context's sending side; set by the context.
+    """
+
+    def __init__(
+        self,
+        own_id: bytes,
+        hub: EventHub,
+        route: Callable[[bytes], Connection | None],
+        all_connections: Callable[[], list[Connection]],
+    ) -> None:
+        self.dispatcher: Dispatcher
+        self._own_id = own_id
+        self._hub = hub
+        self._route = route
+        self._all_connections = all_connections
+        self._slots: dict[str, list[Subscription]] = {}
+        self._flows: dict[str, dict[bytes, ReceiveFlow]] = {}
+        self._due: dict[str, None] = {}
+        self._arrivals = 0
+        self._record = 0
+
+    # ---------------------------------------------------------------- who listens here
+
+    def add(self, subscription: Subscription) -> None:
+        """A channel listens to a slot from now on."""
+        slot = subscription.slot
+        self._slots.setdefault(slot, []).append(subscription)
+        window = subscription.inbox.window
+        if window is not None:
+            subscription.until_credit = window.size // 4
+            for flow in self._flows.get(slot, {}).values():
+                if flow.granted is not None:
+                    room = window.join(flow, flow.expected or 0)
+                    room.limit = max(room.limit, flow.granted)
+        self._interest_changed(slot)
+
+    def remove(self, subscription: Subscription) -> None:
+        """A channel no longer listens."""
+        slot = subscription.slot
+        subscriptions = self._slots.get(slot, [])
+        if subscription not in subscriptions:
+            return
+        subscriptions.remove(subscription)
+        if subscriptions:
+            self._report(slot)
+            self._interest_changed(slot)
+            return
+        del self._slots[slot]
+        flows = self._flows.pop(slot, {})
+        self._due.pop(slot, None)
+        self._record += 1
+        if slot.startswith(DIRECT_PREFIX):
+            for flow in flows.values():
+                self._tell_unreachable(flow.source, slot, flow.stream)
+            return
+        for connection in self._all_connections():
+            connection.send_control(control.Unsubscribe(slot, self._record))
+        self.dispatcher.local_interest(slot)
+
+    def _interest_changed(self, slot: str) -> None:
+        if slot.startswith(DIRECT_PREFIX):
+            return
+        self._record += 1
+        for connection in self._all_connections():
+            connection.send_control(self._interest(slot, None))
+        self.dispatcher.local_interest(slot)
+
+    def _interest(self, slot: str, known: ReceiveFlow | None) -> control.Subscribe:
+        policies = [subscription.inbox.policy for subscription in self._slots[slot]]
+        modes = {policy.mode for policy in policies}
+        mode = min(modes)  # Blocking goes before dropping, and the oldest before the newest.
+        size = max(policy.size for policy in policies if policy.mode is mode)
+        stream, expected = (None, None) if known is None else (known.stream, known.expected)
+        return control.Subscribe(slot, self._record, mode, size, len(policies), stream, expected)
+
+    def announce(self, connection: Connection, peer_id: bytes) -> None:
+        """Tell a peer, over a new link, what this context listens to and how far it has received."""
+        for slot in self._slots:
+            known = self._flows.get(slot, {}).get(peer_id)
+            if known is not None or not slot.startswith(DIRECT_PREFIX):
+                connection.send_control(self._interest(slot, known))
+            if known is not None:
+                # What was said over the last link may have been lost with it.
+                known.reported = (-1, -1)
+                self._due_now(slot)
+                for subscription in self._blocking(slot):
+                    subscription.inbox.ask_back_again(known)
+
+    # ---------------------------------------------------------------- packages
+
+    def package(self, connection: Connection, event: PackageReceived) -> None:
+        """Deliver a package that came over a connection.
+
+        Raises:
+            ProtocolError: The peer itself sent nonsense; its link must be closed.
+        """
+        header = event.header
+        if header.source != connection.peer.wire_id:
+            raise ProtocolError("the peer sent a package in the name of another context")
+        if header.kind == PackageKind.DIRECT and header.destination != self._own_id:
+            raise ProtocolError("the peer sent a package for another context")
+        if len(event.body) > TRUSTED_SCAN or not connection.is_same_user:
+            scan_run(event.body, header.count, tags=MESSAGE_TAGS)
+        if header.slot in self._slots:
+            self._deliver(header, event.body, is_last=event.is_last)
+        elif header.kind == PackageKind.DIRECT:
+            self._tell_unreachable(header.source, header.slot, header.stream)
+
+    def local_package(self, header: PackageHeader, body: bytes, *, is_last: bool) -> None:
+        """Deliver a package of this context to its own subscriptions."""
+        if header.slot in self._slots:
+            self._deliver(header, body, is_last=is_last)
+
+    def _deliver(self, header: PackageHeader, body: bytes, *, is_last: bool) -> None:
+        flow = self._flow(header.source, header.slot, header.stream)
+        if flow is None:
+            return
+        known, missing = flow.receive(header, is_last=is_last)
+        if missing:
+            self._missed(flow, missing)
+        if known < header.count:
+            self._arrivals += 1
+            first, count, arrival = header.first, header.count, self._arrivals
+            for subscription in list(self._slots[header.slot]):
+                dropped = subscription.deliver(Run(flow, first, body, known, count, arrival))
+                if dropped:
+                    self._hub.emit(Gap(flow.slot, ContextId.from_wire(flow.source), dropped))
+        if flow.is_ended:
+            self._ended(flow)
+
+    def _flow(self, source: bytes, slot: str, stream: int) -> ReceiveFlow | None:
+        """The flow with this stream; an older one of the same source is forgotten, a package of an older one is not wanted."""
+        flows = self._flows.setdefault(slot, {})
+        flow = flows.get(source)
+        if flow is not None and flow.stream == stream:
+            return flow
+        if flow is not None:
+            if flow.stream > stream:
+                return None
+            self._forget_flow(flow)
+            flows = self._flows.setdefault(slot, {})
+        flow = flows[source] = ReceiveFlow(source, slot, stream)
+        return flow
+
+    def _forget_flow(self, flow: ReceiveFlow) -> None:
+        flows = self._flows.get(flow.slot, {})
+        if flows.get(flow.source) is flow:
+            del flows[flow.source]
+            if not flows:
+                del self._flows[flow.slot]
+        for subscription in self._slots.get(flow.slot, []):
+            subscription.inbox.forget(flow)
+
+    def _missed(self, flow: ReceiveFlow, count: int) -> None:
+        """Messages were dropped on their way here."""
+        for subscription in self._slots[flow.slot]:
+            subscription.inbox.missed(count)
+            if subscription.inbox.is_broken:
+                subscription.wake()
+        self._hub.emit(Gap(flow.slot, ContextId.from_wire(flow.source), count))
+
+    def _ended(self, flow: ReceiveFlow) -> None:
+        self._report(flow.slot, flow)
+        if flow.slot.startswith(DIRECT_PREFIX):
+            for subscription in self._slots[flow.slot]:
+                subscription.end()
+
+    # ---------------------------------------------------------------- room
+
+    def offer(self, connection: Connection, message: control.Offer) -> None:
+        """A source would send to blocking subscriptions here, and asks for room."""
+        subscriptions = self._blocking(message.slot)
+        if not subscriptions:
+            if message.slot.startswith(DIRECT_PREFIX):
+                self._tell_unreachable(message.source, message.slot, message.stream)
+            return
+        flow = self._flow(message.source, message.slot, message.stream)
+        if flow is None:
+            return
+        size = min(self._first_room(subscription, flow) for subscription in subscriptions)
+        connection.send_control(control.Credit(message.source, message.slot, message.stream, None, size))
+
+    def _blocking(self, slot: str) -> list[Subscription]:
+        return [each for each in self._slots.get(slot, []) if each.inbox.window is not None]
+
+    def _first_room(self, subscription: Subscription, flow: ReceiveFlow) -> int:
+        window = subscription.inbox.window
+        assert window is not None
+        room = window.rooms.get(flow) or window.join(flow, flow.expected or 0)
+        return room.size
+
+    def local_interest(self, slot: str) -> control.Subscribe | None:
+        """What this context itself listens to on a slot, or None."""
+        return self._interest(slot, None) if slot in self._slots else None
+
+    def grant_local(self, slot: str, stream: int) -> int:
+        """The room for a flow of this context itself, which some subscription here blocks, from its start."""
+        flow = self._flow(self._own_id, slot, stream)
+        assert flow is not None
+        return min(self._first_room(subscription, flow) for subscription in self._blocking(slot))
+
+    def started(self, source: bytes, slot: str, stream: int, first: int) -> None:
+        """A source says from which number on it sends to us."""
+        flow = self._flow(source, slot, stream) if slot in self._slots else None
+        if flow is None:
+            return
+        flow.start(first)
+        if flow.granted is not None:
+            return
+        limits = []
+        for subscription in self._blocking(slot):
+            window = subscription.inbox.window
+            room = window.rooms.get(flow) if window is not None else None
+            if room is not None:
+                size = room.size
+                room.taken = room.received = first
+                room.limit = first + size
+                limits.append(room.limit)
+        if limits:
+            flow.granted = max(flow.expected or 0, min(limits))
+            flow.reported = (first, flow.granted)
+
+    def kept(self, message: control.Kept) -> None:
+        """A source that was asked for room back says what it keeps."""
+        flow = self._flows.get(message.slot, {}).get(message.source)
+        if flow is None or flow.stream != message.stream or flow.granted is None:
+            return
+        flow.granted = max(flow.expected or 0, min(flow.granted, message.limit))
+        for subscription in self._blocking(message.slot):
+            window = subscription.inbox.window
+            if window is not None and flow in window.rooms:
+                window.kept(flow, message.limit)
+        self._due_now(message.slot)
+
+    def flush(self, message: control.Flush) -> None:
+        """A source wants to hear when all before a number has been taken."""
+        flow = self._flows.get(message.slot, {}).get(message.source)
+        if flow is not None and flow.stream == message.stream:
+            flow.flush_to = max(flow.flush_to, message.up_to)
+            flow.reported = (-1, flow.reported[1])
+            self._due_now(message.slot)
+
+    def report_soon(self, subscription: Subscription) -> None:
+        """Messages of a blocking subscription were taken; its sources will hear of it with the next write."""
+        self._due_now(subscription.slot)
+
+    def _due_now(self, slot: str) -> None:
+        self._due[slot] = None
+        self.dispatcher.heat()
+
+    def report_due(self) -> None:
+        """Put the credits that are due on the control lanes."""
+        if self._due:
+            due, self._due = self._due, {}
+            for slot in due:
+                self._report(slot)
+
+    def _report(self, slot: str, only: ReceiveFlow | None = None) -> None:
+        """Tell the sources of a slot what has been taken and how far they may send."""
+        subscriptions = self._blocking(slot)
+        for subscription in subscriptions:
+            window = subscription.inbox.window
+            assert window is not None
+            for flow in window.rooms:
+                assert isinstance(flow, ReceiveFlow)
+                position = subscription.inbox.taken_position(flow)
+                if position is None and flow.is_ended:
+                    position = flow.expected
+                if position is not None:
+                    window.take(flow, position)
+            window.share()
+            self._ask_back(subscription)
+        for flow in [only] if only is not None else list(self._flows.get(slot, {}).values()):
+            self._report_flow(flow, subscriptions)
+        for subscription in subscriptions:
+            self._count_down(subscription)
+
+    def _report_flow(self, flow: ReceiveFlow, subscriptions: list[Subscription]) -> None:
+        rooms = [
+            subscription.inbox.window.rooms[flow]
+            for subscription in subscriptions
+            if subscription.inbox.window is not None and flow in subscription.inbox.window.rooms
+        ]
+        if flow.granted is None:
+            return
+        if rooms:
+            taken = min(room.taken for room in rooms)
+            limit = max(flow.granted, min(room.limit for room in rooms))
+        else:
+            taken, limit = flow.expected or 0, flow.granted
+        if (taken, limit) == flow.reported:
+            return
+        flow.reported = (taken, limit)
+        flow.granted = limit
+        message = control.Credit(flow.source, flow.slot, flow.stream, taken, limit)
+        if flow.source == self._own_id:
+            self.dispatcher.local_credit(message)
+            return
+        connection = self._route(flow.source)
+        if connection is not None:
+            connection.send_control(message)
+
+    def _ask_back(self, subscription: Subscription) -> None:
+        window = subscription.inbox.window
+        assert window is not None
+        for flow, limit in window.to_ask_back():
+            assert isinstance(flow, ReceiveFlow)
+            connection = self._route(flow.source)
+            if connection is not None:
+                message = control.Credit(flow.source, flow.slot, flow.stream, window.rooms[flow].taken, limit)
+                connection.send_control(message)
+
+    def _count_down(self, subscription: Subscription) -> None:
+        """Decide after how many more messages the sources must hear again."""
+        window = subscription.inbox.window
+        assert window is not None
+        short = False
+        for flow, room in window.rooms.items():
+            assert isinstance(flow, ReceiveFlow)
+            short = short or room.limit - room.received < window.size // 2 or flow.flush_to > room.taken
+        subscription.until_credit = 0 if short or window.size == 1 else window.size // 4
+
+    # ---------------------------------------------------------------- ends
+
+    def _tell_unreachable(self, source: bytes, slot: str, stream: int) -> None:
+        connection = self._route(source)
+        if connection is not None:
+            connection.send_control(control.Unreachable(source, slot, stream, "nobody receives on this channel any more"))
+
+    def forget_source(self, source: bytes) -> None:
+        """A context is gone, or its session is: nothing more comes from it, and what waits may still be taken."""
+        for flows in list(self._flows.values()):
+            flow = flows.get(source)
+            if flow is not None:
+                slot = flow.slot
+                self._forget_flow(flow)
+                if slot.startswith(DIRECT_PREFIX):
+                    for subscription in self._slots.get(slot, []):
+                        subscription.end(DeadError("the context that sent here is gone"))
+                elif slot in self._slots:
+                    self._report(slot)
+
+    def end(self) -> None:
+        """The context closes: all subscriptions end after what waits."""
+        for subscriptions in list(self._slots.values()):
+            for subscription in list(subscriptions):
+                subscription.end()
+
+    @property
+    def slots(self) -> list[str]:
+        """The slots that this context listens to."""
+        return list(self._slots)
+
+
+__all__ = ["DIRECT_PREFIX", "NEVER", "Reception"]

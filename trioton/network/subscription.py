@@ -1,0 +1,101 @@
+"""What a channel holds to receive: an inbox, and the tasks that wait for something to come into it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from ..protocol.inbox import Inbox, ReceiveFlow, Run
+
+if TYPE_CHECKING:
+    from ..protocol.policies import Policy
+    from .reception import Reception
+
+NEVER: Final = 1 << 62
+
+
+class Subscription:
+    """The receiving end of a slot for one channel.
+
+    Args:
+        reception: The context's reception.
+        slot: The slot.
+        policy: What happens when there is no room.
+
+    Attributes:
+        inbox: What waits.
+        until_credit: Messages that may be taken before the sources must hear of it; the channel counts it down.
+        is_closed: Whether the channel has closed it.
+        is_ended: Whether nothing more will come.
+        error: Why nothing more will come, if that is no clean end.
+        on_arrival: Called when something has come, for those who wait on several subscriptions.
+    """
+
+    def __init__(self, reception: Reception, slot: str, policy: Policy) -> None:
+        self.slot = slot
+        self.inbox = Inbox(policy)
+        self.until_credit = NEVER
+        self.is_closed = False
+        self.is_ended = False
+        self.error: Exception | None = None
+        self.on_arrival: list[Callable[[], None]] = []
+        self._reception = reception
+        self._lot = trio.lowlevel.ParkingLot()
+
+    def deliver(self, run: Run) -> int:
+        """Take a run in; gives how many messages were dropped."""
+        dropped = self.inbox.add(run)
+        self._watch_room(run.flow)
+        self.wake(run.stop - run.start)
+        return dropped
+
+    def _watch_room(self, flow: ReceiveFlow) -> None:
+        """If a source is short of room, it must hear of the next message that is taken."""
+        window = self.inbox.window
+        if window is not None and self.until_credit > 0:
+            room = window.rooms.get(flow)
+            if room is not None and room.limit - room.received < window.size // 2:
+                self.until_credit = 0
+
+    def wake(self, count: float = math.inf) -> None:
+        """Wake tasks that wait: as many as there are messages for, or all."""
+        self._lot.unpark(count=count)
+        for callback in self.on_arrival:
+            callback()
+
+    async def wait(self) -> None:
+        """Wait until something may have come, or the end; the caller looks again."""
+        await self._lot.park()
+
+    def credit_due(self) -> None:
+        """Messages were taken: tell the sources in the next pass of the scheduler."""
+        self.until_credit = NEVER
+        self._reception.report_soon(self)
+
+    def close(self) -> None:
+        """Stop receiving; what waits is dropped."""
+        if not self.is_closed:
+            self.is_closed = True
+            self._reception.remove(self)
+            self.inbox.clear()
+            self.wake()
+
+    def end(self, error: Exception | None = None) -> None:
+        """Nothing more will come, for the reason given if that is no clean end; what waits may still be taken."""
+        if not self.is_ended:
+            self.is_ended = True
+            self.error = error
+            self.wake()
+
+    @property
+    def waiting(self) -> int:
+        """Tasks that wait for a message."""
+        return len(self._lot)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no message will ever be received here again."""
+        return self.is_closed or (not self.inbox.pending and (self.is_ended or self.inbox.is_broken))

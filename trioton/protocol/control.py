@@ -1,0 +1,226 @@
+"""The control lane: short frames that speak about the link and its flows, never blocked by data.
+
+Each kind is a header with named fields and no body. One table says which fields a kind has; it serves to write, to read and to
+check. Numbers in these frames are absolute, so that one that is lost or repeated does no harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from ..errors import ProtocolError
+from . import codec
+from .frames import FrameKind, encode_frame
+from .identity import ID_BYTES
+from .packages import MAX_SEQUENCE
+
+MAX_REASON: Final = 512
+"""Characters of a reason that travel; a longer one is cut."""
+
+
+class Ping(NamedTuple):
+    """Asks for a `Pong` with the same nonce."""
+
+    nonce: int
+
+
+class Pong(NamedTuple):
+    """Answers a `Ping`."""
+
+    nonce: int
+
+
+class Beat(NamedTuple):
+    """Asks the peer to send something at least every so many milliseconds."""
+
+    milliseconds: int
+
+
+class Close(NamedTuple):
+    """The goodbye: nothing of this side follows it."""
+
+    reason: str
+
+
+class Sync(NamedTuple):
+    """The end of the snapshot of what this side is interested in."""
+
+
+class Synced(NamedTuple):
+    """The peer's snapshot has been installed."""
+
+
+class Subscribe(NamedTuple):
+    """This context wants what is published on a slot; said again when anything about it changes.
+
+    Attributes:
+        slot: The slot.
+        record: Grows with every change of this slot's interest.
+        mode: What to do when it has no room, a `flow.Mode`.
+        size: Messages that may wait for it.
+        count: How many subscriptions stand behind it.
+        stream: On a resumed session, the life of the peer's flow that is known here, else None.
+        expected: The sequence number that is expected next on that flow, else None.
+    """
+
+    slot: str
+    record: int
+    mode: int
+    size: int
+    count: int
+    stream: int | None
+    expected: int | None
+
+
+class Unsubscribe(NamedTuple):
+    """Ends the interest with this record and all before it."""
+
+    slot: str
+    record: int
+
+
+class Offer(NamedTuple):
+    """The source would publish to a blocking subscriber, and asks for room."""
+
+    source: bytes
+    slot: str
+    stream: int
+
+
+class Credit(NamedTuple):
+    """What a blocking receiver has taken and how far the source may send.
+
+    Attributes:
+        source: Whose flow it is.
+        slot: The flow's slot.
+        stream: The flow's life.
+        taken: All before this sequence number has been taken; None in the answer to an `Offer`.
+        limit: Messages before this sequence number may be sent; counted from the flow's start in the answer to an `Offer`.
+    """
+
+    source: bytes
+    slot: str
+    stream: int
+    taken: int | None
+    limit: int
+
+
+class Started(NamedTuple):
+    """The source sends to this subscriber from sequence number `first` on."""
+
+    source: bytes
+    slot: str
+    stream: int
+    first: int
+
+
+class Kept(NamedTuple):
+    """The source's answer to a `Credit` that lowers its limit: it keeps to `limit` from now on."""
+
+    source: bytes
+    slot: str
+    stream: int
+    limit: int
+
+
+class Flush(NamedTuple):
+    """Asks for a `Credit` as soon as all before `up_to` has been taken."""
+
+    source: bytes
+    slot: str
+    stream: int
+    up_to: int
+
+
+class Unreachable(NamedTuple):
+    """What the source sends on this flow reaches nobody, and why."""
+
+    source: bytes
+    slot: str
+    stream: int
+    reason: str
+
+
+Control = (
+    Ping | Pong | Beat | Close | Sync | Synced | Subscribe | Unsubscribe | Offer | Credit | Started | Kept | Flush | Unreachable
+)
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is int and 0 <= value < MAX_SEQUENCE
+
+
+def _is_number_or_none(value: object) -> bool:
+    return value is None or _is_number(value)
+
+
+def _is_text(value: object) -> bool:
+    return type(value) is str
+
+
+def _is_identity(value: object) -> bool:
+    return type(value) is bytes and len(value) == ID_BYTES
+
+
+_CHECKS: Final[dict[str, Callable[[object], bool]]] = {
+    "reason": _is_text,
+    "slot": _is_text,
+    "source": _is_identity,
+    "stream": _is_number,
+    "taken": _is_number_or_none,
+}
+_SUBSCRIBE_CHECKS: Final = {"stream": _is_number_or_none, "expected": _is_number_or_none}
+
+CONTROL_KINDS: Final[dict[FrameKind, type[Any]]] = {
+    FrameKind.PING: Ping,
+    FrameKind.PONG: Pong,
+    FrameKind.BEAT: Beat,
+    FrameKind.CLOSE: Close,
+    FrameKind.SYNC: Sync,
+    FrameKind.SYNCED: Synced,
+    FrameKind.SUBSCRIBE: Subscribe,
+    FrameKind.UNSUBSCRIBE: Unsubscribe,
+    FrameKind.OFFER: Offer,
+    FrameKind.CREDIT: Credit,
+    FrameKind.STARTED: Started,
+    FrameKind.KEPT: Kept,
+    FrameKind.FLUSH: Flush,
+    FrameKind.UNREACHABLE: Unreachable,
+}
+_KIND_OF: Final = {cls: kind for kind, cls in CONTROL_KINDS.items()}
+_FIELD_CHECKS: Final[dict[FrameKind, tuple[Callable[[object], bool], ...]]] = {
+    kind: tuple(
+        (_SUBSCRIBE_CHECKS if cls is Subscribe else _CHECKS).get(name) or _CHECKS.get(name, _is_number) for name in cls._fields
+    )
+    for kind, cls in CONTROL_KINDS.items()
+}
+
+
+def encode_control(message: Control) -> bytes:
+    """Give the frame of a control message."""
+    return encode_frame(_KIND_OF[type(message)], codec.encode_header(list(message)))
+
+
+def parse_control(kind: FrameKind, header: bytes) -> Control:
+    """Read and check the header of a control frame.
+
+    Raises:
+        ProtocolError: A field is missing, too many or of the wrong type or size.
+    """
+    fields = codec.decode_header(header)
+    checks = _FIELD_CHECKS[kind]
+    if len(fields) != len(checks):
+        raise ProtocolError(f"a {kind.name} has {len(fields)} fields instead of {len(checks)}")
+    cls = CONTROL_KINDS[kind]
+    for name, check, value in zip(cls._fields, checks, fields, strict=True):
+        if not check(value):
+            raise ProtocolError(f"the field {name} of a {kind.name} is wrong: {value!r:.100}")
+    message: Control = cls(*fields)
+    return message
+
+
+def shorten_reason(reason: str) -> str:
+    """Cut a reason to what may travel, and make it one line that can be encoded."""
+    line = " ".join(reason.encode("utf-8", "replace").decode().split())
+    return line if len(line) <= MAX_REASON else line[: MAX_REASON - 1] + "\N{HORIZONTAL ELLIPSIS}"

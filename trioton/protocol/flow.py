@@ -1,0 +1,305 @@
+"""The sending side of a flow: numbering, runs, room, and what must be kept until it has been taken.
+
+A flow is what one context sends on one slot. Its messages are numbered from 0. They gather as encoded pieces until they are cut
+into a package, which every branch (a neighbour with receivers behind it) gets. Blocking branches say up to which number may be
+sent and up to which all has been taken; the flow goes by the slowest, and keeps packages until the slowest has taken them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Hashable, Iterable
+from typing import TYPE_CHECKING, Final
+
+from . import codec
+from .limits import MAX_RUN_BYTES, MAX_RUN_MESSAGES
+from .packages import Buffer, Package, PackageTemplate
+from .policies import Mode
+
+if TYPE_CHECKING:
+    from .outbox import Outbox
+
+UNLIMITED: Final = 1 << 62
+"""The room of a flow that nobody limits."""
+
+LARGE_MESSAGE: Final = MAX_RUN_BYTES // 2
+"""From this many bytes on, a message makes a package of its own, so that its bytes are not copied to join them with others."""
+
+CUT_BYTES: Final = MAX_RUN_BYTES - LARGE_MESSAGE
+"""A run is cut when it has this many bytes: one more message that is not large still fits."""
+
+
+class Branch:
+    """One neighbour with receivers of a flow.
+
+    Attributes:
+        key: The neighbour; whatever the owner uses.
+        outbox: Where packages for it go.
+        mode: What happens when it has no room.
+        size: Messages that may wait for it in a mode that drops.
+        subscriptions: How many subscriptions stand behind it.
+        is_ready: Whether it has said how much room it has; until then nothing is sent to it.
+        taken: All before this number has been taken, by what it said last.
+        limit: Messages before this number may be sent to it.
+        queued: Packages that wait for it in its outbox.
+        queued_messages: The messages in them.
+        is_behind: Whether the newest messages of the flow were dropped for it, and it does not know.
+        since: When it last said that it has taken more; for the report of a congestion.
+    """
+
+    __slots__ = (
+        "is_behind",
+        "is_ready",
+        "key",
+        "limit",
+        "mode",
+        "outbox",
+        "queued",
+        "queued_messages",
+        "since",
+        "size",
+        "subscriptions",
+        "taken",
+    )
+
+    def __init__(self, key: Hashable, outbox: Outbox, mode: Mode, size: int, subscriptions: int) -> None:
+        self.key = key
+        self.outbox = outbox
+        self.mode = mode
+        self.size = size
+        self.subscriptions = subscriptions
+        self.is_ready = mode is not Mode.BLOCK
+        self.taken = 0
+        self.limit = 0
+        self.queued = 0
+        self.queued_messages = 0
+        self.is_behind = False
+        self.since = -math.inf
+
+    @property
+    def blocks(self) -> bool:
+        """Whether the flow waits for this branch."""
+        return self.mode is Mode.BLOCK
+
+
+class SendFlow:
+    """Everything that one context sends on one slot.
+
+    `room` says how many messages may be added now. It is decided anew whenever a branch comes, goes or reports; the owner
+    checks it before each `add`.
+
+    Args:
+        source: The 16 bytes of the sending context's identity.
+        slot: The slot.
+        stream: Which life of the flow this is; larger than that of any earlier flow of this source on this slot.
+        window_bytes: Bytes that may be ahead of the slowest blocking branch.
+        destination: The only receiver's identity, or None to publish.
+    """
+
+    def __init__(
+        self, source: bytes, slot: str, stream: int, *, window_bytes: int, destination: bytes | None = None
+    ) -> None:
+        self.source = source
+        self.slot = slot
+        self.stream = stream
+        self.destination = destination
+        self.window_bytes = window_bytes
+        self.next = 0
+        self.room = UNLIMITED
+        self.taken = 0
+        self.limit = UNLIMITED
+        self.branches: dict[Hashable, Branch] = {}
+        self.pieces: list[bytes | str] = []
+        self.piece_bytes = 0
+        self.log: deque[Package] = deque()
+        self.log_bytes = 0
+        self.is_ended = False
+        self.is_held = False
+        self._template = PackageTemplate(source, slot, stream, destination)
+        self._text_pieces = False
+        self._blocking = 0
+
+    # ---------------------------------------------------------------- branches
+
+    def add_branch(self, branch: Branch) -> None:
+        """A neighbour listens from now on; a blocking one once `grant_first` has been called for it."""
+        self.branches[branch.key] = branch
+        self.update_room()
+
+    def remove_branch(self, key: Hashable) -> None:
+        """A neighbour no longer listens, or is gone."""
+        if self.branches.pop(key, None) is not None:
+            self.update_room()
+
+    def grant_first(self, branch: Branch, size: int, now: float) -> int:
+        """A blocking branch says how much room it has at first; gives the number of the first message that it gets."""
+        branch.is_ready = True
+        branch.taken = self.next - len(self.pieces)
+        branch.limit = branch.taken + size
+        branch.since = now
+        self.update_room()
+        return branch.taken
+
+    def credit(self, branch: Branch, taken: int, limit: int, now: float) -> int | None:
+        """A blocking branch says what it has taken and how far may be sent.
+
+        Returns:
+            The limit that is kept to, if the one given is lower than before; else None.
+        """
+        taken = min(taken, self.next)
+        if taken > branch.taken:
+            branch.since = now
+        was_slowest = branch.limit <= self.limit or branch.taken <= self.taken
+        branch.taken = max(branch.taken, taken)
+        kept = None
+        if limit >= branch.limit:
+            branch.limit = limit
+        else:
+            kept = branch.limit = max(limit, self.next)
+        if was_slowest or kept is not None:
+            self.update_room()
+        return kept
+
+    @property
+    def is_blocked_by_branch(self) -> bool:
+        """Whether it is a blocking branch that keeps messages from being added."""
+        used_up = self.next >= self.limit or self.log_bytes + self.piece_bytes >= self.window_bytes
+        return self._blocking > 0 and used_up
+
+    def slowest(self) -> Branch | None:
+        """The blocking branch that has taken least, or None if none blocks."""
+        blocking = [branch for branch in self.branches.values() if branch.blocks]
+        return min(blocking, key=lambda branch: (branch.is_ready, branch.taken, branch.limit), default=None)
+
+    def update_room(self) -> None:
+        """Decide anew how much may be added, and forget what the slowest branch has taken."""
+        blocking = [branch for branch in self.branches.values() if branch.mode is Mode.BLOCK and branch.is_ready]
+        self._blocking = len(blocking)
+        if blocking:
+            self.limit = min([branch.limit for branch in blocking])
+            self.taken = min([branch.taken for branch in blocking])
+        else:
+            self.limit = UNLIMITED
+            self.taken = self.next
+        log = self.log
+        while log and log[0].end <= self.taken:
+            self.log_bytes -= log.popleft().body_size
+        has_bytes = self.log_bytes + self.piece_bytes < self.window_bytes
+        self.room = self.limit - self.next if has_bytes and not self.is_held else 0
+
+    def hold(self, *, held: bool) -> None:
+        """Let nothing be added any more, because other messages must go first; or let it again."""
+        self.is_held = held
+        self.update_room()
+
+    # ---------------------------------------------------------------- messages
+
+    def add_text(self, text: str, size: int) -> bool:
+        """Add an ASCII text, which is encoded when its run is cut; see `add`."""
+        if not self._text_pieces:
+            self._encode_pieces()
+            self._text_pieces = True
+        self.pieces.append(text)
+        return self._added(1, size)
+
+    def add(self, piece: bytes) -> bool:
+        """Add an encoded message, for which there must be room.
+
+        Returns:
+            Whether the pieces should be cut now.
+        """
+        if self._text_pieces:
+            self._encode_pieces()
+        self.pieces.append(piece)
+        return self._added(1, len(piece))
+
+    def add_texts(self, texts: list[str], size: int) -> bool:
+        """Add several ASCII texts with `size` bytes in all; see `add_text`."""
+        if not self._text_pieces:
+            self._encode_pieces()
+            self._text_pieces = True
+        self.pieces += texts
+        return self._added(len(texts), size)
+
+    def _added(self, count: int, size: int) -> bool:
+        self.next += count
+        self.room -= count
+        self.piece_bytes += size
+        if self._blocking and self.log_bytes + self.piece_bytes >= self.window_bytes:
+            self.room = 0
+        return len(self.pieces) >= MAX_RUN_MESSAGES or self.piece_bytes >= CUT_BYTES
+
+    def _encode_pieces(self) -> None:
+        self._text_pieces = False
+        if self.pieces:
+            self.pieces = [codec.encode_value(piece) for piece in self.pieces]
+
+    def cut(self) -> list[Package]:
+        """Make packages of the gathered pieces and put them on every branch's outbox."""
+        packages = list(self._make_packages())
+        for package in packages:
+            self._distribute(package)
+        return packages
+
+    def _make_packages(self) -> Iterable[Package]:
+        pieces, self.pieces = self.pieces, []
+        self.piece_bytes = 0
+        first = self.next - len(pieces)
+        for start in range(0, len(pieces), MAX_RUN_MESSAGES):
+            run = pieces[start : start + MAX_RUN_MESSAGES]
+            if self._text_pieces:
+                body = codec.encode_texts(run)  # type: ignore[arg-type]  # all pieces are text while this is set
+                parts: tuple[Buffer, ...] = (body,)
+                size = len(body)
+            else:
+                parts = (codec.array_head(len(run)), b"".join(run))  # type: ignore[arg-type]  # and bytes otherwise
+                size = len(parts[0]) + len(parts[1])
+            yield self._package(parts, size, first + start, len(run))
+        self._text_pieces = False
+
+    def _package(self, parts: tuple[Buffer, ...], size: int, first: int, count: int) -> Package:
+        package = Package(self._template.header(first, count), parts, size, first, count)
+        if self._blocking:
+            self.log.append(package)
+            self.log_bytes += size
+        return package
+
+    def add_large(self, buffers: tuple[Buffer, ...], size: int) -> Package:
+        """Add one large message as a package of its own, after what has gathered has been cut. Its buffers are not copied."""
+        assert not self.pieces
+        first = self.next
+        self.next += 1
+        self.room -= 1
+        package = self._package((codec.array_head(1), *buffers), size + 1, first, 1)
+        if self._blocking and self.log_bytes >= self.window_bytes:
+            self.room = 0
+        self._distribute(package)
+        return package
+
+    def end(self) -> Package:
+        """End the flow after all that has been added; the end takes a sequence number and is kept like a message."""
+        assert not self.pieces
+        self.is_ended = True
+        package = Package(
+            self._template.header(self.next, 0), (codec.array_head(0),), 1, self.next, 0, is_last=True
+        )
+        self.next += 1
+        if self._blocking:
+            self.log.append(package)
+            self.log_bytes += 1
+        self._distribute(package)
+        return package
+
+    def marker(self, position: int) -> Package:
+        """An empty package that tells a branch that all before `position` was sent or dropped."""
+        return Package(self._template.header(position, 0), (codec.array_head(0),), 1, position, 0)
+
+    def _distribute(self, package: Package) -> None:
+        for branch in self.branches.values():
+            if branch.is_ready:
+                branch.outbox.add_package(branch, package, self)
+
+    def packages_after(self, position: int) -> list[Package]:
+        """What must be sent again to a branch that has received all before `position`."""
+        return [package for package in self.log if package.end > position]

@@ -1,0 +1,132 @@
+"""When to send a heartbeat, and when silence means something: all decided from times that the shell passes in."""
+
+from __future__ import annotations
+
+import enum
+import math
+from typing import Final
+
+import attrs
+
+MIN_TIMEOUT: Final = 0.01
+"""Seconds below which a timeout only measures the scheduler."""
+
+MAX_LATE: Final = 1.0
+"""Seconds that our own wake-up may be late before the peer is given another chance (as in Lifeguard, HashiCorp 2017)."""
+
+
+def _positive(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{attribute.name} must be a number of seconds, not {value!r}")
+    if not MIN_TIMEOUT <= value < math.inf:
+        raise ValueError(f"{attribute.name} must be at least {MIN_TIMEOUT} and finite, not {value!r}")
+
+
+@attrs.frozen(kw_only=True)
+class Heartbeat:
+    """How a context watches its links, for `open_context(heartbeat=...)`.
+
+    Raises:
+        TypeError: A value is not a number.
+        ValueError: A value is not positive, or `interval` is not below `timeout`, or `timeout` is above `lease`.
+    """
+
+    interval: float = attrs.field(default=2.5, validator=_positive)
+    """Seconds without sending anything after which a heartbeat is sent."""
+
+    timeout: float = attrs.field(default=5.0, validator=_positive)
+    """Seconds of the peer's silence before `TimedOut` is reported; the link stays as it is."""
+
+    lease: float = attrs.field(default=10.0, validator=_positive)
+    """Seconds of the peer's silence after which the link is given up and dialled again."""
+
+    def __attrs_post_init__(self) -> None:
+        if not self.interval < self.timeout <= self.lease:
+            raise ValueError(
+                f"interval < timeout <= lease must hold, not {self.interval!r} < {self.timeout!r} <= {self.lease!r}"
+            )
+
+
+class Beat(enum.Enum):
+    """What a heartbeat machine wants done."""
+
+    SEND_PING = enum.auto()
+    TIMED_OUT = enum.auto()
+    LEASE_OVER = enum.auto()
+
+
+class HeartbeatMachine:
+    """Watches one link.
+
+    Args:
+        settings: The context's heartbeat.
+        now: The time, in seconds of any clock that only moves forward.
+    """
+
+    def __init__(self, settings: Heartbeat, now: float) -> None:
+        self.lease = settings.lease
+        self.timeout = settings.timeout
+        self.interval = settings.interval
+        self.last_received = now
+        self.last_sent = now
+        self.rtt: float | None = None
+        self.is_timed_out = False
+        self.last_pong = 0
+        self._nonce = 0
+        self._ping_sent_at: float | None = None
+        self._wake_at = now
+
+    def peer_wants(self, seconds: float) -> None:
+        """The peer asked to hear of us at least this often; the shortest wish wins, down to `MIN_TIMEOUT`."""
+        self.interval = max(MIN_TIMEOUT, min(self.interval, seconds))
+
+    def set_timeout(self, seconds: float) -> None:
+        """Report the peer's silence after this many seconds; the lease is never shorter."""
+        self.timeout = seconds
+        self.lease = max(self.lease, seconds)
+
+    def sent(self, now: float) -> None:
+        """Something was handed to the transport."""
+        self.last_sent = now
+
+    def received(self, now: float) -> bool:
+        """Bytes came; whether this ends a time-out."""
+        self.last_received = now
+        recovered, self.is_timed_out = self.is_timed_out, False
+        return recovered
+
+    def next_ping(self, now: float) -> int:
+        """The nonce of the ping that is sent now."""
+        self._nonce += 1
+        self._ping_sent_at = now
+        self.last_sent = now
+        return self._nonce
+
+    def pong(self, nonce: int, now: float) -> None:
+        """A pong came; one for another ping than the last is ignored."""
+        self.last_pong = max(self.last_pong, min(nonce, self._nonce))
+        if nonce == self._nonce and self._ping_sent_at is not None:
+            self.rtt = now - self._ping_sent_at
+            self._ping_sent_at = None
+
+    def next_wake(self) -> float:
+        """The time at which `wake` must be called next."""
+        silence = self.lease if self.is_timed_out else min(self.timeout, self.lease)
+        self._wake_at = min(self.last_sent + self.interval, self.last_received + silence)
+        return self._wake_at
+
+    def wake(self, now: float) -> list[Beat]:
+        """Tell what is due now."""
+        beats: list[Beat] = []
+        if now - self._wake_at > MAX_LATE:
+            # We were stopped or too busy to read: what the peer said meanwhile may lie unread, so its silence proves nothing.
+            self.last_received = max(self.last_received, now - self.timeout + min(self.interval, self.timeout / 2))
+        # Sums are compared, as in `next_wake`: differences would round otherwise and wake us again at the same time for ever.
+        if now >= self.last_received + self.lease:
+            return [Beat.LEASE_OVER]
+        if now >= self.last_received + self.timeout and not self.is_timed_out:
+            self.is_timed_out = True
+            beats.append(Beat.TIMED_OUT)
+        if now >= self.last_sent + self.interval:
+            beats.append(Beat.SEND_PING)
+        return beats

@@ -1,0 +1,238 @@
+"""The receiving side: one flow as it comes in, and what waits for a subscription.
+
+`ReceiveFlow` removes what came twice and finds gaps. `Inbox` holds the runs of one subscription, undecoded, and applies its
+policy to single messages without a look at them: a run is only a range of numbers until somebody takes it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import attrs
+
+from ..errors import ProtocolError
+from .packages import PackageHeader
+from .policies import Block, Disconnect, Policy
+from .window import Window
+
+
+class ReceiveFlow:
+    """What is known here of one flow of another context.
+
+    Attributes:
+        source: The 16 bytes of the sender's identity.
+        slot: The slot.
+        stream: Which life of the flow it is.
+        expected: The next sequence number, or None before anything is known.
+        granted: Messages before this number may come, or None if the flow does not block (yet).
+        is_ended: Whether the sender has ended it.
+        reported: What was last told to the sender: all before it taken, and its limit.
+        flush_to: The sender wants to hear when all before this number has been taken.
+    """
+
+    __slots__ = ("expected", "flush_to", "granted", "is_ended", "reported", "slot", "source", "stream")
+
+    def __init__(self, source: bytes, slot: str, stream: int) -> None:
+        self.source = source
+        self.slot = slot
+        self.stream = stream
+        self.expected: int | None = None
+        self.granted: int | None = None
+        self.is_ended = False
+        self.reported = (0, 0)
+        self.flush_to = 0
+
+    def start(self, first: int) -> None:
+        """The sender says with which number it starts, unless that is known already."""
+        if self.expected is None:
+            self.expected = first
+
+    def receive(self, header: PackageHeader, *, is_last: bool) -> tuple[int, int]:
+        """Take note of a package.
+
+        Returns:
+            How many of its messages were here before, and how many are missing in front of it.
+
+        Raises:
+            ProtocolError: The sender has no room left for it, or it goes on after its end.
+        """
+        first, end = header.first, header.first + header.count
+        if self.is_ended and end > (self.expected or 0):
+            raise ProtocolError(f"the flow on {self.slot!r} goes on after its end")
+        if self.granted is not None and end > self.granted:
+            raise ProtocolError(f"message {end - 1} on {self.slot!r} was sent beyond its limit of {self.granted}")
+        expected = first if self.expected is None else self.expected
+        known = min(max(expected - first, 0), header.count)
+        missing = max(first - expected, 0)
+        self.expected = max(expected, end)
+        if is_last and not self.is_ended and end >= expected:
+            self.is_ended = True
+            self.expected = end + 1
+        return known, missing
+
+
+class Run:
+    """Messages of one flow that wait: those at positions `start` to `stop` of an encoded array.
+
+    Attributes:
+        flow: Whose they are.
+        first: The sequence number of the array's first message.
+        body: The encoded array.
+        start: The first position that still counts.
+        stop: The position after the last one.
+        arrival: Its place in the order in which all packages came to this context.
+    """
+
+    __slots__ = ("arrival", "body", "first", "flow", "start", "stop")
+
+    def __init__(self, flow: ReceiveFlow, first: int, body: bytes, start: int, stop: int, arrival: int) -> None:
+        self.flow = flow
+        self.first = first
+        self.body = body
+        self.start = start
+        self.stop = stop
+        self.arrival = arrival
+
+
+@attrs.define
+class InboxCounts:
+    """What an inbox has seen."""
+
+    received: int = 0
+    dropped: int = 0
+    bytes: int = 0
+
+
+class Inbox:
+    """What waits for one subscription, under its policy.
+
+    The owner decodes runs, one at a time: `next_run` gives one out, its messages go into `ready`, and are taken from there.
+
+    Args:
+        policy: What happens when there is no room.
+
+    Attributes:
+        ready: Decoded messages of the run that was given out last.
+        window: The room of a blocking policy, else None.
+        counts: Messages received and dropped, and bytes received.
+        is_broken: Whether a `Disconnect` policy has ended the subscription.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.ready: deque[Any] = deque()
+        self.window = Window(policy.size) if isinstance(policy, Block) else None
+        self.counts = InboxCounts()
+        self.is_broken = False
+        self._runs: deque[Run] = deque()
+        self._waiting = 0
+        self._current: Run | None = None
+        self._taken: dict[ReceiveFlow, int] = {}
+
+    @property
+    def pending(self) -> int:
+        """Messages that wait, decoded or not."""
+        return self._waiting + len(self.ready)
+
+    @property
+    def next_arrival(self) -> int | None:
+        """The place in the order of arrival of the next message, or None if none waits."""
+        if self.ready and self._current is not None:
+            return self._current.arrival
+        return self._runs[0].arrival if self._runs else None
+
+    def add(self, run: Run) -> int:
+        """Add the messages of a run; gives how many messages, these or older ones, were dropped for want of room."""
+        count = run.stop - run.start
+        if self.is_broken:
+            return 0
+        self.counts.received += count
+        self.counts.bytes += len(run.body)
+        self._runs.append(run)
+        self._waiting += count
+        if self.window is not None:
+            if run.flow in self.window.rooms:
+                self.window.received(run.flow, run.first + run.stop)
+            return 0
+        excess = self.pending - self.policy.size
+        if excess <= 0:
+            return 0
+        self.counts.dropped += excess
+        if self.policy.mode == self.policy.mode.DROP_OLDEST:
+            self._drop_oldest(excess)
+        else:
+            self._drop_newest(run, excess)
+        return excess
+
+    def missed(self, count: int) -> None:
+        """Messages were lost on the way; a subscription that may not lose any ends with those that came before."""
+        self.counts.dropped += count
+        if isinstance(self.policy, Disconnect):
+            self.is_broken = True
+
+    def _drop_oldest(self, excess: int) -> None:
+        while excess and self.ready:
+            self.ready.popleft()
+            excess -= 1
+        while excess:
+            oldest = self._runs[0]
+            dropped = min(excess, oldest.stop - oldest.start)
+            oldest.start += dropped
+            self._waiting -= dropped
+            excess -= dropped
+            if oldest.start == oldest.stop:
+                self._runs.popleft()
+
+    def _drop_newest(self, run: Run, excess: int) -> None:
+        run.stop -= excess
+        self._waiting -= excess
+        if run.start == run.stop:
+            self._runs.pop()
+        if isinstance(self.policy, Disconnect):
+            self.is_broken = True
+
+    def next_run(self) -> Run | None:
+        """Give the next run out to be decoded, or None if none waits. The messages of the one before count as taken."""
+        previous = self._current
+        if previous is not None and self.window is not None and previous.flow in self.window.rooms:
+            self._taken[previous.flow] = previous.first + previous.stop
+        self._current = run = self._runs.popleft() if self._runs else None
+        if run is not None:
+            self._waiting -= run.stop - run.start
+        return run
+
+    def forget_current(self) -> None:
+        """The run that was given out last could not be decoded: its messages count as dropped."""
+        if self._current is not None:
+            self.counts.dropped += self._current.stop - self._current.start
+
+    def taken_position(self, flow: ReceiveFlow) -> int | None:
+        """The number before which all of a flow has been taken, or None if nothing of it has."""
+        current = self._current
+        if current is not None and current.flow is flow:
+            position = current.first + current.stop - len(self.ready)
+        elif flow in self._taken:
+            position = self._taken[flow]
+        else:
+            return None
+        # The end of a flow has a number, but is no message that anybody could take.
+        return position + (flow.is_ended and position + 1 == flow.expected)
+
+    def forget(self, flow: ReceiveFlow) -> None:
+        """A flow is gone; what came from it still waits."""
+        self._taken.pop(flow, None)
+        if self.window is not None:
+            self.window.leave(flow)
+
+    def ask_back_again(self, flow: ReceiveFlow) -> None:
+        """A source may not have heard that it was asked for room back."""
+        if self.window is not None and flow in self.window.rooms:
+            self.window.rooms[flow].asked_back = False
+
+    def clear(self) -> None:
+        """Drop everything that waits."""
+        self._runs.clear()
+        self.ready.clear()
+        self._waiting = 0
+        self._current = None

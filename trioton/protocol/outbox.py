@@ -1,0 +1,233 @@
+"""What waits to be written to one link: a control lane, which goes first, and a data lane, in the order in which it was sent.
+
+Packages leave whole, except that large ones leave in fragments, between which everything else may pass. For neighbours that do
+not block, the data lane is where messages are dropped: whole packages, by the subscription's policy.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from .flow import Branch, SendFlow
+from .limits import LARGE_FRAGMENT, MAX_OPEN_FRAGMENTED, SMALL_FRAGMENT
+from .packages import Buffer, Fragments, Package
+from .policies import Mode
+
+BATCH_BYTES: Final = 256 * 1024
+"""About how many bytes one write takes."""
+
+
+class _Entry:
+    """A package that waits for its turn; `package` is None once it has been dropped."""
+
+    __slots__ = ("branch", "flow", "package")
+
+    def __init__(self, branch: Branch, package: Package, flow: SendFlow) -> None:
+        self.branch = branch
+        self.package: Package | None = package
+        self.flow = flow
+
+
+class _Large:
+    """A large package under way, and the packages of the same flow that wait for its end."""
+
+    __slots__ = ("branch", "flow", "fragments", "waiting")
+
+    def __init__(self, branch: Branch, flow: SendFlow, fragments: Fragments) -> None:
+        self.branch = branch
+        self.flow = flow
+        self.fragments = fragments
+        self.waiting: deque[_Entry] = deque()
+
+
+class Outbox:
+    """The lanes of one link.
+
+    Args:
+        queue_bytes: Bytes that may wait for neighbours that do not block.
+
+    Attributes:
+        open_limit: Bytes of large packages that may be under way at once, as the peer wants it; one always may.
+        dropped: Messages dropped so far.
+        packages: Packages handed out so far.
+        messages: Messages handed out so far.
+    """
+
+    def __init__(self, queue_bytes: int) -> None:
+        self._queue_bytes = queue_bytes
+        self._control: list[bytes] = []
+        self._data: deque[_Entry] = deque()
+        self._large: dict[Branch, _Large] = {}
+        self._turns: deque[_Large] = deque()
+        self._droppable: dict[Branch, deque[_Entry]] = {}
+        self._droppable_bytes = 0
+        self._next_tag = 0
+        self._open_bytes = 0
+        self.open_limit = queue_bytes
+        self.dropped = 0
+        self.packages = 0
+        self.messages = 0
+
+    def __bool__(self) -> bool:
+        """Whether anything waits to be written."""
+        return bool(self._control or self._data or self._turns)
+
+    @property
+    def queued(self) -> int:
+        """Packages that wait, those under way included."""
+        waiting = sum(entry.package is not None for entry in self._data)
+        return waiting + sum(1 + len(large.waiting) for large in self._turns)
+
+    def add_control(self, frame: bytes) -> None:
+        """Add a frame to the lane that is written first."""
+        self._control.append(frame)
+
+    def add_package(self, branch: Branch, package: Package, flow: SendFlow) -> None:
+        """Add a package for a neighbour; if the neighbour does not block and has no room, its policy drops one."""
+        if branch.mode is not Mode.BLOCK and not self._make_room(branch, package):
+            self.dropped += package.count
+            branch.is_behind = True
+            return
+        branch.is_behind = False
+        entry = _Entry(branch, package, flow)
+        branch.queued += 1
+        branch.queued_messages += package.count
+        if branch.mode is not Mode.BLOCK:
+            self._droppable.setdefault(branch, deque()).append(entry)
+            self._droppable_bytes += package.body_size
+        self._data.append(entry)
+
+    def _make_room(self, branch: Branch, package: Package) -> bool:
+        """Whether a package may be added; an empty queue always has room for one."""
+        waiting = self._droppable.get(branch)
+        if not waiting:
+            return True
+        while waiting and not self._has_room(branch, package):
+            if branch.mode is Mode.DROP_NEWEST:
+                return False
+            self._drop(waiting.popleft())
+        return True
+
+    def _has_room(self, branch: Branch, package: Package) -> bool:
+        messages = branch.queued_messages + package.count
+        return messages <= branch.size and self._droppable_bytes + package.body_size <= self._queue_bytes
+
+    def _drop(self, entry: _Entry) -> None:
+        assert entry.package is not None
+        self.dropped += entry.package.count
+        self._droppable_bytes -= entry.package.body_size
+        entry.branch.queued -= 1
+        entry.branch.queued_messages -= entry.package.count
+        entry.package = None
+
+    def remove_branch(self, branch: Branch) -> None:
+        """Forget the packages that wait for a neighbour's branch; what is under way still ends as it must."""
+        for entry in self._data:
+            if entry.branch is branch and entry.package is not None:
+                if branch.mode is not Mode.BLOCK:
+                    self._droppable_bytes -= entry.package.body_size
+                entry.package = None
+        branch.queued = branch.queued_messages = 0
+        self._droppable.pop(branch, None)
+        if branch in self._large:
+            self._large[branch].waiting.clear()
+
+    def restart(self) -> None:
+        """The link is gone: forget all but what waits for neighbours that do not block. The rest is kept by its flows."""
+        self._control.clear()
+        self._large.clear()
+        self._turns.clear()
+        self._open_bytes = 0
+        for entry in self._data:
+            if entry.branch.mode is Mode.BLOCK:
+                entry.branch.queued = entry.branch.queued_messages = 0
+        self._data = deque(entry for entry in self._data if entry.package is not None and entry.branch.mode is not Mode.BLOCK)
+
+    def abandon(self) -> int:
+        """Forget everything that waits, because the link is about to end; gives how many messages that were."""
+        waiting = [entry.package for entry in self._data if entry.package is not None]
+        for large in self._turns:
+            waiting += [entry.package for entry in large.waiting if entry.package is not None]
+        for entry in self._data:
+            entry.branch.queued = entry.branch.queued_messages = 0
+        self._data.clear()
+        self._droppable.clear()
+        self._droppable_bytes = 0
+        self.restart()
+        return sum(package.count for package in waiting)
+
+    def next_buffers(self) -> list[Buffer]:
+        """Take what shall be written next: all of the control lane and about `BATCH_BYTES` of data. Empty if nothing waits."""
+        buffers: list[Buffer] = list(self._control)
+        self._control.clear()
+        size = 0
+        while self._data and size < BATCH_BYTES:
+            entry = self._data.popleft()
+            package = entry.package
+            if package is None:
+                continue
+            large = self._large.get(entry.branch)
+            if large is not None:
+                large.waiting.append(entry)
+            elif package.body_size <= SMALL_FRAGMENT:
+                size += self._take_whole(entry, package, buffers)
+            elif not self._may_open(package):
+                self._data.appendleft(entry)
+                break
+            else:
+                self._open(entry, package)
+                break
+        if self._turns:
+            self._take_fragment(buffers)
+        return buffers
+
+    def _leaves(self, entry: _Entry, package: Package) -> None:
+        """An entry leaves the lane: from here on it cannot be dropped any more."""
+        self.packages += 1
+        self.messages += package.count
+        branch = entry.branch
+        branch.queued -= 1
+        branch.queued_messages -= package.count
+        waiting = self._droppable.get(branch)
+        if waiting is not None:
+            waiting.popleft()
+            self._droppable_bytes -= package.body_size
+            if not waiting:
+                del self._droppable[branch]
+
+    def _take_whole(self, entry: _Entry, package: Package, buffers: list[Buffer]) -> int:
+        self._leaves(entry, package)
+        buffers.append(package.frame())
+        self._tell_position(entry.branch, entry.flow, buffers)
+        return package.body_size
+
+    def _tell_position(self, branch: Branch, flow: SendFlow, buffers: list[Buffer]) -> None:
+        if branch.is_behind and not branch.queued:
+            # What was dropped behind this package would go unnoticed until the next one: say where the flow stands.
+            buffers.append(flow.marker(flow.next - len(flow.pieces)).frame())
+            branch.is_behind = False
+
+    def _may_open(self, package: Package) -> bool:
+        turns = len(self._turns)
+        return not turns or (turns < MAX_OPEN_FRAGMENTED and self._open_bytes + package.body_size <= self.open_limit)
+
+    def _open(self, entry: _Entry, package: Package) -> None:
+        self._leaves(entry, package)
+        large = _Large(entry.branch, entry.flow, Fragments(package, self._next_tag))
+        self._next_tag += 1
+        self._open_bytes += package.body_size
+        self._large[entry.branch] = large
+        self._turns.append(large)
+
+    def _take_fragment(self, buffers: list[Buffer]) -> None:
+        large = self._turns.popleft()
+        alone = not (self._control or self._turns or len(self._data) > large.branch.queued - len(large.waiting))
+        buffers += large.fragments.next_buffers(LARGE_FRAGMENT if alone else SMALL_FRAGMENT)
+        if large.fragments.remaining:
+            self._turns.append(large)
+            return
+        del self._large[large.branch]
+        self._open_bytes -= large.fragments.size
+        self._tell_position(large.branch, large.flow, buffers)
+        self._data.extendleft(reversed(large.waiting))

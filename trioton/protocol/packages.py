@@ -1,0 +1,220 @@
+"""Packages: what travels from one context to others, a header that routers read and a body that only receivers do.
+
+A package carries a *run*: consecutive messages of one flow. Its header is the CBOR array ``[kind, source, stream, first, slot,
+count]``, followed by the destination if the kind is `PackageKind.DIRECT`; its body is one CBOR array of `count` messages.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from ..errors import ProtocolError
+from . import codec
+from .frames import FLAG_END, FrameKind, encode_prefix
+from .identity import ID_BYTES
+from .limits import MAX_RUN_MESSAGES
+
+Buffer = bytes | bytearray | memoryview
+
+MAX_SEQUENCE: Final = 1 << 62
+"""Sequence numbers stay below this: more than a flow of a billion messages a second sends in a century."""
+
+
+class PackageKind(enum.IntEnum):
+    """Who a package is for."""
+
+    PUBLISH = 0
+    DIRECT = 1
+
+
+class PackageHeader(NamedTuple):
+    """What routers and receivers know of a package without a look into its body."""
+
+    kind: int
+    source: bytes
+    stream: int
+    first: int
+    slot: str
+    count: int
+    destination: bytes | None
+
+
+def parse_package_header(header: bytes) -> PackageHeader:
+    """Read and check the header of a package.
+
+    Raises:
+        ProtocolError: It is not the array that the module's text describes.
+    """
+    fields = codec.decode_header(header)
+    if len(fields) == 6:
+        kind, source, stream, first, slot, count = fields
+        destination = None
+        good = kind == 0
+    elif len(fields) == 7:
+        kind, source, stream, first, slot, count, destination = fields
+        good = kind == 1 and type(destination) is bytes and len(destination) == ID_BYTES
+    else:
+        raise ProtocolError(f"the header of a package has {len(fields)} fields instead of 6 or 7")
+    if not (
+        good
+        and type(kind) is int
+        and type(source) is bytes
+        and len(source) == ID_BYTES
+        and type(stream) is int
+        and 0 <= stream < MAX_SEQUENCE
+        and type(first) is int
+        and 0 <= first < MAX_SEQUENCE
+        and type(slot) is str
+        and type(count) is int
+        and 0 <= count <= MAX_RUN_MESSAGES
+    ):
+        raise ProtocolError(f"the header of a package is wrong: {fields!r:.200}")
+    return PackageHeader(kind, source, stream, first, slot, count, destination)
+
+
+class Package:
+    """A package on its way out, encoded once for all links that it leaves on.
+
+    Attributes:
+        first: The sequence number of its first message.
+        count: How many messages it carries.
+        end: The first sequence number after it. The last package of a flow takes a number for the end itself.
+        is_last: Whether it ends its flow.
+        header: The encoded header.
+        body: The buffers of the body, in order.
+        body_size: Their bytes in all.
+    """
+
+    __slots__ = ("_frame", "body", "body_size", "count", "end", "first", "header", "is_last")
+
+    def __init__(
+        self, header: bytes, body: Sequence[Buffer], body_size: int, first: int, count: int, *, is_last: bool = False
+    ) -> None:
+        self.header = header
+        self.body = body
+        self.body_size = body_size
+        self.first = first
+        self.count = count
+        self.is_last = is_last
+        self.end = first + count + is_last
+        self._frame: bytes | None = None
+
+    @property
+    def flags(self) -> int:
+        """The flags of the frames that carry it."""
+        return FLAG_END if self.is_last else 0
+
+    def frame(self) -> bytes:
+        """The whole package in one frame, joined once however many links it leaves on. For small packages."""
+        if self._frame is None:
+            prefix = encode_prefix(FrameKind.PACKAGE, self.flags, len(self.header), self.body_size)
+            self._frame = b"".join((prefix, self.header, *self.body))
+        return self._frame
+
+    def __repr__(self) -> str:
+        return f"<package of messages {self.first} to {self.end}, {self.body_size} bytes>"
+
+
+class PackageTemplate:
+    """Writes the headers of one flow's packages; what is the same in all of them is encoded once.
+
+    Args:
+        source: The 16 bytes of the sending context's identity.
+        slot: The flow's slot.
+        stream: Which life of the flow this is.
+        destination: The identity of the only receiver, or None for all who listen.
+    """
+
+    __slots__ = ("_after", "_before", "_middle")
+
+    def __init__(self, source: bytes, slot: str, stream: int, destination: bytes | None = None) -> None:
+        kind = PackageKind.PUBLISH if destination is None else PackageKind.DIRECT
+        head = codec.array_head(6 if destination is None else 7)
+        self._before = head + codec.uint(kind) + codec.bytes_head(len(source)) + source + codec.uint(stream)
+        text = slot.encode()
+        self._middle = codec.text_head(len(text)) + text
+        self._after = b"" if destination is None else codec.bytes_head(len(destination)) + destination
+
+    def header(self, first: int, count: int) -> bytes:
+        """The header of the package that carries messages `first` to ``first + count``."""
+        return b"".join((self._before, codec.uint(first), self._middle, codec.uint(count), self._after))
+
+
+class Fragments:
+    """A large package that leaves in pieces; each call of `next_buffers` gives the buffers of one frame.
+
+    Args:
+        package: What leaves.
+        tag: A number that no other unfinished package on the link has.
+    """
+
+    __slots__ = ("_buffers", "_index", "_package", "_position", "_started", "remaining", "size", "tag")
+
+    def __init__(self, package: Package, tag: int) -> None:
+        self._package = package
+        self._buffers = [memoryview(buffer).cast("B") for buffer in package.body]
+        self._index = 0
+        self._position = 0
+        self._started = False
+        self.size = self.remaining = package.body_size
+        self.tag = tag
+
+    def next_buffers(self, limit: int) -> list[Buffer]:
+        """Give the next frame, with at most `limit` bytes of the body.
+
+        The whole package leaves as an ordinary frame if nothing of it has left yet and it fits.
+        """
+        package = self._package
+        size = min(limit, self.remaining)
+        if self._started:
+            kind, header = FrameKind.FRAGMENT, codec.array_head(1) + codec.uint(self.tag)
+        elif size == self.remaining:
+            kind, header = FrameKind.PACKAGE, package.header
+        else:
+            kind = FrameKind.OPENING
+            head = codec.bytes_head(len(package.header)) + package.header
+            header = codec.array_head(3) + codec.uint(self.tag) + codec.uint(package.body_size) + head
+        self._started = True
+        self.remaining -= size
+        return [encode_prefix(kind, package.flags, len(header), size) + header, *self._cut(size)]
+
+    def _cut(self, size: int) -> list[Buffer]:
+        pieces: list[Buffer] = []
+        while size:
+            buffer = self._buffers[self._index]
+            piece = buffer[self._position : self._position + size]
+            pieces.append(piece)
+            size -= len(piece)
+            self._position += len(piece)
+            if self._position == len(buffer):
+                self._index += 1
+                self._position = 0
+        return pieces
+
+
+def parse_opening(header: bytes) -> tuple[int, int, bytes]:
+    """Read the header of the first fragment of a large package: its tag, its size and the package's own header.
+
+    Raises:
+        ProtocolError: It is not ``[tag, size, header]``.
+    """
+    fields = codec.decode_header(header)
+    if len(fields) == 3:
+        tag, size, inner = fields
+        if type(tag) is int and type(size) is int and type(inner) is bytes and tag >= 0 and size > 0:
+            return tag, size, inner
+    raise ProtocolError(f"the header of an opening fragment is wrong: {fields!r:.200}")
+
+
+def parse_fragment(header: bytes) -> int:
+    """Read the header of a further fragment: the tag of what it continues.
+
+    Raises:
+        ProtocolError: It is not ``[tag]``.
+    """
+    fields = codec.decode_header(header)
+    if len(fields) == 1 and type(fields[0]) is int:
+        return fields[0]
+    raise ProtocolError(f"the header of a fragment is wrong: {fields!r:.200}")

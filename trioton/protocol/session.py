@@ -1,0 +1,204 @@
+"""One transport's worth of the protocol: bytes go in, events come out.
+
+A session starts in the handshake and leaves it once, when the owner has accepted the peer. It never decides anything itself: what
+came is given out as events in the order of arrival, and what should be sent is encoded by the owner with the functions of
+`control`, `handshake` and `packages`. Any damage raises `ProtocolError` and nothing else, and ends the session.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+from ..errors import ProtocolError
+from .control import CONTROL_KINDS, Control, parse_control
+from .frames import FLAG_END, Frame, FrameKind, FrameReader
+from .handshake import Hello, parse_refusal
+from .limits import MAX_OPEN_FRAGMENTED, Limits
+from .packages import PackageHeader, parse_fragment, parse_opening, parse_package_header
+
+
+class Role(enum.Enum):
+    """Which end of a link this is."""
+
+    CLIENT = enum.auto()
+    SERVER = enum.auto()
+
+
+class Refused(NamedTuple):
+    """The server turned us away."""
+
+    reason: str
+
+
+class PackageReceived(NamedTuple):
+    """A package came whole."""
+
+    header: PackageHeader
+    is_last: bool
+    body: bytes
+
+
+Event = Hello | Refused | PackageReceived | Control
+
+_EXPECTED_IN_HANDSHAKE = {
+    Role.SERVER: frozenset({FrameKind.HELLO}),
+    Role.CLIENT: frozenset({FrameKind.WELCOME, FrameKind.REFUSE}),
+}
+
+
+class _Assembly:
+    """The fragments of one large package so far."""
+
+    __slots__ = ("header", "is_last", "missing", "parts")
+
+    def __init__(self, header: PackageHeader, *, is_last: bool, size: int) -> None:
+        self.header = header
+        self.is_last = is_last
+        self.missing = size
+        self.parts: list[bytes] = []
+
+    def add(self, part: bytes) -> None:
+        if not part:
+            raise ProtocolError("a fragment is empty")
+        if len(part) > self.missing:
+            raise ProtocolError(f"a fragment of {len(part)} bytes exceeds the {self.missing} that its package still lacks")
+        self.parts.append(part)
+        self.missing -= len(part)
+
+
+class Session:
+    """Turns the bytes of one transport into events.
+
+    Args:
+        role: Which end this is.
+        limits: The bounds of the context.
+
+    Attributes:
+        bytes_received: All bytes so far.
+        packages_received: Packages that came whole.
+        messages_received: The messages that their headers announce.
+    """
+
+    def __init__(self, role: Role, limits: Limits) -> None:
+        self._role = role
+        self._limits = limits
+        self._reader = FrameReader(limits)
+        self._in_handshake = True
+        self._answered = False
+        self._is_closed = False
+        self._assemblies: dict[int, _Assembly] = {}
+        self._assembly_bytes = 0
+        self.bytes_received = 0
+        self.packages_received = 0
+        self.messages_received = 0
+
+    @property
+    def is_mid_frame(self) -> bool:
+        """Whether something has begun and not ended: a frame, or a package in fragments."""
+        return self._reader.is_mid_frame or bool(self._assemblies)
+
+    def accept_peer(self) -> list[Event]:
+        """The handshake is over; gives the events of what has come behind it already."""
+        self._in_handshake = False
+        self._reader.accept_all_kinds()
+        return self._events(self._reader.receive_data(b""))
+
+    def receive_data(self, data: bytes) -> list[Event]:
+        """Take bytes as they came.
+
+        Returns:
+            What they complete. In the handshake at most one event: what follows waits for `accept_peer`.
+
+        Raises:
+            ProtocolError: The peer breaks the format or its rules. The session is over.
+        """
+        self.bytes_received += len(data)
+        return self._events(self._reader.receive_data(data))
+
+    def wanted_buffer(self) -> memoryview | None:
+        """A buffer that the transport may receive straight into, because a large body is under way, or None."""
+        return self._reader.wanted_buffer()
+
+    def buffer_filled(self, count: int) -> list[Event]:
+        """Take `count` bytes that were written to the start of `wanted_buffer()`; otherwise as `receive_data`."""
+        self.bytes_received += count
+        return self._events(self._reader.buffer_filled(count))
+
+    def receive_end(self) -> None:
+        """The peer's stream has ended.
+
+        Raises:
+            ProtocolError: It ended in the middle of something.
+        """
+        if self.is_mid_frame:
+            raise ProtocolError("the connection ended in the middle of a frame")
+
+    def _events(self, frames: list[Frame]) -> list[Event]:
+        events: list[Event] = []
+        for frame in frames:
+            if self._is_closed:
+                raise ProtocolError("the peer goes on after its goodbye")
+            if frame.kind is FrameKind.PACKAGE:
+                header = parse_package_header(frame.header)
+                events.append(self._package(header, bool(frame.flags & FLAG_END), frame.body))
+            elif self._in_handshake:
+                events.append(self._handshake(frame))
+            elif frame.kind in CONTROL_KINDS:
+                event = parse_control(frame.kind, frame.header)
+                self._is_closed = frame.kind is FrameKind.CLOSE
+                events.append(event)
+            elif frame.kind is FrameKind.OPENING:
+                self._open(frame)
+            else:
+                event_or_none = self._continue(frame)
+                if event_or_none is not None:
+                    events.append(event_or_none)
+        return events
+
+    def _handshake(self, frame: Frame) -> Event:
+        if frame.kind not in _EXPECTED_IN_HANDSHAKE[self._role]:
+            raise ProtocolError(f"a {frame.kind.name} is out of place here")
+        if self._answered:
+            raise ProtocolError(f"a second {frame.kind.name} came")
+        self._answered = True
+        if frame.kind is FrameKind.REFUSE:
+            return Refused(parse_refusal(frame.header))
+        return Hello.from_header(frame.kind, frame.header)
+
+    def _package(self, header: PackageHeader, is_last: bool, body: bytes) -> PackageReceived:  # noqa: FBT001
+        if len(body) > self._limits.max_package:
+            raise ProtocolError(f"a package of {len(body)} bytes is over the limit of {self._limits.max_package}")
+        self.packages_received += 1
+        self.messages_received += header.count
+        return PackageReceived(header, is_last, body)
+
+    def _open(self, frame: Frame) -> None:
+        tag, size, inner = parse_opening(frame.header)
+        if size > self._limits.max_package:
+            raise ProtocolError(f"a package of {size} bytes is over the limit of {self._limits.max_package}")
+        if tag in self._assemblies:
+            raise ProtocolError(f"a package in fragments with the tag {tag} is under way already")
+        if len(self._assemblies) >= MAX_OPEN_FRAGMENTED:
+            raise ProtocolError(f"more than {MAX_OPEN_FRAGMENTED} packages in fragments are under way")
+        if self._assembly_bytes + size > max(self._limits.reassembly_bytes, self._limits.max_package):
+            raise ProtocolError(f"packages in fragments take over {self._limits.reassembly_bytes} bytes")
+        if len(frame.body) >= size:
+            raise ProtocolError("the opening fragment of a package holds all of it")
+        assembly = _Assembly(parse_package_header(inner), is_last=bool(frame.flags & FLAG_END), size=size)
+        assembly.add(frame.body)
+        self._assemblies[tag] = assembly
+        self._assembly_bytes += size
+
+    def _continue(self, frame: Frame) -> PackageReceived | None:
+        tag = parse_fragment(frame.header)
+        assembly = self._assemblies.get(tag)
+        if assembly is None:
+            raise ProtocolError(f"a fragment continues {tag}, which is not under way")
+        assembly.add(frame.body)
+        if assembly.missing:
+            return None
+        del self._assemblies[tag]
+        body = b"".join(assembly.parts)
+        self._assembly_bytes -= len(body)
+        return self._package(assembly.header, assembly.is_last, body)

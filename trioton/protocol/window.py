@@ -1,0 +1,120 @@
+"""The room of one blocking subscription, shared out over all sources that send to it.
+
+Each source holds a room: messages that it may send beyond what has been taken. Together the rooms never exceed the size of the
+window, except that every source may always send one. A source alone gets everything. With several, one that has used up its room
+(it is *hungry*) gets up to its fair share; one that is alone in being hungry gets all that is free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import attrs
+
+
+@attrs.define(eq=False)
+class Room:
+    """What one source holds of a window. All are sequence numbers of its flow."""
+
+    taken: int
+    received: int
+    limit: int
+    asked_back: bool = False
+
+    @property
+    def size(self) -> int:
+        """Messages that the source may be ahead of what has been taken."""
+        return self.limit - self.taken
+
+    @property
+    def is_hungry(self) -> bool:
+        """Whether the source has used all that it may."""
+        return self.received >= self.limit
+
+
+class Window:
+    """Shares `size` messages out over sources.
+
+    Args:
+        size: Messages that may wait for the subscription.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.rooms: dict[Hashable, Room] = {}
+
+    @property
+    def free(self) -> int:
+        """Messages that no source holds; may be negative by one for each source beyond the size."""
+        return self.size - sum([room.size for room in self.rooms.values()])
+
+    @property
+    def fair_share(self) -> int:
+        """What each of the present sources may hold if all want more."""
+        return max(1, self.size // max(1, len(self.rooms)))
+
+    def join(self, source: Hashable, position: int) -> Room:
+        """A source will send from `position` on; gives its first room."""
+        room = self.rooms[source] = Room(position, position, position)
+        room.limit = position + max(1, min(self.fair_share, self.free))
+        return room
+
+    def leave(self, source: Hashable) -> None:
+        """A source is gone."""
+        self.rooms.pop(source, None)
+
+    def received(self, source: Hashable, end: int) -> None:
+        """All before `end` came from a source."""
+        room = self.rooms[source]
+        room.received = max(room.received, end)
+
+    def take(self, source: Hashable, position: int) -> None:
+        """All before `position` has been taken; room is granted by `share` only."""
+        room = self.rooms[source]
+        room.taken = max(room.taken, position)
+        room.received = max(room.received, position)
+        room.limit = max(room.limit, position)
+
+    def share(self) -> list[Hashable]:
+        """Grant the free room; gives the sources whose limit has grown."""
+        if len(self.rooms) == 1:
+            ((source, room),) = self.rooms.items()
+            grown = room.limit < room.taken + self.size
+            room.limit = max(room.limit, room.taken + self.size)
+            return [source] if grown else []
+        return self._share_among_many()
+
+    def _share_among_many(self) -> list[Hashable]:
+        free = self.free
+        hungry = [source for source, room in self.rooms.items() if room.is_hungry]
+        grown: list[Hashable] = []
+        for source in hungry:
+            room = self.rooms[source]
+            most = self.fair_share if len(hungry) > 1 else self.size
+            extra = min(most - room.size, free)
+            if extra <= 0 and room.size == 0:
+                extra = 1
+            if extra > 0:
+                room.limit += extra
+                free -= extra
+                grown.append(source)
+        return grown
+
+    def to_ask_back(self) -> list[tuple[Hashable, int]]:
+        """Sources that sit on more than their share while another is short of room: each with the limit to ask for."""
+        share = self.fair_share
+        if self.free > 0 or not any(room.is_hungry and room.size < share for room in self.rooms.values()):
+            return []
+        asked: list[tuple[Hashable, int]] = []
+        for source, room in self.rooms.items():
+            if not room.is_hungry and room.size > share and not room.asked_back:
+                room.asked_back = True
+                asked.append((source, max(room.received, room.taken + share)))
+        return asked
+
+    def kept(self, source: Hashable, limit: int) -> None:
+        """A source that was asked back keeps to `limit` from now on."""
+        room = self.rooms[source]
+        if room.asked_back:
+            room.asked_back = False
+            room.limit = max(room.received, min(room.limit, limit))

@@ -1,0 +1,70 @@
+"""Tools for testing programs that use Trioton, and for testing Trioton.
+
+* `Network`: a whole network in one process, in simulated time, with latency, partitions and cuts; each `Host` of it is
+  what a context takes for the world. `simulated_pair` makes one connection without a network.
+* `leak_check`: fails if a block leaves threads, file descriptors, child processes, tasks or socket files behind.
+* The pytest plugin, which is loaded by itself: the fixtures ``trioton_network`` and ``trioton_leak_check``.
+
+The names are imported when they are first used, because pytest imports this package in every session.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .checks import LeakCheck as LeakCheck
+    from .checks import LeakError as LeakError
+    from .checks import leak_check as leak_check
+    from .hosts import Host as Host
+    from .hosts import SimulatedListener as SimulatedListener
+    from .network import ConnectionStatistics as ConnectionStatistics
+    from .network import Network as Network
+    from .network import NetworkStatistics as NetworkStatistics
+    from .paths import LinkQuality as LinkQuality
+    from .streams import SimulatedConnection as SimulatedConnection
+    from .streams import SimulatedTransport as SimulatedTransport
+    from .streams import simulated_pair as simulated_pair
+
+__all__ = (
+    "ConnectionStatistics",
+    "Host",
+    "LeakCheck",
+    "LeakError",
+    "LinkQuality",
+    "Network",
+    "NetworkStatistics",
+    "SimulatedConnection",
+    "SimulatedListener",
+    "SimulatedTransport",
+    "leak_check",
+    "simulated_pair",
+)
+
+_HOMES = {
+    "ConnectionStatistics": "network",
+    "Host": "hosts",
+    "LeakCheck": "checks",
+    "LeakError": "checks",
+    "LinkQuality": "paths",
+    "Network": "network",
+    "NetworkStatistics": "network",
+    "SimulatedConnection": "streams",
+    "SimulatedListener": "hosts",
+    "SimulatedTransport": "streams",
+    "leak_check": "checks",
+    "simulated_pair": "streams",
+}
+
+if not TYPE_CHECKING:  # a type checker shall see the names above and no others
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,305 @@
+"""TLS over TCP.
+
+`dial_tls` does the handshake before it returns. An accepted transport does it with its first `receive_some`, `send_all` or
+`handshake`, so that a client that is slow or silent keeps no other waiting in `TlsListener.accept`.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from .base import Buffer, Transport, TransportListener
+from .sockets import connect_error
+from .tcp import TcpListener, dial_tcp, listen_tcp
+
+if TYPE_CHECKING:
+    from .address import Address
+
+_NOT_TLS: Final = {
+    "HTTP_REQUEST",
+    "HTTPS_PROXY_REQUEST",
+    "PACKET_LENGTH_TOO_LONG",
+    "RECORD_LAYER_FAILURE",
+    "UNEXPECTED_MESSAGE",
+    "UNKNOWN_PROTOCOL",
+    "WRONG_SSL_VERSION",
+    "WRONG_VERSION_NUMBER",
+}
+"""OpenSSL's reasons for "these bytes are no TLS"."""
+
+
+class TlsTransport(Transport):
+    """A TLS connection over another transport, which it owns.
+
+    `send_eof` raises `NotImplementedError`, as TLS cannot close one direction alone, and `try_send` cannot be had, as a record
+    that was sent in part must be finished. A `send_all` or `handshake` that is cancelled while it waits breaks the connection.
+    The end of the stream without TLS's close_notify is a `trio.BrokenResourceError`, for it may be an attacker's work.
+    """
+
+    kind = "tls"
+    can_try_send = False
+
+    def __init__(
+        self,
+        transport: Transport,
+        ssl_context: ssl.SSLContext,
+        *,
+        server_side: bool,
+        server_hostname: str | None = None,
+    ) -> None:
+        """Wrap `transport`; nothing is sent yet.
+
+        Args:
+            transport: What carries the encrypted bytes.
+            ssl_context: Certificates and rules.
+            server_side: Whether this end accepted.
+            server_hostname: The name that the other end's certificate must have.
+
+        Raises:
+            ValueError: The context is not for this side, or demands a name and there is none.
+        """
+        self.local_address = transport.local_address.replace("tcp://", "tls://", 1)
+        self.remote_address = transport.remote_address.replace("tcp://", "tls://", 1)
+        self.is_loopback = transport.is_loopback
+        self._transport = transport
+        try:
+            self._stream = trio.SSLStream(
+                transport, ssl_context, server_side=server_side, server_hostname=server_hostname
+            )
+        except ssl.SSLError as error:
+            raise ValueError(f"ssl_context cannot be used here: {tls_reason(error)}") from error
+        self._handshake_over: trio.Event | None = None
+        self._is_secure = False
+        self._closed = False
+        self._sending = False
+        self._receiving = False
+
+    def __repr__(self) -> str:
+        state = " closed" if self._closed else "" if self._is_secure else " before the handshake"
+        return f"<TlsTransport {self.local_address} to {self.remote_address}{state}>"
+
+    @property
+    def tls_version(self) -> str | None:
+        """The version of TLS in use, for example ``"TLSv1.3"``, or None before the handshake."""
+        version: str | None = self._stream.version() if self._is_secure else None
+        return version
+
+    def peer_certificate(self) -> bytes | None:
+        """The certificate of the other end in DER form, or None before the handshake or if it has shown none.
+
+        It is to be trusted only as far as the `ssl_context` had it verified (``verify_mode = ssl.CERT_REQUIRED``).
+        """
+        certificate: bytes | None = self._stream.getpeercert(binary_form=True) if self._is_secure else None
+        return certificate
+
+    def peer_names(self) -> dict[str, object]:
+        """What Python's `ssl.SSLSocket.getpeercert` tells of the other end's certificate; empty if it was not verified."""
+        return (self._stream.getpeercert() if self._is_secure else None) or {}
+
+    async def handshake(self) -> None:
+        """Agree on keys and check the certificate; a checkpoint. Later calls, and calls by other tasks, wait for the first.
+
+        Cancelled, it leaves a connection that is broken.
+
+        Raises:
+            trio.BrokenResourceError: The other end went away, does not speak TLS, or refused or failed the checks;
+                ``__cause__`` says more.
+            trio.ClosedResourceError: This end was closed, now or meanwhile.
+        """
+        self._check_open()
+        if self._handshake_over is not None:
+            await self._handshake_over.wait()
+            self._check_open()
+            if not self._is_secure:
+                raise trio.BrokenResourceError(f"the handshake with {self.remote_address} failed or was cancelled")
+            return
+        self._handshake_over = trio.Event()
+        try:
+            await self._stream.do_handshake()
+            self._is_secure = True
+        except trio.BrokenResourceError as error:
+            cause = error.__cause__ or error
+            reason = f"TLS with {self.remote_address} could not be set up: {tls_reason(cause)}"
+            raise trio.BrokenResourceError(reason) from cause
+        finally:
+            self._handshake_over.set()
+
+    async def send_all(self, data: Buffer) -> None:
+        """Encrypt and send all of `data`; a checkpoint. Cancelled while it waits, it leaves a connection that is broken.
+
+        Raises:
+            trio.BrokenResourceError: The other end is gone, or the handshake failed.
+            trio.ClosedResourceError: This end was closed, now or meanwhile.
+            trio.BusyResourceError: Another task is sending.
+        """
+        self._claim_sending()
+        try:
+            if not self._is_secure:
+                await self.handshake()
+            await self._stream.send_all(data)
+        finally:
+            self._sending = False
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until `send_all` may find room; errors as `send_all`."""
+        self._claim_sending()
+        try:
+            await self._stream.wait_send_all_might_not_block()
+        finally:
+            self._sending = False
+
+    async def send_eof(self) -> None:
+        """Not possible with TLS.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise NotImplementedError("TLS cannot end one direction alone; close the transport instead")
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """Receive at least 1 and at most `max_bytes` bytes; a checkpoint. If it is cancelled, nothing was received.
+
+        Returns:
+            The bytes; ``b""`` when the other end has closed with a close_notify.
+
+        Raises:
+            trio.BrokenResourceError: The connection failed or ended without a close_notify, or the handshake failed.
+            trio.ClosedResourceError: This end was closed, now or meanwhile.
+            trio.BusyResourceError: Another task is receiving.
+        """
+        if self._receiving:
+            raise trio.BusyResourceError("another task is receiving on this tls transport")
+        self._check_open()
+        self._receiving = True
+        try:
+            if not self._is_secure:
+                await self.handshake()
+            try:
+                return await self._stream.receive_some(max_bytes)
+            except trio.BrokenResourceError as error:
+                if isinstance(error.__cause__, ssl.SSLError):
+                    reason = f"the tls link to {self.remote_address} broke: {tls_reason(error.__cause__)}"
+                    raise trio.BrokenResourceError(reason) from error.__cause__
+                raise
+        finally:
+            self._receiving = False
+
+    def close(self) -> None:
+        """Close at once, without a close_notify: the other end gets a `trio.BrokenResourceError`. May be called twice."""
+        self._closed = True
+        self._transport.close()
+
+    async def aclose(self) -> None:
+        """Send a close_notify and close; a checkpoint. It may wait for room; cancelled, it closes at once."""
+        if self._closed or not self._is_secure:
+            self.close()
+            await trio.lowlevel.checkpoint()
+            return
+        self._closed = True
+        try:
+            await self._stream.aclose()
+        finally:
+            self._transport.close()
+
+    def _claim_sending(self) -> None:
+        if self._sending:
+            raise trio.BusyResourceError("another task is sending on this tls transport")
+        self._check_open()
+        self._sending = True
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise trio.ClosedResourceError("this tls transport was closed")
+
+
+class TlsListener(TransportListener):
+    """Accepts TLS transports; their handshake is still to be done."""
+
+    def __init__(self, listener: TcpListener, ssl_context: ssl.SSLContext) -> None:
+        self.address = listener.address
+        self.port = listener.port
+        self._listener = listener
+        self._ssl_context = ssl_context
+
+    def __repr__(self) -> str:
+        return f"<TlsListener over {self._listener!r}>"
+
+    async def accept(self) -> TlsTransport:
+        """Wait for the next connection; a checkpoint. See `SocketListener.accept` for errors and cancellation.
+
+        The transport does its handshake with the first `receive_some`, `send_all` or `handshake`. Put a deadline on that.
+        """
+        transport = await self._listener.accept()
+        try:
+            return TlsTransport(transport, self._ssl_context, server_side=True)
+        except BaseException:
+            transport.close()
+            raise
+
+    def close(self) -> None:
+        """Stop listening at once; a task in `accept` gets `trio.ClosedResourceError`. May be called twice."""
+        self._listener.close()
+
+    async def aclose(self) -> None:
+        """Close as `close` does, and yield once; a checkpoint. If it is cancelled, it has closed all the same."""
+        await self._listener.aclose()
+
+
+async def dial_tls(address: Address, ssl_context: ssl.SSLContext) -> TlsTransport:
+    """Connect to `address` and do the handshake; a checkpoint.
+
+    Raises:
+        ConnectError: Nobody listens there, or the handshake failed; the message says why.
+    """
+    transport = await dial_tcp(address)
+    try:
+        name = address.host.partition("%")[0]
+        tls = TlsTransport(transport, ssl_context, server_side=False, server_hostname=name)
+        await tls.handshake()
+    except trio.BrokenResourceError as error:
+        transport.close()
+        cause = error.__cause__ or error
+        raise connect_error(address, tls_reason(cause)) from cause
+    except BaseException:
+        transport.close()
+        raise
+    return tls
+
+
+async def listen_tls(address: Address, ssl_context: ssl.SSLContext) -> TlsListener:
+    """Listen as `listen_tcp` does, for TLS.
+
+    Raises:
+        ValueError: `ssl_context` is one for clients.
+        BindError: See `listen_tcp`.
+    """
+    if ssl_context.protocol is ssl.PROTOCOL_TLS_CLIENT:
+        raise ValueError("ssl_context must be one for servers, such as ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)")
+    return TlsListener(await listen_tcp(address), ssl_context)
+
+
+def tls_reason(error: BaseException) -> str:
+    """What went wrong with TLS, in words."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate of the other end is not accepted: {error.verify_message}"
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError) or _is_unexpected_end(error):
+        return "the other end closed the connection without a word"
+    if isinstance(error, ssl.SSLError) and error.reason:
+        reason = error.reason.lower().replace("_", " ")
+        if error.reason in _NOT_TLS:
+            return f"the other end does not speak TLS ({reason})"
+        if "_ALERT_" in error.reason:
+            return f"the other end refused ({reason})"
+        return reason
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
+
+
+def _is_unexpected_end(error: BaseException) -> bool:
+    return isinstance(error, ssl.SSLError) and (
+        isinstance(error, ssl.SSLSyscallError) or error.reason == "UNEXPECTED_EOF_WHILE_READING"
+    )
