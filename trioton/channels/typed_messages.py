@@ -36,11 +36,11 @@ _SCALARS: Final = (bool, int, float, str, bytes, datetime, UUID, Decimal, type(N
 class _WrongError(Exception):
     """A value that is not of the declared type; the path grows as the error comes up."""
 
-    def __init__(self, expected: str, value: object) -> None:
+    def __init__(self, expected: str, value: object, got: str | None = None) -> None:
         super().__init__(expected, value)
         self.path = ""
         self.expected = expected
-        self.text = f"expected {expected}, got {type(value).__name__}"
+        self.text = f"expected {expected}, got {got or type(value).__name__}"
 
 
 class TypedMessages(MessageType[T]):
@@ -51,7 +51,7 @@ class TypedMessages(MessageType[T]):
     """
 
     def __init__(self, cls: type[T]) -> None:
-        if not isinstance(cls, type) or not _is_record(cls):
+        if not isinstance(cls, type) or not _is_record(cls):  # type: ignore[redundant-expr]
             raise TypeError(f"cls must be an attrs class or a dataclass, not {cls!r}")
         self.cls = cls
         self.name = "typed-" + re.sub(r"[^a-z0-9_-]", "_", cls.__name__.lower())[:58]
@@ -104,6 +104,7 @@ def _converter() -> cattrs.Converter:
         converter.register_unstructure_hook(kind, _same)
         converter.register_structure_hook(kind, _as_is)
     converter.register_structure_hook(float, _as_float)
+    converter.register_unstructure_hook_func(lambda kind: kind is Any, _same)  # a tuple in it stays one
     union = bool | int | float | str | bytes | datetime | UUID | Decimal | None
     configure_union_passthrough(union, converter)
     return converter
@@ -186,7 +187,7 @@ class _Checks:
 
     def _mapping(self, origin: type, arguments: tuple[Any, ...]) -> _Check:
         check_key, check_value = (self.check(argument) for argument in arguments or (Any, Any))
-        expected = dict if self._wire else origin
+        expected: Any = dict if self._wire else origin
 
         def check(value: Any) -> None:
             if not isinstance(value, expected):
@@ -210,8 +211,10 @@ class _Checks:
         expected = list | tuple if self._wire else tuple
 
         def check(value: Any) -> None:
-            if not isinstance(value, expected) or len(value) != len(checks):
-                raise _WrongError(f"tuple of {len(checks)}", value)
+            if not isinstance(value, expected):
+                raise _WrongError("tuple", value)
+            if len(value) != len(checks):
+                raise _WrongError(f"{len(checks)} items", value, f"{len(value)}")
             for index, (check_item, item) in enumerate(zip(checks, value, strict=True)):
                 _check_item(check_item, index, item)
 

@@ -82,6 +82,7 @@ class Connection:
         peer: Who is at the other end.
         close_reason: Why it ended, or None while it has not.
         outbox: Internal: what waits to be written.
+        window_bytes: Internal: bytes that a flow may be ahead of what has been taken, on either side.
         awaits_snapshot: Internal: whether the peer is still telling what it listens to.
     """
 
@@ -102,6 +103,7 @@ class Connection:
         self.outbox = Outbox(context._limits.queue_bytes)
         self.awaits_snapshot = True
         self.tokens: list[bytes] = []
+        self.window_bytes = context._limits.window_bytes
         self.is_resumable = establisher is None or reconnect is not None
         self._context = context
         self._establisher = establisher
@@ -333,6 +335,7 @@ class Connection:
             name=f"{context}: {self.name or self.peer}",
         )
         self._totals.transports += 1
+        self.window_bytes = min(context._limits.window_bytes, shaken.hello.window_bytes)
         self.outbox.open_limit = min(context._limits.reassembly_bytes, shaken.hello.reassembly_bytes)
         self.awaits_snapshot, self._got_synced = True, False
         self._announced.clear()

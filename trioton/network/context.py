@@ -84,7 +84,9 @@ class Context:
         self._connections: dict[bytes, Connection] = {}
         self._closed_totals = {"sent": 0, "received": 0, "bytes_sent": 0, "bytes_received": 0, "dropped": 0}
         self._listeners: list[Listener] = []
-        self._reception = Reception(self._wire_id, self._hub, self._route, self._connected_or_not)
+        self._reception = Reception(
+            self._wire_id, self._hub, limits.window_bytes, self._route, self._connected_or_not
+        )
         self._dispatcher = Dispatcher(self._wire_id, limits, self._hub, self._reception)
         self._reception.dispatcher = self._dispatcher
         self._doorman = Doorman(self)

@@ -249,6 +249,7 @@ class Dispatcher:
         if flow.is_ended or flow.destination is not None:
             return
         mode = Mode(interest.mode)
+        flow.window_bytes = min(flow.window_bytes, connection.window_bytes)
         outlet.add_branch(Branch(connection, connection.outbox, mode, interest.size, interest.count))
         if mode is Mode.BLOCK:
             connection.send_control(control.Offer(self.source, flow.slot, flow.stream))
@@ -359,6 +360,7 @@ class Dispatcher:
         """Ask the only receiver of a flow for room."""
         flow = outlet.flow
         if connection not in flow.branches:
+            flow.window_bytes = min(flow.window_bytes, connection.window_bytes)
             outlet.add_branch(Branch(connection, connection.outbox, Mode.BLOCK, 1, 1))
             connection.send_control(control.Offer(self.source, flow.slot, flow.stream))
             self.will_write(connection)

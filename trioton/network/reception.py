@@ -45,6 +45,7 @@ class Reception:
     Args:
         own_id: The 16 bytes of the context's identity.
         hub: Where events go.
+        window_bytes: Bytes that a flow may be ahead of what has been taken.
         route: Gives the connection that leads to a context, or None.
         all_connections: Gives the connections that must hear of changed interest.
 
@@ -56,12 +57,14 @@ class Reception:
         self,
         own_id: bytes,
         hub: EventHub,
+        window_bytes: int,
         route: Callable[[bytes], Connection | None],
         all_connections: Callable[[], list[Connection]],
     ) -> None:
         self.dispatcher: Dispatcher
         self._own_id = own_id
         self._hub = hub
+        self._window_bytes = window_bytes
         self._route = route
         self._all_connections = all_connections
         self._slots: dict[str, list[Subscription]] = {}
@@ -190,7 +193,9 @@ class Reception:
                 return None
             self._forget_flow(flow)
             flows = self._flows.setdefault(slot, {})
-        flow = flows[source] = ReceiveFlow(source, slot, stream)
+        connection = self._route(source)
+        window_bytes = self._window_bytes if connection is None else connection.window_bytes
+        flow = flows[source] = ReceiveFlow(source, slot, stream, window_bytes)
         return flow
 
     def _forget_flow(self, flow: ReceiveFlow) -> None:
@@ -365,10 +370,12 @@ class Reception:
         """Decide after how many more messages the sources must hear again."""
         window = subscription.inbox.window
         assert window is not None
+        subscription.inbox.reported()
         short = False
         for flow, room in window.rooms.items():
             assert isinstance(flow, ReceiveFlow)
             short = short or room.limit - room.received < window.size // 2 or flow.flush_to > room.taken
+            short = short or subscription.inbox.bytes_ahead >= flow.window_bytes // 2
         subscription.until_credit = 0 if short or window.size == 1 else window.size // 4
 
     # ---------------------------------------------------------------- ends

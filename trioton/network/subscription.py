@@ -57,7 +57,8 @@ class Subscription:
         window = self.inbox.window
         if window is not None and self.until_credit > 0:
             room = window.rooms.get(flow)
-            if room is not None and room.limit - room.received < window.size // 2:
+            short = room is not None and room.limit - room.received < window.size // 2
+            if short or self.inbox.bytes_ahead >= flow.window_bytes // 2:
                 self.until_credit = 0
 
     def wake(self, count: float = math.inf) -> None:

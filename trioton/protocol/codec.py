@@ -249,7 +249,8 @@ def _with_extra(encode_extra: EncodeExtra, numbers: set[int]) -> _Encoders:
             made = make(value)
             if isinstance(made, bytes):
                 major, number, _ = head(made, 0)
-                numbers.add(number if major == 6 else TUPLE_TAG)
+                if major == 6:
+                    numbers.add(number)
             else:
                 number, content = made
                 numbers.add(number)
@@ -268,11 +269,13 @@ def _encode(value: object, encode_extra: EncodeExtra | None, numbers: set[int]) 
     findings: set[str] = set()
     if type(value) not in LEAVES and survey(value, 1, findings) > MAX_ITEMS:
         raise UnsendableError
-    if RICH in findings:
-        data = cbor2.dumps(value, encoders=_with_extra(encode_extra, numbers) if encode_extra else _ENCODERS)
-    else:
+    if RICH not in findings:
         data = cbor2.dumps(value)
-    if UNSURE in findings or numbers or len(data) > MAX_BIGNUM:  # in long data there may be too large an int
+    elif encode_extra and UNSURE in findings:
+        data = cbor2.dumps(value, encoders=_with_extra(encode_extra, numbers))
+    else:
+        data = cbor2.dumps(value, encoders=_ENCODERS)
+    if UNSURE in findings or len(data) > MAX_BIGNUM:  # in long data there may be an int that is too large
         scan(data, tags=TAGS | numbers)
     if MERGING in findings:
         _decode(data, MAX_DEPTH, dict.fromkeys(numbers, _keep))

@@ -196,12 +196,22 @@ class SendFlow:
     # ---------------------------------------------------------------- messages
 
     def add_text(self, text: str, size: int) -> bool:
-        """Add an ASCII text, which is encoded when its run is cut; see `add`."""
-        if not self._text_pieces:
-            self._encode_pieces()
+        """Add an ASCII text of about `size` bytes, which is encoded together with others when its run is cut; see `add`."""
+        if self._text_pieces or not self.pieces:
             self._text_pieces = True
-        self.pieces.append(text)
+            self.pieces.append(text)
+        else:
+            self.pieces.append(codec.encode_value(text))
         return self._added(1, size)
+
+    def add_texts(self, texts: list[str], size: int) -> bool:
+        """Add several ASCII texts of about `size` bytes in all; see `add_text`."""
+        if self._text_pieces or not self.pieces:
+            self._text_pieces = True
+            self.pieces += texts
+        else:
+            self.pieces += [codec.encode_value(text) for text in texts]
+        return self._added(len(texts), size)
 
     def add(self, piece: bytes) -> bool:
         """Add an encoded message, for which there must be room.
@@ -210,17 +220,10 @@ class SendFlow:
             Whether the pieces should be cut now.
         """
         if self._text_pieces:
-            self._encode_pieces()
+            self._text_pieces = False
+            self.pieces = [codec.encode_value(text) for text in self.pieces]
         self.pieces.append(piece)
         return self._added(1, len(piece))
-
-    def add_texts(self, texts: list[str], size: int) -> bool:
-        """Add several ASCII texts with `size` bytes in all; see `add_text`."""
-        if not self._text_pieces:
-            self._encode_pieces()
-            self._text_pieces = True
-        self.pieces += texts
-        return self._added(len(texts), size)
 
     def _added(self, count: int, size: int) -> bool:
         self.next += count
@@ -229,11 +232,6 @@ class SendFlow:
         if self._blocking and self.log_bytes + self.piece_bytes >= self.window_bytes:
             self.room = 0
         return len(self.pieces) >= MAX_RUN_MESSAGES or self.piece_bytes >= CUT_BYTES
-
-    def _encode_pieces(self) -> None:
-        self._text_pieces = False
-        if self.pieces:
-            self.pieces = [codec.encode_value(piece) for piece in self.pieces]
 
     def cut(self) -> list[Package]:
         """Make packages of the gathered pieces and put them on every branch's outbox."""

@@ -29,11 +29,12 @@ class ReceiveFlow:
         is_ended: Whether the sender has ended it.
         reported: What was last told to the sender: all before it taken, and its limit.
         flush_to: The sender wants to hear when all before this number has been taken.
+        window_bytes: Bytes that the sender may be ahead of what has been taken.
     """
 
-    __slots__ = ("expected", "flush_to", "granted", "is_ended", "reported", "slot", "source", "stream")
+    __slots__ = ("expected", "flush_to", "granted", "is_ended", "reported", "slot", "source", "stream", "window_bytes")
 
-    def __init__(self, source: bytes, slot: str, stream: int) -> None:
+    def __init__(self, source: bytes, slot: str, stream: int, window_bytes: int) -> None:
         self.source = source
         self.slot = slot
         self.stream = stream
@@ -42,6 +43,7 @@ class ReceiveFlow:
         self.is_ended = False
         self.reported = (0, 0)
         self.flush_to = 0
+        self.window_bytes = window_bytes
 
     def start(self, first: int) -> None:
         """The sender says with which number it starts, unless that is known already."""
@@ -117,6 +119,7 @@ class Inbox:
         window: The room of a blocking policy, else None.
         counts: Messages received and dropped, and bytes received.
         is_broken: Whether a `Disconnect` policy has ended the subscription.
+        bytes_ahead: Bytes of the runs that wait, and of those given out since the sources last heard what was taken.
     """
 
     def __init__(self, policy: Policy) -> None:
@@ -125,8 +128,10 @@ class Inbox:
         self.window = Window(policy.size) if isinstance(policy, Block) else None
         self.counts = InboxCounts()
         self.is_broken = False
+        self.bytes_ahead = 0
         self._runs: deque[Run] = deque()
         self._waiting = 0
+        self._waiting_bytes = 0
         self._current: Run | None = None
         self._taken: dict[ReceiveFlow, int] = {}
 
@@ -152,6 +157,8 @@ class Inbox:
         self._runs.append(run)
         self._waiting += count
         if self.window is not None:
+            self.bytes_ahead += len(run.body)
+            self._waiting_bytes += len(run.body)
             if run.flow in self.window.rooms:
                 self.window.received(run.flow, run.first + run.stop)
             return 0
@@ -200,6 +207,8 @@ class Inbox:
         self._current = run = self._runs.popleft() if self._runs else None
         if run is not None:
             self._waiting -= run.stop - run.start
+            if self.window is not None:
+                self._waiting_bytes -= len(run.body)
         return run
 
     def forget_current(self) -> None:
@@ -224,6 +233,10 @@ class Inbox:
         self._taken.pop(flow, None)
         if self.window is not None:
             self.window.leave(flow)
+
+    def reported(self) -> None:
+        """The sources have heard what was taken."""
+        self.bytes_ahead = self._waiting_bytes
 
     def ask_back_again(self, flow: ReceiveFlow) -> None:
         """A source may not have heard that it was asked for room back."""

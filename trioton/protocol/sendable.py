@@ -25,13 +25,13 @@ from .scan import (
 )
 
 LEAVES: Final = frozenset({type(None), bool, int, float, str, bytes, bytearray})
-_EASY_LEAVES: Final = frozenset({datetime, UUID, memoryview})
+_EASY: Final = frozenset({tuple, set, frozenset, datetime, UUID, memoryview})
 _EASY_KEYS: Final = frozenset({type(None), bool, str, bytes})
 _SURE_LEVELS: Final = MAX_DEPTH - 3  # what is not a container takes up to three levels
 _MOST_LEVELS: Final = MAX_DEPTH + 2  # enough to be sure that the scan would refuse it, as empty containers are no level
 
 RICH: Final = "there is something that is not plain"
-UNSURE: Final = "a limit may be broken"
+UNSURE: Final = "a limit may be broken, or there is a type of its own"
 MERGING: Final = "there are keys of which two could become equal when they are sent"
 
 
@@ -80,13 +80,12 @@ def survey(value: Any, level: int, findings: set[str]) -> int:
 def _survey_rich(value: object, level: int, findings: set[str]) -> int:
     """Look at a value that is neither a plain leaf nor an exact list or dict."""
     findings.add(RICH)
-    if type(value) in _EASY_LEAVES:
-        return 0
+    if type(value) not in _EASY:
+        findings.add(UNSURE)
     if isinstance(value, tuple | list):
         return survey(list(value), level + isinstance(value, tuple), findings)
     if isinstance(value, set | frozenset):
         return len(value) + _survey_keys(value, level + 1, findings)
-    findings.add(UNSURE)
     if isinstance(value, dict):
         return survey(dict(value), level, findings)
     return 0
