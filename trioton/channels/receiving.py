@@ -192,7 +192,7 @@ class ReceivingEnd(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
                 self._check_end()
                 return False
             try:
-                values = self._decode(run.body)
+                values = [run.body] if run.is_lone_bytes else self._decode(run.body)
             except ProtocolError as error:
                 self._inbox.forget_current()
                 source = ContextId.from_wire(run.flow.source)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -87,7 +88,13 @@ class Context:
         self._reception = Reception(
             self._wire_id, self._hub, limits.window_bytes, self._route, self._connected_or_not
         )
-        self._dispatcher = Dispatcher(self._wire_id, limits, self._hub, self._reception)
+        self._dispatcher = Dispatcher(
+            self._wire_id,
+            limits,
+            self._hub,
+            self._reception,
+            trio.current_time if network.is_simulated else time.perf_counter,
+        )
         self._reception.dispatcher = self._dispatcher
         self._doorman = Doorman(self)
         self._changed = trio.lowlevel.ParkingLot()

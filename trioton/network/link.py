@@ -7,6 +7,7 @@ keeps what the transport did not take for the writer, and leaves errors to the r
 from __future__ import annotations
 
 import enum
+import functools
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
@@ -17,7 +18,6 @@ import trio
 from ..errors import ProtocolError
 from ..protocol import control
 from ..protocol.heartbeat import Beat, HeartbeatMachine
-from ..transports.base import RECEIVE_SIZE
 
 if TYPE_CHECKING:
     from ..protocol.outbox import Outbox
@@ -29,6 +29,21 @@ logger = logging.getLogger("trioton.link")
 
 MAX_WRITE: Final = 1 << 20
 """Bytes that `try_write` hands over at most before it lets the writer task go on, so that other tasks get their turn."""
+
+
+AFTER_LARGE: Final = 4096
+"""Bytes that are read at once behind a large body."""
+
+
+@functools.cache
+def prepare_for_large_bodies() -> None:
+    """Keep the C library from giving the memory of each large message back to the system, only to ask for it again.
+
+    glibc hands out blocks above a threshold as fresh pages and returns them when they are freed; the page faults cost several times
+    what it takes to receive a message of 1 MiB. It raises the threshold when a larger such block is freed (mallopt(3),
+    M_MMAP_THRESHOLD), so one block that is never touched is enough. Elsewhere this does nothing.
+    """
+    bytes(32 * 1024 * 1024 - 64 * 1024)
 
 
 class LinkEnd(enum.Enum):
@@ -145,16 +160,20 @@ class Link:
 
     async def _read_events(self) -> None:
         session, transport = self.session, self.transport
+        size: int | None = None
         while True:
             buffer = session.wanted_buffer()
             if buffer is None:
-                data = await transport.receive_some(RECEIVE_SIZE)
-                count = len(data)
+                data = await transport.receive_some(size)
+                count, size = len(data), None
                 events = session.receive_data(data)
             else:
+                prepare_for_large_bodies()
                 count = await transport.receive_into(buffer)
                 buffer.release()
                 events = session.buffer_filled(count)
+                # Another large body often follows. What is read with its head must be copied: so read not much more.
+                size = AFTER_LARGE
             if not count:
                 self._end_of_stream()
                 return

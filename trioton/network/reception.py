@@ -153,10 +153,10 @@ class Reception:
             raise ProtocolError("the peer sent a package in the name of another context")
         if header.kind == PackageKind.DIRECT and header.destination != self._own_id:
             raise ProtocolError("the peer sent a package for another context")
-        if len(event.body) > TRUSTED_SCAN or not connection.is_same_user:
+        if not event.is_lone_bytes and (len(event.body) > TRUSTED_SCAN or not connection.is_same_user):
             scan_run(event.body, header.count, tags=MESSAGE_TAGS)
         if header.slot in self._slots:
-            self._deliver(header, event.body, is_last=event.is_last)
+            self._deliver(header, event.body, is_last=event.is_last, is_lone_bytes=event.is_lone_bytes)
         elif header.kind == PackageKind.DIRECT:
             self._tell_unreachable(header.source, header.slot, header.stream)
 
@@ -165,7 +165,9 @@ class Reception:
         if header.slot in self._slots:
             self._deliver(header, body, is_last=is_last)
 
-    def _deliver(self, header: PackageHeader, body: bytes, *, is_last: bool) -> None:
+    def _deliver(
+        self, header: PackageHeader, body: bytes, *, is_last: bool, is_lone_bytes: bool = False
+    ) -> None:
         flow = self._flow(header.source, header.slot, header.stream)
         if flow is None:
             return
@@ -176,7 +178,7 @@ class Reception:
             self._arrivals += 1
             first, count, arrival = header.first, header.count, self._arrivals
             for subscription in list(self._slots[header.slot]):
-                dropped = subscription.deliver(Run(flow, first, body, known, count, arrival))
+                dropped = subscription.deliver(Run(flow, first, body, known, count, arrival, is_lone_bytes))
                 if dropped:
                     self._hub.emit(Gap(flow.slot, ContextId.from_wire(flow.source), dropped))
         if flow.is_ended:

@@ -195,7 +195,7 @@ _BASES: Final[dict[type, Callable[[Any], object]]] = {
     float: float.__float__,
     str: str.__str__,
     bytes: bytes.__bytes__,
-    bytearray: bytes,
+    bytearray: bytearray,
     dict: dict,
     list: list,
     tuple: tuple,

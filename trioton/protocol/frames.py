@@ -66,6 +66,8 @@ class Frame(NamedTuple):
     flags: int
     header: bytes
     body: bytes
+    is_lone_bytes: bool = False
+    """Whether `body` is the content of the one byte string that the body's array holds, and not the body itself."""
 
 
 def encode_frame(kind: FrameKind, header: bytes, *, flags: int = 0) -> bytes:
@@ -79,20 +81,26 @@ def encode_prefix(kind: FrameKind, flags: int, header_size: int, body_size: int)
 
 
 class _BodyBuffer:
-    """A body of known size that is being received, filled in place, and handed out as bytes without a copy."""
+    """A body of known size that is being received, filled in place, and handed out as bytes without a copy.
 
-    __slots__ = ("_file", "_view", "filled", "size")
+    If the body is an array of one byte string, only the string's content is kept, so that it can be given to the user as it is.
+    """
 
-    def __init__(self, size: int) -> None:
+    __slots__ = ("_file", "_view", "filled", "is_lone_bytes", "size")
+
+    def __init__(self, kind: FrameKind, size: int, start: memoryview) -> None:
+        head = _lone_bytes_head(start, size) if kind is FrameKind.PACKAGE else 0
+        self.is_lone_bytes = head > 0
+        self.size = size - head
         # The bytes object inside a BytesIO is the only one that Python lets us fill in place and then hand out.
         self._file = io.BytesIO()
-        self._file.seek(size - 1)
+        self._file.seek(self.size - 1)
         self._file.write(b"\0")
         self._view = self._file.getbuffer()
-        self.size = size
         self.filled = 0
+        self.add(start[head:])
 
-    def add(self, data: bytes | memoryview) -> None:
+    def add(self, data: memoryview) -> None:
         end = self.filled + len(data)
         self._view[self.filled : end] = data
         self.filled = end
@@ -103,6 +111,13 @@ class _BodyBuffer:
     def finish(self) -> bytes:
         self._view.release()
         return self._file.getvalue()
+
+
+def _lone_bytes_head(start: memoryview, size: int) -> int:
+    """The size of the heads of a body that is an array of one byte string of 64 KiB to 4 GiB; 0 if it is none."""
+    if start[:2] == b"\x81\x5a" and len(start) >= 6 and int.from_bytes(start[2:6], "big") == size - 6:
+        return 6
+    return 0
 
 
 class FrameReader:
@@ -181,9 +196,8 @@ class FrameReader:
             end = header_end + body_size
             if end > size:
                 if body_size >= LARGE_BODY and header_end <= size:
-                    self._large = _BodyBuffer(body_size)
+                    self._large = _BodyBuffer(kind, body_size, memoryview(data)[header_end:])
                     self._large_frame = kind, flags, data[position + PREFIX_SIZE : header_end]
-                    self._large.add(memoryview(data)[header_end:])
                 break
             frames.append(Frame(kind, flags, data[position + PREFIX_SIZE : header_end], data[header_end:end]))
             position = end
@@ -226,8 +240,9 @@ class FrameReader:
             return []
         kind, flags, header = self._large_frame
         body = self._large.finish()
+        is_lone_bytes = self._large.is_lone_bytes
         self._large = self._large_frame = None
-        return [Frame(kind, flags, header, body)]
+        return [Frame(kind, flags, header, body, is_lone_bytes)]
 
 
 def check_preface_start(data: bytes) -> None:

@@ -80,18 +80,29 @@ class Run:
     Attributes:
         flow: Whose they are.
         first: The sequence number of the array's first message.
-        body: The encoded array.
+        body: The encoded array, or the message itself if `is_lone_bytes`.
+        is_lone_bytes: Whether the run is one message that is bytes, which has been decoded already.
         start: The first position that still counts.
         stop: The position after the last one.
         arrival: Its place in the order in which all packages came to this context.
     """
 
-    __slots__ = ("arrival", "body", "first", "flow", "start", "stop")
+    __slots__ = ("arrival", "body", "first", "flow", "is_lone_bytes", "start", "stop")
 
-    def __init__(self, flow: ReceiveFlow, first: int, body: bytes, start: int, stop: int, arrival: int) -> None:
+    def __init__(
+        self,
+        flow: ReceiveFlow,
+        first: int,
+        body: bytes,
+        start: int,
+        stop: int,
+        arrival: int,
+        is_lone_bytes: bool = False,  # noqa: FBT001, FBT002  # made once a package, by position
+    ) -> None:
         self.flow = flow
         self.first = first
         self.body = body
+        self.is_lone_bytes = is_lone_bytes
         self.start = start
         self.stop = stop
         self.arrival = arrival

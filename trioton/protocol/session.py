@@ -37,6 +37,8 @@ class PackageReceived(NamedTuple):
     header: PackageHeader
     is_last: bool
     body: bytes
+    is_lone_bytes: bool = False
+    """Whether `body` is the content of the one byte string that the package carries, ready to be given to the user."""
 
 
 Event = Hello | Refused | PackageReceived | Control
@@ -50,11 +52,11 @@ _EXPECTED_IN_HANDSHAKE = {
 class _Assembly:
     """The fragments of one large package so far."""
 
-    __slots__ = ("header", "is_last", "missing", "parts")
+    __slots__ = ("flags", "header", "missing", "parts")
 
-    def __init__(self, header: PackageHeader, *, is_last: bool, size: int) -> None:
+    def __init__(self, header: PackageHeader, *, flags: int, size: int) -> None:
         self.header = header
-        self.is_last = is_last
+        self.flags = flags
         self.missing = size
         self.parts: list[bytes] = []
 
@@ -141,7 +143,7 @@ class Session:
                 raise ProtocolError("the peer goes on after its goodbye")
             if frame.kind is FrameKind.PACKAGE:
                 header = parse_package_header(frame.header)
-                events.append(self._package(header, bool(frame.flags & FLAG_END), frame.body))
+                events.append(self._package(header, frame.flags, frame.body, is_lone_bytes=frame.is_lone_bytes))
             elif self._in_handshake:
                 events.append(self._handshake(frame))
             elif frame.kind in CONTROL_KINDS:
@@ -166,12 +168,16 @@ class Session:
             return Refused(parse_refusal(frame.header))
         return Hello.from_header(frame.kind, frame.header)
 
-    def _package(self, header: PackageHeader, is_last: bool, body: bytes) -> PackageReceived:  # noqa: FBT001
+    def _package(
+        self, header: PackageHeader, flags: int, body: bytes, *, is_lone_bytes: bool = False
+    ) -> PackageReceived:
+        if is_lone_bytes and header.count != 1:
+            raise ProtocolError(f"a run that is not an array of {header.count} messages")
         if len(body) > self._limits.max_package:
             raise ProtocolError(f"a package of {len(body)} bytes is over the limit of {self._limits.max_package}")
         self.packages_received += 1
         self.messages_received += header.count
-        return PackageReceived(header, is_last, body)
+        return PackageReceived(header, bool(flags & FLAG_END), body, is_lone_bytes)
 
     def _open(self, frame: Frame) -> None:
         tag, size, inner = parse_opening(frame.header)
@@ -185,7 +191,7 @@ class Session:
             raise ProtocolError(f"packages in fragments take over {self._limits.reassembly_bytes} bytes")
         if len(frame.body) >= size:
             raise ProtocolError("the opening fragment of a package holds all of it")
-        assembly = _Assembly(parse_package_header(inner), is_last=bool(frame.flags & FLAG_END), size=size)
+        assembly = _Assembly(parse_package_header(inner), flags=frame.flags, size=size)
         assembly.add(frame.body)
         self._assemblies[tag] = assembly
         self._assembly_bytes += size
@@ -201,4 +207,4 @@ class Session:
         del self._assemblies[tag]
         body = b"".join(assembly.parts)
         self._assembly_bytes -= len(body)
-        return self._package(assembly.header, assembly.is_last, body)
+        return self._package(assembly.header, assembly.flags, body)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import socket
 import stat
 import struct
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +19,7 @@ import trio
 
 from .address import MAX_UNIX_PATH, Address
 from .base import Transport
+from .processes import process_is_alive
 from .sockets import BACKLOG, SocketListener, SocketTransport, bind_error, connect_error, connect_socket
 
 # There is nothing here for Windows, and type checkers need not look for it there.
@@ -29,6 +32,16 @@ _MACOS_SOL_LOCAL: Final = 0
 _MACOS_LOCAL_PEERCRED: Final = 1
 _MACOS_XUCRED_SIZE: Final = 76
 _RANDOM_NAME_BYTES: Final = 8
+
+_PRIVATE_PREFIX: Final = "trioton-"
+"""What the names of private directories begin with; the process's id and random characters follow."""
+
+_PRIVATE_DIRECTORY: Final = re.compile(re.escape(_PRIVATE_PREFIX) + r"([0-9]{1,10})-\w+")
+
+_LEFT_ALONE: Final = 60.0
+"""Seconds for which a new directory is not looked at: its owner may be about to listen in it."""
+
+_swept: Final[set[str]] = set()
 
 
 class UnixTransport(SocketTransport):
@@ -218,15 +231,19 @@ def _remove_if_stale(path: str) -> None:
 async def listen_privately() -> UnixListener | None:
     """Listen at a random path in a fresh directory which only this user may enter; a checkpoint.
 
-    The directory lies in XDG_RUNTIME_DIR, or else where temporary files do; closing the listener removes it.
+    The directory lies in XDG_RUNTIME_DIR, or else where temporary files do; closing the listener removes it. What this user's
+    processes left behind there when they were killed is removed as well, once for each process.
 
     Returns:
         The listener, or None if there is no such place.
     """
     await trio.lowlevel.checkpoint()
     for base in _private_bases():
+        if base not in _swept:
+            _swept.add(base)
+            _sweep(base)
         try:
-            directory = tempfile.mkdtemp(prefix="trioton-", dir=base)
+            directory = tempfile.mkdtemp(prefix=f"{_PRIVATE_PREFIX}{os.getpid()}-", dir=base)
         except OSError:
             continue
         path = os.path.join(directory, secrets.token_hex(_RANDOM_NAME_BYTES))
@@ -253,3 +270,27 @@ def _private_bases() -> Iterator[str]:
                 yield runtime
     yield tempfile.gettempdir()
     yield "/tmp"  # noqa: S108 - mkdtemp makes the directory that counts; the names of temporary ones can be too long
+
+
+def _sweep(base: str) -> None:
+    """Remove the private directories in `base` whose processes were killed before they could do it."""
+    try:
+        names = os.listdir(base)
+    except OSError:
+        return
+    for name in names:
+        match = _PRIVATE_DIRECTORY.fullmatch(name)
+        if match is None or process_is_alive(int(match[1])):
+            continue
+        directory = os.path.join(base, name)
+        try:
+            status = os.lstat(directory)
+            if status.st_uid != os.geteuid() or status.st_mtime > time.time() - _LEFT_ALONE:
+                continue
+            # The process may live after all, where several have their ids from elsewhere and share this directory:
+            # so nothing is removed that somebody listens on, or that is something else than a socket.
+            for file in os.listdir(directory):
+                _remove_if_stale(os.path.join(directory, file))
+            os.rmdir(directory)
+        except OSError:
+            continue
