@@ -388,7 +388,8 @@ class Connection:
                 self._HANDLERS[type(event)](self, event)
         if self._state is not State.CONNECTED:
             self._check_connected()
-        self.try_write()
+        if self.outbox:
+            self.try_write()
 
     def _check_connected(self) -> None:
         settled = self._got_synced and not self.awaits_snapshot

@@ -134,8 +134,8 @@ class Dispatcher:
     def cut(self) -> None:
         """Make packages of what has gathered and put them on the links' outboxes."""
         flow, self.gathering = self.gathering, None
-        if flow is not None and flow.pieces:
-            self._distributed(flow, sum(package.count for package in flow.cut()))
+        if flow is not None:
+            self._distributed(flow, flow.cut())
 
     def _distributed(self, flow: SendFlow, count: int) -> None:
         listened_to = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -43,7 +44,7 @@ class Subscription:
         self.error: Exception | None = None
         self.on_arrival: list[Callable[[], None]] = []
         self._reception = reception
-        self._lot = trio.lowlevel.ParkingLot()
+        self._waiters: deque[trio.lowlevel.Task] = deque()
 
     def deliver(self, run: Run) -> int:
         """Take a run in; gives how many messages were dropped."""
@@ -63,13 +64,23 @@ class Subscription:
 
     def wake(self, count: float = math.inf) -> None:
         """Wake tasks that wait: as many as there are messages for, or all."""
-        self._lot.unpark(count=count)
+        waiters = self._waiters
+        while waiters and count > 0:
+            trio.lowlevel.reschedule(waiters.popleft())
+            count -= 1
         for callback in self.on_arrival:
             callback()
 
     async def wait(self) -> None:
         """Wait until something may have come, or the end; the caller looks again."""
-        await self._lot.park()
+        task = trio.lowlevel.current_task()
+        self._waiters.append(task)
+
+        def abort(_raise_cancel: object) -> trio.lowlevel.Abort:
+            self._waiters.remove(task)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
 
     def credit_due(self) -> None:
         """Messages were taken: tell the sources in the next pass of the scheduler."""
@@ -94,7 +105,7 @@ class Subscription:
     @property
     def waiting(self) -> int:
         """Tasks that wait for a message."""
-        return len(self._lot)
+        return len(self._waiters)
 
     @property
     def is_over(self) -> bool:

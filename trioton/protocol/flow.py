@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Final
 
 from . import codec
@@ -28,6 +28,9 @@ LARGE_MESSAGE: Final = MAX_RUN_BYTES // 2
 
 CUT_BYTES: Final = MAX_RUN_BYTES - LARGE_MESSAGE
 """A run is cut when it has this many bytes: one more message that is not large still fits."""
+
+
+ONE_MESSAGE: Final = codec.array_head(1)
 
 
 class Branch:
@@ -233,28 +236,27 @@ class SendFlow:
             self.room = 0
         return len(self.pieces) >= MAX_RUN_MESSAGES or self.piece_bytes >= CUT_BYTES
 
-    def cut(self) -> list[Package]:
-        """Make packages of the gathered pieces and put them on every branch's outbox."""
-        packages = list(self._make_packages())
-        for package in packages:
-            self._distribute(package)
-        return packages
-
-    def _make_packages(self) -> Iterable[Package]:
-        pieces, self.pieces = self.pieces, []
+    def cut(self) -> int:
+        """Make packages of the gathered pieces and put them on every branch's outbox; gives how many messages they carry."""
+        pieces = self.pieces
+        count = len(pieces)
+        if not count:
+            return 0
+        self.pieces = []
         self.piece_bytes = 0
-        first = self.next - len(pieces)
-        for start in range(0, len(pieces), MAX_RUN_MESSAGES):
-            run = pieces[start : start + MAX_RUN_MESSAGES]
-            if self._text_pieces:
-                body = codec.encode_texts(run)  # type: ignore[arg-type]  # all pieces are text while this is set
-                parts: tuple[Buffer, ...] = (body,)
-                size = len(body)
+        is_text, self._text_pieces = self._text_pieces, False
+        first = self.next - count
+        for start in range(0, count, MAX_RUN_MESSAGES):
+            run = pieces if count <= MAX_RUN_MESSAGES else pieces[start : start + MAX_RUN_MESSAGES]
+            if is_text and count == 1:
+                text = pieces[0].encode()  # type: ignore[union-attr]  # all pieces are ASCII text while this is set
+                body = ONE_MESSAGE + codec.text_head(len(text)) + text
+            elif is_text:
+                body = codec.encode_texts(run)  # type: ignore[arg-type]
             else:
-                parts = (codec.array_head(len(run)), b"".join(run))  # type: ignore[arg-type]  # and bytes otherwise
-                size = len(parts[0]) + len(parts[1])
-            yield self._package(parts, size, first + start, len(run))
-        self._text_pieces = False
+                body = codec.array_head(len(run)) + b"".join(run)  # type: ignore[arg-type]  # and bytes otherwise
+            self._distribute(self._package((body,), len(body), first + start, len(run)))
+        return count
 
     def _package(self, parts: tuple[Buffer, ...], size: int, first: int, count: int) -> Package:
         package = Package(self._template.header(first, count), parts, size, first, count)
@@ -269,7 +271,7 @@ class SendFlow:
         first = self.next
         self.next += 1
         self.room -= 1
-        package = self._package((codec.array_head(1), *buffers), size + 1, first, 1)
+        package = self._package((ONE_MESSAGE, *buffers), size + 1, first, 1)
         if self._blocking and self.log_bytes >= self.window_bytes:
             self.room = 0
         self._distribute(package)

@@ -199,7 +199,8 @@ class FrameReader:
                     self._large = _BodyBuffer(kind, body_size, memoryview(data)[header_end:])
                     self._large_frame = kind, flags, data[position + PREFIX_SIZE : header_end]
                 break
-            frames.append(Frame(kind, flags, data[position + PREFIX_SIZE : header_end], data[header_end:end]))
+            fields = kind, flags, data[position + PREFIX_SIZE : header_end], data[header_end:end], False
+            frames.append(tuple.__new__(Frame, fields))  # twice as fast as Frame(...), and most of what this loop costs
             position = end
             if kind in HANDSHAKE_KINDS:
                 # What follows is of another phase: the owner decides which kinds may come before it hands the rest back.

@@ -74,6 +74,69 @@ def parse_package_header(header: bytes) -> PackageHeader:
     return PackageHeader(kind, source, stream, first, slot, count, destination)
 
 
+class PackageHeaderReader:
+    """Reads the headers of packages, and remembers what is the same in all those of a flow.
+
+    Nearly all headers differ from the last one of their flow in two numbers only; these are read without the decoder.
+    """
+
+    __slots__ = ("_known",)
+
+    _STREAM_AT = 19  # behind the heads of the array and the source, the kind, and the source
+    _MOST_KNOWN = 1024
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, tuple[bytes, PackageHeader]] = {}
+
+    def read(self, header: bytes) -> PackageHeader:
+        """Read and check a header; see `parse_package_header`.
+
+        Raises:
+            ProtocolError: It is not the array that the module's text describes.
+        """
+        try:
+            stream_head = header[self._STREAM_AT]
+            first_at = self._STREAM_AT + 1 + (0 if stream_head < 24 else 1 << (stream_head - 24 & 3))
+            middle, known = self._known[header[:first_at]]
+            first, slot_at = _read_uint(header, first_at)
+            if header.startswith(middle, slot_at):
+                count, end = _read_uint(header, slot_at + len(middle))
+                if end == len(header) and count <= MAX_RUN_MESSAGES and first < MAX_SEQUENCE:
+                    kind, source, stream, _, slot, _, _ = known
+                    return tuple.__new__(PackageHeader, (kind, source, stream, first, slot, count, None))
+        except (KeyError, IndexError, ValueError):
+            pass
+        parsed = parse_package_header(header)
+        if parsed.kind == PackageKind.PUBLISH:
+            self._remember(header, parsed)
+        return parsed
+
+    def _remember(self, header: bytes, parsed: PackageHeader) -> None:
+        template = PackageTemplate(parsed.source, parsed.slot, parsed.stream)
+        if header == template.header(parsed.first, parsed.count):
+            if len(self._known) >= self._MOST_KNOWN:
+                self._known.clear()
+            self._known[template.before] = template.middle, parsed
+
+
+def _read_uint(data: bytes, position: int) -> tuple[int, int]:
+    """Read an unsigned number; gives it and the position behind it.
+
+    Raises:
+        ValueError: There is something else.
+        IndexError: The data ends before it.
+    """
+    head = data[position]
+    if head < 24:
+        return head, position + 1
+    if head > 27:
+        raise ValueError(head)
+    end = position + 1 + (1 << head - 24)
+    if end > len(data):
+        raise IndexError(end)
+    return int.from_bytes(data[position + 1 : end], "big"), end
+
+
 class Package:
     """A package on its way out, encoded once for all links that it leaves on.
 
@@ -125,21 +188,25 @@ class PackageTemplate:
         slot: The flow's slot.
         stream: Which life of the flow this is.
         destination: The identity of the only receiver, or None for all who listen.
+
+    Attributes:
+        before: The bytes in front of the first sequence number.
+        middle: Those between it and the count.
     """
 
-    __slots__ = ("_after", "_before", "_middle")
+    __slots__ = ("_after", "before", "middle")
 
     def __init__(self, source: bytes, slot: str, stream: int, destination: bytes | None = None) -> None:
         kind = PackageKind.PUBLISH if destination is None else PackageKind.DIRECT
         head = codec.array_head(6 if destination is None else 7)
-        self._before = head + codec.uint(kind) + codec.bytes_head(len(source)) + source + codec.uint(stream)
+        self.before = head + codec.uint(kind) + codec.bytes_head(len(source)) + source + codec.uint(stream)
         text = slot.encode()
-        self._middle = codec.text_head(len(text)) + text
+        self.middle = codec.text_head(len(text)) + text
         self._after = b"" if destination is None else codec.bytes_head(len(destination)) + destination
 
     def header(self, first: int, count: int) -> bytes:
         """The header of the package that carries messages `first` to ``first + count``."""
-        return b"".join((self._before, codec.uint(first), self._middle, codec.uint(count), self._after))
+        return b"".join((self.before, codec.uint(first), self.middle, codec.uint(count), self._after))
 
 
 class Fragments:

@@ -106,7 +106,10 @@ def _steps() -> list[int]:
 
 
 STEPS: Final = tuple(_steps())
-_KEY_STEPS: Final = (*STEPS[:0xF9], 0, 0, 0, *STEPS[0xFC:])  # a float as a key is to be counted: look closer
+
+# The same where an empty list or dict may stand, and where a float must be looked at because it is a key.
+_VALUE_STEPS: Final = tuple(1 if first in (0x80, 0xA0) else step for first, step in enumerate(STEPS))
+_KEY_STEPS: Final = tuple(0 if first in (0xF9, 0xFA, 0xFB) else step for first, step in enumerate(STEPS))
 
 _INDEFINITE = 31
 
@@ -200,7 +203,7 @@ def _special_decimal(data: bytes, position: int, levels: int) -> int:
     major, kind, end = head(data, option)
     if major or kind > 5:  # 0 and 1 are finite, 2 and 3 infinities, 4 and 5 quiet NaNs
         _refuse("a special Decimal of an unknown kind", option)
-    if kind > 1 and (head(data, start)[1] or (kind < 4 and head(data, digits)[:2] != (0, 0))):
+    if kind > 1 and (head(data, start)[:2] != (0, 0) or (kind < 4 and head(data, digits)[:2] != (0, 0))):
         _refuse("an infinite Decimal or a NaN with an exponent or digits", position)
     return end
 
@@ -224,16 +227,15 @@ def _skip(data: bytes, position: int, max_items: int, max_depth: int, tags: Cont
         IndexError: The data ends before the item does.
         ProtocolError: A rule is broken.
     """
-    size = len(data)
-    steps, key_steps = STEPS, _KEY_STEPS
     items = remaining = 1  # values met in all; items still to come in the container that we are in
     kind, depth, awkward = _VALUES, 0, 0
     stack: list[tuple[int, int, int]] = []  # remaining, kind and depth of the containers around
+    value_steps, key_steps = _VALUE_STEPS, _KEY_STEPS
     while True:
         # What most messages are made of: items whose size is in their first byte or two.
         if kind == _PAIRS:
             while remaining:
-                step = steps[data[position]] if remaining & 1 else key_steps[data[position]]
+                step = value_steps[data[position]] if remaining & 1 else key_steps[data[position]]
                 if step > 0:
                     position += step
                 elif step:
@@ -242,9 +244,9 @@ def _skip(data: bytes, position: int, max_items: int, max_depth: int, tags: Cont
                     break
                 remaining -= 1
         else:
-            steps_here = key_steps if kind == _ELEMENTS else steps
+            steps = value_steps if kind == _VALUES else key_steps if kind == _ELEMENTS else STEPS
             while remaining:
-                step = steps_here[data[position]]
+                step = steps[data[position]]
                 if step > 0:
                     position += step
                 elif step:
@@ -259,74 +261,93 @@ def _skip(data: bytes, position: int, max_items: int, max_depth: int, tags: Cont
             continue
 
         first = data[position]
-        low = first & 31
-        if low < 24 or first >= 0xE0:
-            length, start = low, position + 1
-        elif low == 25:
-            length, start = data[position + 1] << 8 | data[position + 2], position + 3
-        else:
-            _, length, start = head(data, position)
-        if first < 0x80:  # a long string: all other items below 0x80 have their size in the first bytes
-            position = start + length
-            remaining -= 1
-            continue
-
-        is_key = kind == _ELEMENTS or (kind == _PAIRS and not remaining & 1)
-        must_hash = is_key or kind == _PARTS
-        levels = 1
-        if first < 0xC0:
-            if must_hash:
-                _refuse("a list or dict as a key", position)
+        if 0x80 < first < 0xB8 and first & 0x18 != 0x18 and (kind == _VALUES or (kind == _PAIRS and remaining & 1)):
+            # A small list or dict where it may be. Of a list, what comes first is often all that there is.
+            position += 1
+            length, levels = first & 0x17, 1
             if first < 0xA0:
-                kind_inside = _VALUES
+                inside, unseen = _VALUES, length
+                while unseen and (step := value_steps[data[position]]) > 0:
+                    position += step
+                    unseen -= 1
             else:
-                kind_inside = _PAIRS
-                length *= 2
-        elif first < 0xE0:
-            tag = length
-            if tag not in tags:
-                _refuse(f"a tag that is not allowed ({tag})", position)
-            if depth >= max_depth:
-                _refuse(f"nested more than {max_depth} levels deep", position)
-            if tag in _LEAVES:
-                start = _LEAVES[tag](data, start, max_depth - depth)
-                length = kind_inside = 0
-            elif tag in (SET_TAG, TUPLE_TAG):
-                content = start
-                major, length, start = head(data, content)
-                if major != 4:
-                    _refuse("a set or tuple that is not an array", content)
-                kind_inside = _ELEMENTS if tag == SET_TAG else _PARTS if must_hash else _VALUES
-                levels = 2
-            elif must_hash:
-                _refuse(f"a key that cannot be one (tag {tag})", position)
-            else:
-                length, kind_inside = 1, _VALUES
-                items -= 1  # a registered tag and its content are one value
+                inside, unseen = _PAIRS, 2 * length
+                length = unseen
         else:
-            step = steps[first]
-            if not step:
-                _refuse("a simple value, 'undefined' or a break", position)
-            start = position + step  # a float as a key
-            length = kind_inside = 0
-        if is_key:
-            awkward += 1
-            if awkward > MAX_AWKWARD_KEYS:
-                _refuse(f"more than {MAX_AWKWARD_KEYS} keys whose hashes can be forged", position)
-
-        position = start
+            is_key = kind == _ELEMENTS or (kind == _PAIRS and not remaining & 1)
+            position, length, inside, levels = _open(
+                data, position, max_depth - depth, tags, must_hash=is_key or kind == _PARTS
+            )
+            unseen = length
+            if is_key and levels:
+                awkward += 1
+                if awkward > MAX_AWKWARD_KEYS:
+                    _refuse(f"more than {MAX_AWKWARD_KEYS} keys whose hashes can be forged", position)
         remaining -= 1
         if length:
-            if length > size - position:
-                _refuse("a length beyond the end", position)
             items += length
             if items > max_items:
                 _refuse(f"more than {max_items} values", position)
-            stack.append((remaining, kind, depth))
-            remaining, kind = length, kind_inside
-            depth += levels
-            if depth > max_depth:
+            if depth + levels > max_depth:
                 _refuse(f"nested more than {max_depth} levels deep", position)
+            if unseen:
+                stack.append((remaining, kind, depth))
+                remaining, kind = unseen, inside
+                depth += levels
+
+
+def _open(
+    data: bytes, position: int, room: int, tags: Container[int], *, must_hash: bool
+) -> tuple[int, int, int, int]:
+    """Look at an item that `_skip` has no short way for.
+
+    Args:
+        data: All the data.
+        position: Where the item starts.
+        room: How many levels it may add.
+        tags: The tags that are allowed.
+        must_hash: Whether it is a key, an element of a set or a part of one.
+
+    Returns:
+        Where its content starts, or where it ends if it has none; how many items there are in it; what kind of place
+        they stand in; and how many levels they lie deeper. For a string, the last is 0.
+    """
+    first = data[position]
+    if first >= 0xE0:
+        step = STEPS[first]
+        if not step:
+            _refuse("a simple value, 'undefined' or a break", position)
+        return position + step, 0, _VALUES, 1  # a float as a key
+    major, argument, start = head(data, position)
+    if major < 4:  # a long string, as the ints have their size in the first byte
+        return start + argument, 0, _VALUES, 0
+    inside, levels = _VALUES, 1
+    if major == 6:
+        tag, content = argument, start
+        if tag not in tags:
+            _refuse(f"a tag that is not allowed ({tag})", position)
+        if not room:
+            _refuse("nested too deeply", position)
+        if tag in _LEAVES:
+            return _LEAVES[tag](data, content, room), 0, _VALUES, 1
+        if tag in (SET_TAG, TUPLE_TAG):
+            major, argument, start = head(data, content)
+            if major != 4:
+                _refuse("a set or tuple that is not an array", content)
+            levels = 2
+            inside = _ELEMENTS if tag == SET_TAG else _PARTS if must_hash else _VALUES
+        elif must_hash:
+            _refuse(f"a key that cannot be one (tag {tag})", position)
+        else:
+            argument = 1
+    elif must_hash:
+        _refuse("a list or dict as a key", position)
+    elif major == 5:
+        inside = _PAIRS
+        argument *= 2
+    if argument > len(data) - start:
+        _refuse("a length beyond the end", start)
+    return start, argument, inside, levels
 
 
 def scan(data: bytes, *, max_items: int = MAX_ITEMS, max_depth: int = MAX_DEPTH, tags: Container[int] = TAGS) -> None:

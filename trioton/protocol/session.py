@@ -15,7 +15,7 @@ from .control import CONTROL_KINDS, Control, parse_control
 from .frames import FLAG_END, Frame, FrameKind, FrameReader
 from .handshake import Hello, parse_refusal
 from .limits import MAX_OPEN_FRAGMENTED, Limits
-from .packages import PackageHeader, parse_fragment, parse_opening, parse_package_header
+from .packages import PackageHeader, PackageHeaderReader, parse_fragment, parse_opening, parse_package_header
 
 
 class Role(enum.Enum):
@@ -89,6 +89,7 @@ class Session:
         self._in_handshake = True
         self._answered = False
         self._is_closed = False
+        self._headers = PackageHeaderReader()
         self._assemblies: dict[int, _Assembly] = {}
         self._assembly_bytes = 0
         self.bytes_received = 0
@@ -142,7 +143,7 @@ class Session:
             if self._is_closed:
                 raise ProtocolError("the peer goes on after its goodbye")
             if frame.kind is FrameKind.PACKAGE:
-                header = parse_package_header(frame.header)
+                header = self._headers.read(frame.header)
                 events.append(self._package(header, frame.flags, frame.body, is_lone_bytes=frame.is_lone_bytes))
             elif self._in_handshake:
                 events.append(self._handshake(frame))
@@ -177,7 +178,7 @@ class Session:
             raise ProtocolError(f"a package of {len(body)} bytes is over the limit of {self._limits.max_package}")
         self.packages_received += 1
         self.messages_received += header.count
-        return PackageReceived(header, bool(flags & FLAG_END), body, is_lone_bytes)
+        return tuple.__new__(PackageReceived, (header, bool(flags & FLAG_END), body, is_lone_bytes))
 
     def _open(self, frame: Frame) -> None:
         tag, size, inner = parse_opening(frame.header)
