@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import trioton.testing.pytest_plugin as plugin
+import trioton_pytest as plugin
 from trioton.testing import leak_check
 
 pytest_plugins = ["pytester"]

@@ -47,6 +47,9 @@ class Merge:
                 raise StopAsyncIteration
             await self._wait()
 
+    def _wake(self) -> None:
+        self._lot.unpark_all()
+
     def _first(self) -> ReceivingEnd[Any] | None:
         best, best_arrival = None, 0
         for channel in self._channels:
@@ -67,7 +70,7 @@ class Merge:
 
     async def _wait(self) -> None:
         channels = list(self._channels)
-        wake = self._lot.unpark_all
+        wake = self._wake
         for channel in channels:
             channel._subscription.on_arrival.append(wake)
         try:

@@ -36,7 +36,7 @@ def decode_extra(context: Context) -> Mapping[int, Callable[[Any], object]]:
     """What makes sending ends of a context out of the references that come to it."""
 
     def make_sender(content: object) -> object:
-        from .direct import Sender  # noqa: PLC0415  # direct.py needs this module
+        from .direct import Sender  # direct.py needs this module
 
         if not isinstance(content, (list, tuple)) or len(content) != 2:
             raise ProtocolError("a reference to a channel must be an array of two")

@@ -88,10 +88,11 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
         if budget.left < 0:
             await budget.spend()
         flow = self._flow
-        if self._is_text and flow.room > 0 and type(value) is str and value.isascii() and not self._closed:
-            size = len(value) + TEXT_HEAD
+        text: Any = value
+        if self._is_text and flow.room > 0 and type(text) is str and text.isascii() and not self._closed:
+            size = len(text) + TEXT_HEAD
             if size < LARGE_MESSAGE:
-                due = flow.add_text(value, size)
+                due = flow.add_text(text, size)
                 self._sent += 1
                 dispatcher = self._dispatcher
                 if due or dispatcher.gathering is not flow or not dispatcher.is_hot:

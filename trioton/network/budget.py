@@ -62,7 +62,7 @@ def always_yield() -> Iterator[None]:
 
     For tests that rely on the tasks taking turns at each message, and to find code that relies on them not doing so.
     """
-    global _strict  # noqa: PLW0603
+    global _strict
     _strict += 1
     try:
         yield

@@ -277,6 +277,8 @@ class Connection:
 
     def say_goodbye_now(self, reason: str) -> None:
         """Drop what waits and say goodbye, if the transport takes that without waiting."""
+        if self._state is State.CLOSED:
+            return
         self.close_reason = self.close_reason or reason
         if self._link is not None and not self._said_goodbye:
             self._count_lost(self.outbox.abandon())
@@ -363,7 +365,7 @@ class Connection:
         self._context._dispatcher.will_write(self)
         link.watch_anew()
 
-    def _on_beat(self, timed_out: bool) -> None:  # noqa: FBT001
+    def _on_beat(self, timed_out: bool) -> None:
         self._context._hub.emit(events.TimedOut(self) if timed_out else events.Recovered(self))
         logger.info("%s: %s", self, "timed out" if timed_out else "recovered")
 

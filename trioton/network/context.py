@@ -143,7 +143,7 @@ class Context:
     async def _listen(self, address: Address, max_tries: int, ssl_context: ssl.SSLContext | None) -> TransportListener:
         if max_tries == 1 or not address.port:
             return await self._network.listen(address, ssl_context=ssl_context)
-        tried = 0
+        tried, last = 0, None
         for port in ports_to_try(address.port, max_tries):
             tried += 1
             try:

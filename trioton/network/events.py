@@ -258,7 +258,7 @@ class EventHub:
     def emit(self, event: Event) -> None:
         """Give an event to all listeners; never waits."""
         for stream in self._streams:
-            stream._add(event)  # noqa: SLF001
+            stream._add(event)
 
     def remove(self, stream: EventStream) -> None:
         """Forget a listener."""
@@ -268,4 +268,4 @@ class EventHub:
     def end(self) -> None:
         """There will be no more events."""
         for stream in self._streams:
-            stream._end()  # noqa: SLF001
+            stream._end()

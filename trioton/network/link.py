@@ -178,7 +178,7 @@ class Link:
                 self._end_of_stream()
                 return
             if self.machine.received(trio.current_time()):
-                self._on_beat(False)  # noqa: FBT003
+                self._on_beat(False)
             if events:
                 self._on_events(events)
 
@@ -293,7 +293,7 @@ class Link:
                     self.send_control(control.Ping(machine.next_ping(trio.current_time())))
                     self.try_write()
                 elif beat is Beat.TIMED_OUT:
-                    self._on_beat(True)  # noqa: FBT003
+                    self._on_beat(True)
                 else:
                     self.end(LinkEnd.SILENT, f"the peer was silent for {machine.lease:g} s")
                     return

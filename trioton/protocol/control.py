@@ -68,7 +68,7 @@ class Subscribe(NamedTuple):
     record: int
     mode: int
     size: int
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody needs here
     stream: int | None
     expected: int | None
 

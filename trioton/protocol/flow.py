@@ -10,15 +10,12 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from . import codec
 from .limits import MAX_RUN_BYTES, MAX_RUN_MESSAGES
 from .packages import Buffer, Package, PackageTemplate
 from .policies import Mode
-
-if TYPE_CHECKING:
-    from .outbox import Outbox
 
 UNLIMITED: Final = 1 << 62
 """The room of a flow that nobody limits."""
@@ -28,6 +25,16 @@ LARGE_MESSAGE: Final = MAX_RUN_BYTES // 2
 
 CUT_BYTES: Final = MAX_RUN_BYTES - LARGE_MESSAGE
 """A run is cut when it has this many bytes: one more message that is not large still fits."""
+
+
+class Sink(Protocol):
+    """Where the packages for a branch go: a link's outbox, or the context itself."""
+
+    def add_package(self, branch: Branch, package: Package, flow: SendFlow) -> None:
+        """Take a package for a branch."""
+
+    def remove_branch(self, branch: Branch) -> None:
+        """Forget what waits for a branch."""
 
 
 ONE_MESSAGE: Final = codec.array_head(1)
@@ -66,7 +73,7 @@ class Branch:
         "taken",
     )
 
-    def __init__(self, key: Hashable, outbox: Outbox, mode: Mode, size: int, subscriptions: int) -> None:
+    def __init__(self, key: Hashable, outbox: Sink, mode: Mode, size: int, subscriptions: int) -> None:
         self.key = key
         self.outbox = outbox
         self.mode = mode

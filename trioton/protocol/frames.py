@@ -115,7 +115,7 @@ class _BodyBuffer:
 
 def _lone_bytes_head(start: memoryview, size: int) -> int:
     """The size of the heads of a body that is an array of one byte string of 64 KiB to 4 GiB; 0 if it is none."""
-    if start[:2] == b"\x81\x5a" and len(start) >= 6 and int.from_bytes(start[2:6], "big") == size - 6:
+    if bytes(start[:2]) == b"\x81\x5a" and len(start) >= 6 and int.from_bytes(start[2:6], "big") == size - 6:
         return 6
     return 0
 

@@ -15,7 +15,7 @@ MAX_LATE: Final = 1.0
 """Seconds that our own wake-up may be late before the peer is given another chance (as in Lifeguard, HashiCorp 2017)."""
 
 
-def _positive(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
+def _positive(_instance: object, attribute: attrs.Attribute[float], value: float) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{attribute.name} must be a number of seconds, not {value!r}")
     if not MIN_TIMEOUT <= value < math.inf:

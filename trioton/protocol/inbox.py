@@ -97,7 +97,7 @@ class Run:
         start: int,
         stop: int,
         arrival: int,
-        is_lone_bytes: bool = False,  # noqa: FBT001, FBT002  # made once a package, by position
+        is_lone_bytes: bool = False,  # made once a package, by position
     ) -> None:
         self.flow = flow
         self.first = first

@@ -26,7 +26,7 @@ MAX_OPEN_FRAGMENTED: Final = 16
 
 
 def _positive(kind: type) -> Any:
-    def check(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    def check(_instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
         good_type = isinstance(value, (int, float) if kind is float else int) and not isinstance(value, bool)
         if not good_type:
             raise TypeError(f"{attribute.name} must be {'a number' if kind is float else 'an int'}, not {value!r}")
@@ -37,11 +37,11 @@ def _positive(kind: type) -> Any:
 
 
 def _integer(default: int) -> int:
-    return attrs.field(default=default, validator=_positive(int))  # type: ignore[no-any-return]
+    return attrs.field(default=default, validator=_positive(int))
 
 
 def _seconds(default: float) -> float:
-    return attrs.field(default=default, validator=_positive(float))  # type: ignore[no-any-return]
+    return attrs.field(default=default, validator=_positive(float))
 
 
 @attrs.frozen(kw_only=True)

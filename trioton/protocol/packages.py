@@ -37,7 +37,7 @@ class PackageHeader(NamedTuple):
     stream: int
     first: int
     slot: str
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody needs here
     destination: bytes | None
 
 

@@ -18,7 +18,7 @@ class Mode(enum.IntEnum):
     DROP_NEWEST = 2
 
 
-def _size(instance: object, attribute: attrs.Attribute[int], value: int) -> None:
+def _size(instance: object, _attribute: attrs.Attribute[int], value: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{type(instance).__name__} takes a number of messages, not {value!r}")
     if not 1 <= value <= MAX_SIZE:

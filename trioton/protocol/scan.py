@@ -86,6 +86,8 @@ _PAIRS = 1  # the keys and values of a dict, in turns
 _ELEMENTS = 2  # an element of a set
 _PARTS = 3  # an item of a tuple that is (part of) a key or set element
 
+_TUPLE_HEAD: Final = b"\xd3\x05"  # TUPLE_TAG, after the byte that says that a tag of two bytes follows
+
 _SHORT = -1  # in the tables of steps: a string whose length is in the next byte
 
 
@@ -260,24 +262,26 @@ def _skip(data: bytes, position: int, max_items: int, max_depth: int, tags: Cont
             remaining, kind, depth = stack.pop()
             continue
 
-        first = data[position]
-        if 0x80 < first < 0xB8 and first & 0x18 != 0x18 and (kind == _VALUES or (kind == _PAIRS and remaining & 1)):
-            # A small list or dict where it may be. Of a list, what comes first is often all that there is.
+        must_hash = is_key = kind == _ELEMENTS or (kind == _PAIRS and not remaining & 1)
+        first, levels = data[position], 1
+        if must_hash or kind == _PARTS:
+            must_hash, first = True, 0  # no short way
+        elif first == 0xD9 and data[position + 1 : position + 3] == _TUPLE_HEAD and TUPLE_TAG in tags:
+            first, levels = data[position + 3], 2
+        if 0x80 < first < 0x98:
+            # A small list or tuple. Often its first items are all.
+            position += 1 if levels == 1 else 4
+            length = unseen = first & 0x1F
+            inside = _VALUES
+            while unseen and (step := value_steps[data[position]]) > 0:
+                position += step
+                unseen -= 1
+        elif 0xA0 < first < 0xB8 and levels == 1:
             position += 1
-            length, levels = first & 0x17, 1
-            if first < 0xA0:
-                inside, unseen = _VALUES, length
-                while unseen and (step := value_steps[data[position]]) > 0:
-                    position += step
-                    unseen -= 1
-            else:
-                inside, unseen = _PAIRS, 2 * length
-                length = unseen
+            length = unseen = 2 * (first & 0x1F)
+            inside = _PAIRS
         else:
-            is_key = kind == _ELEMENTS or (kind == _PAIRS and not remaining & 1)
-            position, length, inside, levels = _open(
-                data, position, max_depth - depth, tags, must_hash=is_key or kind == _PARTS
-            )
+            position, length, inside, levels = _open(data, position, max_depth - depth, tags, must_hash=must_hash)
             unseen = length
             if is_key and levels:
                 awkward += 1
@@ -296,9 +300,7 @@ def _skip(data: bytes, position: int, max_items: int, max_depth: int, tags: Cont
                 depth += levels
 
 
-def _open(
-    data: bytes, position: int, room: int, tags: Container[int], *, must_hash: bool
-) -> tuple[int, int, int, int]:
+def _open(data: bytes, position: int, room: int, tags: Container[int], *, must_hash: bool) -> tuple[int, int, int, int]:
     """Look at an item that `_skip` has no short way for.
 
     Args:

@@ -177,7 +177,7 @@ class _Walk:
             raise _FoundError(f"{_shorten(path)}: is nested too deeply ({rule})")
 
     def _look_inside(self, value: _Containers, path: str, depth: int, *, key: bool) -> None:
-        if key and isinstance(value, dict | list | set):
+        if key and isinstance(value, dict | list):
             raise _FoundError(f"{_shorten(path)}: a {type(value).__name__!r} cannot be sent as a key")
         if id(value) in self._around:
             raise _FoundError(f"{_shorten(path)}: contains itself; what goes round in a circle cannot be sent")

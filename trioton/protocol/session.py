@@ -107,7 +107,7 @@ class Session:
         self._reader.accept_all_kinds()
         return self._events(self._reader.receive_data(b""))
 
-    def receive_data(self, data: bytes) -> list[Event]:
+    def receive_data(self, data: bytes | bytearray) -> list[Event]:
         """Take bytes as they came.
 
         Returns:
@@ -117,7 +117,7 @@ class Session:
             ProtocolError: The peer breaks the format or its rules. The session is over.
         """
         self.bytes_received += len(data)
-        return self._events(self._reader.receive_data(data))
+        return self._events(self._reader.receive_data(bytes(data)))
 
     def wanted_buffer(self) -> memoryview | None:
         """A buffer that the transport may receive straight into, because a large body is under way, or None."""

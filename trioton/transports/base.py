@@ -144,7 +144,7 @@ class Network(abc.ABC):
     def process_is_alive(self, pid: int) -> bool:
         """Whether a process of this host (same `host_id`) still runs. True if it cannot be told."""
 
-    async def wait_process_ended(self, pid: int) -> None:
+    async def wait_process_ended(self, pid: int) -> None:  # noqa: ARG002
         """Wait until a process of this host has ended; for ever where that cannot be told.
 
         Args:

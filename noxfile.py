@@ -1,0 +1,78 @@
+"""What is run on Trioton, by name: ``nox -s tests``, ``nox -s lint typing docs examples`` …
+
+Each session makes an environment of its own under ``.nox``. With ``--no-venv --no-install`` it uses the one that nox runs
+in, which must then have the extra ``dev``: that is how ``.ci/run`` calls them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.5.1"
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["tests", "lint", "typing", "docs", "examples"]
+
+FOR_ALL_PLATFORMS = ("trioton", "examples", "docs/snippets")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests, or those named after ``--``."""
+    session.install("-e", ".[dev]")
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, common mistakes, and how Trio is used."""
+    session.install("-e", ".[dev]")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("flake8", ".")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Check all types as Linux sees them, and those of the package and its examples as macOS and Windows do."""
+    session.install("-e", ".[dev]")
+    session.run("mypy", "--platform", "linux")
+    for platform in ("darwin", "win32"):
+        session.run("mypy", "--platform", platform, *FOR_ALL_PLATFORMS)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation; a warning or a reference to nothing is an error. Needs no network."""
+    session.install("-e", ".[dev]")
+    session.run("sphinx-build", "-W", "--keep-going", "-n", "-E", "-b", "html", "docs", "docs/_build/html")
+
+
+@nox.session
+def examples(session: nox.Session) -> None:
+    """Run every program of the examples and of the documentation to its end, against the installed wheel."""
+    session.install(".[dev]")
+    programs = [path for folder in ("examples", "docs/snippets") for path in sorted(Path(folder).glob("*.py"))]
+    programs += sorted(Path("examples").glob("*/__main__.py"))
+    for program in programs:
+        if not program.name.startswith("test_"):
+            session.run("python", "-W", "error", str(program))
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure Trioton beside its peers; options go after ``--``."""
+    session.install("-e", ".[bench,typed]")
+    session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Run the tests and see that they reach what they must: all of the protocol, and 95 % of the rest."""
+    session.install("-e", ".[dev]")
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "combine")
+    session.run("coverage", "report", "--include=trioton/protocol/*", "--fail-under=100")
+    session.run("coverage", "report")

@@ -1,0 +1,132 @@
+"""What the tests of contexts and channels have in common: two contexts that know each other, and a watch over events.
+
+Contexts here live on hosts of a simulated network, under a clock that jumps: nothing is ever waited for in earnest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Protocol, TypeVar
+
+import attrs
+import pytest
+import trio
+import trio.testing
+
+import trioton
+from trioton.testing import Network
+
+E = TypeVar("E")
+
+
+@attrs.frozen
+class Pair:
+    """Two contexts of a simulated network: `b` has dialled `a`.
+
+    Attributes:
+        net: The network; its hosts are named like the contexts.
+        a: The context that listens, at ``a:1``.
+        b: The context that dialled.
+        to_b: The connection as `a` sees it.
+        to_a: The connection as `b` sees it.
+    """
+
+    net: Network
+    a: trioton.Context
+    b: trioton.Context
+    to_b: trioton.Connection
+    to_a: trioton.Connection
+
+
+class OpenPair(Protocol):
+    """How `open_pair` is called; all that it does not know goes to both calls of `open_context`."""
+
+    def __call__(
+        self,
+        net: Network | None = None,
+        *,
+        reconnect: trioton.Reconnect | None = ...,
+        a_options: dict[str, Any] | None = None,
+        b_options: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> AbstractAsyncContextManager[Pair]: ...
+
+
+@asynccontextmanager
+async def _open_pair(
+    net: Network | None = None,
+    *,
+    reconnect: trioton.Reconnect | None = trioton.Reconnect(),  # noqa: B008  # frozen
+    a_options: dict[str, Any] | None = None,
+    b_options: dict[str, Any] | None = None,
+    **options: Any,
+) -> AsyncIterator[Pair]:
+    net = Network(seed=7, latency=0.01) if net is None else net
+    for_a = options | (a_options or {})
+    for_b = options | (b_options or {})
+    async with (
+        trioton.open_context("a", network=net.host("a"), **for_a) as a,
+        trioton.open_context("b", network=net.host("b"), **for_b) as b,
+    ):
+        await a.bind("a:1")
+        to_a = await b.connect("a:1", reconnect=reconnect)
+        await a.wait_context("b")
+        yield Pair(net, a, b, a.connection("b"), to_a)
+
+
+@pytest.fixture
+def open_pair(autojump_clock: trio.testing.MockClock) -> OpenPair:
+    """Opens two connected contexts on a simulated network: ``async with open_pair() as pair: ...``."""
+    return _open_pair
+
+
+@pytest.fixture
+async def pair(open_pair: OpenPair) -> AsyncIterator[Pair]:
+    """Two connected contexts on a simulated network."""
+    async with open_pair() as pair:
+        yield pair
+
+
+class Watch:
+    """All events of a context from now on, in order, without taking any from those who wait here.
+
+    Attributes:
+        events: What was heard so far.
+    """
+
+    def __init__(self, context: trioton.Context) -> None:
+        self._stream = context.events()
+        self._events: list[trioton.Event] = []
+
+    @property
+    def events(self) -> list[trioton.Event]:
+        while True:
+            try:
+                self._events.append(self._stream.receive_nowait())
+            except trio.WouldBlock:
+                return self._events
+
+    @property
+    def names(self) -> list[str]:
+        """The classes of the events so far."""
+        return [type(event).__name__ for event in self.events]
+
+    def all(self, kind: type[E]) -> list[E]:
+        """The events of a class so far."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    async def wait_for(self, kind: type[E], number: int = 1) -> E:
+        """Wait for the n-th event of a class, counted from the beginning."""
+        while len(found := self.all(kind)) < number:
+            self._events.append(await self._stream.receive())
+        return found[number - 1]
+
+
+MakeWatch = Callable[[trioton.Context], Watch]
+
+
+@pytest.fixture
+def watch() -> MakeWatch:
+    """Gives a record of all events of a context from now on: ``events = watch(context)``."""
+    return Watch
