@@ -57,6 +57,7 @@ class Sender(SendingEnd[T_contra]):
     def _close_end(self) -> None:
         if self._has_travelled and not self._closed:
             self._closed = True
+            self._settle()
             self._outlet.abandon_waiting(self)
             self._dispatcher.drop_outlet(self._outlet)
         else:

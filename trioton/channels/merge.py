@@ -33,10 +33,8 @@ class Merge:
         while True:
             channel = self._first()
             if channel is not None:
-                budget = channel._budget
-                budget.left -= 1
-                if budget.left < 0:
-                    await budget.spend()
+                if channel._budget.spend(1):
+                    await trio.lowlevel.cancel_shielded_checkpoint()
                     channel = self._first() or channel
                 try:
                     return channel, channel.receive_nowait()

@@ -191,12 +191,12 @@ class TextMessages(MessageType[str]):
             raise ValueError(f"expected str, got {type(value).__name__}")
         return value
 
-    def encode_message(self, message: str, _encode_extra: EncodeExtra | None = None) -> bytes:
+    def encode_message(self, message: str, encode_extra: EncodeExtra | None = None) -> bytes:  # noqa: ARG002
         """Encode one text; see `MessageType.encode_message`."""
         data = self._utf8(message)
         return text_head(len(data)) + data
 
-    def encode_buffers(self, message: str, _encode_extra: EncodeExtra | None = None) -> tuple[Buffer, ...]:
+    def encode_buffers(self, message: str, encode_extra: EncodeExtra | None = None) -> tuple[Buffer, ...]:  # noqa: ARG002
         """Encode one text as two buffers; see `MessageType.encode_buffers`."""
         data = self._utf8(message)
         return text_head(len(data)), data
@@ -241,12 +241,12 @@ class BinaryMessages(MessageType[Buffer]):
             raise ValueError(f"expected bytes, got {type(value).__name__}")
         return value
 
-    def encode_message(self, message: Buffer, _encode_extra: EncodeExtra | None = None) -> bytes:
+    def encode_message(self, message: Buffer, encode_extra: EncodeExtra | None = None) -> bytes:  # noqa: ARG002
         """Encode some bytes; see `MessageType.encode_message`."""
         data = self.encode(message)
         return bytes_head(len(data)) + data
 
-    def encode_buffers(self, message: Buffer, _encode_extra: EncodeExtra | None = None) -> tuple[Buffer, ...]:
+    def encode_buffers(self, message: Buffer, encode_extra: EncodeExtra | None = None) -> tuple[Buffer, ...]:  # noqa: ARG002
         """Encode some bytes as two buffers; see `MessageType.encode_buffers`.
 
         Only a `bytes` object, or a memoryview of one, is not copied: others may change before they are written.

@@ -9,6 +9,7 @@ import attrs
 import trio
 
 from ..errors import ProtocolError
+from ..network.cancellation import is_cancelled
 from ..network.events import BadMessage
 from ..protocol import codec
 from ..protocol.identity import ContextId
@@ -51,6 +52,7 @@ class ReceivingEnd(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
         self._ready = subscription.inbox.ready
         self._budget = context._budget
         self._taken = 0
+        self._has_failures = False
         self._decode_extra = None if message_type in {TEXT, BINARY} else references.decode_extra(context)
 
     @property
@@ -75,31 +77,54 @@ class ReceivingEnd(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
             trio.BrokenResourceError: A `Disconnect` policy has ended the subscription, and all before that has been received.
             MessageDecodeError: The message type made no sense of this message; the next call goes on with the next one.
         """
-        await trio.lowlevel.checkpoint_if_cancelled()
-        budget = self._budget
-        budget.left -= 1
-        if budget.left < 0:
-            await budget.spend()
-        ready = self._ready
-        while not ready:
-            if not self._fill():
-                await self._subscription.wait()
-        self._taken += 1
+        # The path of a message that has been decoded already; all else is in `_receive_slowly`.
         subscription = self._subscription
-        subscription.until_credit -= 1
-        message = ready.popleft()
-        if subscription.until_credit < 0:
-            subscription.credit_due()
-        if type(message) is DecodeFailure:
-            self._fail(message)
-        return message  # type: ignore[no-any-return]  # the message type vouches for it
+        if subscription.countdown > 0 and self._ready and not is_cancelled():
+            subscription.countdown -= 1
+            return self._ready.popleft()  # type: ignore[no-any-return]  # the message type vouches for it
+        return await self._receive_slowly()
 
     async def __anext__(self) -> T_co:
         """As `receive`, and ends the loop where that raises `trio.EndOfChannel`."""
+        subscription = self._subscription
+        if subscription.countdown > 0 and self._ready and not is_cancelled():
+            subscription.countdown -= 1
+            return self._ready.popleft()  # type: ignore[no-any-return]
         try:
-            return await self.receive()
+            return await self._receive_slowly()
         except trio.EndOfChannel:
             raise StopAsyncIteration from None
+
+    async def _receive_slowly(self) -> T_co:
+        """Do all that `receive` promises."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._budget.spend(self._settle() + 1):
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        while not self._ready:
+            if not self._fill():
+                await self._subscription.wait()
+        message = self._ready.popleft()
+        self._took(1)
+        if type(message) is DecodeFailure:
+            self._fail(message)
+        self._open_short_path()
+        return message  # type: ignore[no-any-return]
+
+    def _open_short_path(self) -> None:
+        """Let the short path take as many messages as need no look at the budget, the credit, or what could not be decoded."""
+        if not self._has_failures:
+            subscription = self._subscription
+            allowed = min(self._budget.quantum - 1, subscription.until_credit)
+            subscription.allowed = subscription.countdown = max(allowed, 0)
+
+    def _settle(self) -> int:
+        """Count what was taken by the short path, and close that path until the long one opens it again."""
+        subscription = self._subscription
+        taken = subscription.allowed - subscription.countdown
+        subscription.allowed = subscription.countdown = 0
+        if taken:
+            self._took(taken)
+        return taken
 
     def __aiter__(self) -> Self:
         return self
@@ -112,6 +137,7 @@ class ReceivingEnd(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
             trio.ClosedResourceError: As `receive`; and so are `trio.EndOfChannel`, `trio.BrokenResourceError` and
                 `MessageDecodeError`.
         """
+        self._settle()
         if not self._ready and not self._fill():
             raise trio.WouldBlock
         message = self._ready.popleft()
@@ -132,6 +158,7 @@ class ReceivingEnd(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
         """
         _check_max(max)
         await trio.lowlevel.checkpoint()
+        self._settle()
         while not self._ready:
             if not self._fill():
                 await self._subscription.wait()
@@ -146,6 +173,7 @@ class ReceivingEnd(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
         """
         if self.closed:
             raise trio.ClosedResourceError(f"{self!r} was closed")
+        self._settle()
         messages: list[T_co] = []
         while self._ready or self._inbox.pending:
             if not self._ready and not self._fill():
@@ -160,7 +188,7 @@ class ReceivingEnd(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
         if type(ready[0]) is DecodeFailure:
             self._took(1)
             self._fail(ready.popleft())
-        if (most is None or len(ready) <= most) and DecodeFailure not in set(map(type, ready)):
+        if (most is None or len(ready) <= most) and not self._has_failures:
             messages = list(ready)
             ready.clear()
         else:
@@ -200,7 +228,9 @@ class ReceivingEnd(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
                 continue
             if run.start or run.stop < len(values):
                 values = values[run.start : run.stop]
-            self._ready.extend(self._type.decode_many(values))
+            messages = self._type.decode_many(values)
+            self._has_failures = messages is not values and DecodeFailure in set(map(type, messages))
+            self._ready.extend(messages)
             return True
 
     def _decode(self, body: bytes) -> list[Any]:
@@ -239,7 +269,7 @@ class ReceivingEnd(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
         counts = self._inbox.counts
         return ReceiveStatistics(
             received=counts.received,
-            taken=self._taken,
+            taken=self._taken + self._subscription.allowed - self._subscription.countdown,
             pending=self._inbox.pending,
             dropped=counts.dropped,
             bytes=counts.bytes,

@@ -11,7 +11,9 @@ import attrs
 import trio
 
 from ..errors import CongestedError
-from ..protocol.flow import LARGE_MESSAGE
+from ..network.cancellation import is_cancelled
+from ..protocol.flow import CUT_BYTES, LARGE_MESSAGE
+from ..protocol.limits import MAX_RUN_MESSAGES
 from . import references
 from .messages import TEXT, MessageType
 
@@ -63,6 +65,9 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
         self._block_deadline: float | None = None
         self._sent = 0
         self._closed = False
+        # How many messages the short path of `send` may still send, and what that number was at first.
+        self._countdown = 0
+        self._allowed = 0
 
     @property
     def closed(self) -> bool:
@@ -82,26 +87,44 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
             ValueError: The message is larger than `Limits.max_package`.
             CongestedError: There was no room within the channel's `block_deadline`.
         """
-        await trio.lowlevel.checkpoint_if_cancelled()
-        budget = self._budget
-        budget.left -= 1
-        if budget.left < 0:
-            await budget.spend()
+        # This is the path of a short text that finds room; all else is in `_send_slowly`. Each call that it saves can be measured.
         flow = self._flow
         text: Any = value
-        if self._is_text and flow.room > 0 and type(text) is str and text.isascii() and not self._closed:
+        if self._countdown > 0 and flow.room > 0 and flow.takes_text and type(text) is str and text.isascii():
             size = len(text) + TEXT_HEAD
-            if size < LARGE_MESSAGE:
-                due = flow.add_text(text, size)
-                self._sent += 1
+            if size < LARGE_MESSAGE and not is_cancelled():
+                self._countdown -= 1
+                pieces = flow.pieces
+                pieces.append(text)
+                flow.room -= 1
+                flow.piece_bytes = gathered = flow.piece_bytes + size
                 dispatcher = self._dispatcher
-                if due or dispatcher.gathering is not flow or not dispatcher.is_hot:
-                    dispatcher.added(flow, due=due)
+                if gathered >= CUT_BYTES or len(pieces) >= MAX_RUN_MESSAGES:
+                    dispatcher.added(flow, due=True)
+                elif dispatcher.gathering is not flow or not dispatcher.is_hot:
+                    dispatcher.added(flow, due=False)
                 return
-        piece = self._encode(value)
-        if not self._try_add(piece):
-            await self._wait_add(piece)
-        self._sent += 1
+        await self._send_slowly(value)
+
+    async def _send_slowly(self, value: T_contra) -> None:
+        """Do all that `send` promises."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._budget.spend(self._settle() + 1):
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        if not self._send_texts([value]):
+            piece = self._encode(value)
+            if not self._try_add(piece):
+                await self._wait_add(piece)
+            self._sent += 1
+        if self._is_text and not self._closed:
+            self._allowed = self._countdown = self._budget.quantum - 1
+
+    def _settle(self) -> int:
+        """Count what was sent by the short path, and close that path until the long one opens it again."""
+        sent = self._allowed - self._countdown
+        self._sent += sent
+        self._allowed = self._countdown = 0
+        return sent
 
     def send_nowait(self, value: T_contra) -> None:
         """Send one message if every blocking subscriber has room for it now and no task waits to send.
@@ -129,8 +152,7 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
         iterator = iter(values)
         sent = 0
         while chunk := list(islice(iterator, CHUNK)):
-            if not self._send_texts(chunk):
-                await self._send_each(chunk)
+            await self._send_chunk(chunk)
             sent += len(chunk)
             if sent >= 4 * CHUNK:
                 sent = 0
@@ -138,27 +160,35 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
             else:
                 await trio.lowlevel.checkpoint_if_cancelled()
 
-    def _send_texts(self, chunk: list[Any]) -> bool:
-        """Whether a chunk of short ASCII texts could be sent at once."""
-        flow = self._flow
-        if not self._is_text or flow.room < len(chunk) or self._closed or set(map(type, chunk)) != {str}:
-            return False
-        if not all(map(str.isascii, chunk)):
-            return False
-        size = sum(map(len, chunk)) + TEXT_HEAD * len(chunk)
-        if size >= LARGE_MESSAGE:
-            return False
-        due = flow.add_texts(chunk, size)
-        self._sent += len(chunk)
-        self._dispatcher.added(flow, due=due)
-        return True
-
-    async def _send_each(self, chunk: list[T_contra]) -> None:
-        for value in chunk:
-            piece = self._encode(value)
+    async def _send_chunk(self, chunk: list[T_contra]) -> None:
+        position = 0
+        while position < len(chunk):
+            room = self._flow.room
+            if self._is_text and room > 0:
+                several = chunk[position : position + room] if position or room < len(chunk) else chunk
+                if self._send_texts(several):
+                    position += len(several)
+                    continue
+            piece = self._encode(chunk[position])
             if not self._try_add(piece):
                 await self._wait_add(piece)
             self._sent += 1
+            position += 1
+
+    def _send_texts(self, texts: list[Any]) -> bool:
+        """Whether these are short ASCII texts, and could be sent at once."""
+        flow = self._flow
+        if not self._is_text or flow.room < len(texts) or not flow.takes_text or self._closed:
+            return False
+        if set(map(type, texts)) != {str} or not all(map(str.isascii, texts)):
+            return False
+        size = sum(map(len, texts)) + TEXT_HEAD * len(texts)
+        if size >= LARGE_MESSAGE:
+            return False
+        due = flow.add_texts(texts, size)
+        self._sent += len(texts)
+        self._dispatcher.added(flow, due=due)
+        return True
 
     def _encode(self, value: T_contra) -> Piece:
         if self._closed:
@@ -191,6 +221,7 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
         """Close the end at once; what was accepted still leaves."""
         if not self._closed:
             self._closed = True
+            self._settle()
             self._outlet.abandon_waiting(self)
             self._dispatcher.close_outlet(self._outlet)
 
@@ -230,7 +261,7 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
         """What the channel has done so far."""
         outlet, flow = self._outlet, self._flow
         return SendStatistics(
-            sent=self._sent,
+            sent=self._sent + self._allowed - self._countdown,
             subscribers=outlet.subscribers,
             backlog=outlet.backlog,
             unheard=outlet.dropped,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableSequence, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 from decimal import Decimal
@@ -21,6 +21,7 @@ from uuid import UUID
 import attrs
 import cattrs
 from cattrs.strategies import configure_union_passthrough
+from cattrs.v import format_exception
 
 from ..errors import MessageTypeError
 from ..protocol.sendable import show_key
@@ -89,8 +90,8 @@ class TypedMessages(MessageType[T]):
         try:
             message: T = self._structure(value, self.cls)
         except Exception as error:
-            reasons = "; ".join(cattrs.transform_error(error, path=self.cls.__name__))
-            raise ValueError(reasons) from error
+            reasons = cattrs.transform_error(error, path=self.cls.__name__, format_exception=_describe)
+            raise ValueError("; ".join(reasons)) from error
         return message
 
 
@@ -105,9 +106,26 @@ def _converter() -> cattrs.Converter:
         converter.register_structure_hook(kind, _as_is)
     converter.register_structure_hook(float, _as_float)
     converter.register_unstructure_hook_func(lambda kind: kind is Any, _same)  # a tuple in it stays one
+    converter.register_structure_hook_factory(_is_abstract_sequence, _list_hook)
     union = bool | int | float | str | bytes | datetime | UUID | Decimal | None
     configure_union_passthrough(union, converter)
     return converter
+
+
+def _describe(error: BaseException, kind: type | None) -> str:
+    """Say why one value did not fit: in its own words if it was the class, or an enum, that refused it."""
+    return str(error) if isinstance(error, ValueError) else format_exception(error, kind)
+
+
+def _is_abstract_sequence(kind: Any) -> bool:
+    return get_origin(kind) in (Sequence, MutableSequence)
+
+
+def _list_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    """Make lists where just some sequence is declared, whatever cattrs would make of it."""
+    concrete = list[get_args(kind)[0]]  # type: ignore[misc]
+    hook = converter.get_structure_hook(concrete)
+    return lambda value, _: hook(value, concrete)
 
 
 def _same(value: Any) -> Any:

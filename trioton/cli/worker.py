@@ -4,7 +4,7 @@
 
 * ``strm-out`` and ``strm-err`` (BINARY): what the program writes, a line for each message as a rule;
 * ``demo-state`` (OBJECT): dicts with ``state``: ``started`` (with ``pid``), ``progress`` (with ``done``, ``total``, ``text``) and,
-  last of all, ``ended`` (with ``code`` and what the worker's own counters say was ``dropped``).
+  last of all, ``ended`` (with ``code``, and ``dropped``: the messages that the worker knows to be lost).
 
 It listens to ``demo-control`` (OBJECT): ``interrupt`` is Ctrl-C, ``kill`` is for those who do not listen to that.
 
@@ -19,7 +19,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +28,8 @@ import trio
 import trioton
 
 from . import runner
+
+assert sys.platform != "win32", "the demo needs process groups and pipes as Linux and macOS have them"
 
 OUT_SLOT: Final = "strm-out"
 ERR_SLOT: Final = "strm-err"
@@ -46,6 +47,12 @@ LINGER: Final = 0.5
 """Seconds that processes which the program left behind may go on writing after its end."""
 
 READ_SIZE: Final = 65536
+
+MAX_REST: Final = 1024 * 1024
+"""Bytes that are still read after that: more than the pipes can hold, and an end to those who write for ever."""
+
+INTERRUPT: Final = "interrupt"
+KILL: Final = "kill"
 
 
 def program_command(records: int, program: str, args: Sequence[str]) -> list[str]:
@@ -104,8 +111,12 @@ class Program:
         code = await trio.to_thread.run_sync(self.process.wait, abandon_on_cancel=True)
         return code if code >= 0 else 128 - code
 
-    def close(self) -> None:
-        """End it if it has not ended, and close the pipes."""
+    async def end(self) -> None:
+        """End it if it has not ended, as if its terminal had been closed, and close the pipes; takes `INTERRUPT_GRACE` at most."""
+        if self.process.poll() is None:
+            self.signal_group(signal.SIGHUP)
+            with trio.move_on_after(INTERRUPT_GRACE, shield=True):
+                await self.wait()
         self.signal_group(signal.SIGKILL)
         self.process.wait()
         for stream in (self.records, self.out, self.err):
@@ -154,6 +165,9 @@ class Worker:
         self._state: trioton.PubChannel[Any] = trioton.PubChannel(context, STATE_SLOT, trioton.OBJECT)
         self._control: trioton.SubChannel[Any] = trioton.SubChannel(context, CONTROL_SLOT, trioton.OBJECT)
         self._ready = trio.Event()
+        self._reading: set[trio.CancelScope] = set()
+        self._is_over = False
+        self._rest = MAX_REST
 
     async def run(self) -> None:
         """Run the program to its end, and return when the terminal has got all that it said."""
@@ -167,7 +181,7 @@ class Worker:
                 code = await self._forward(program)
                 nursery.cancel_scope.cancel()
         finally:
-            program.close()
+            await program.end()
         statistics = self._context.statistics()
         dropped = statistics.messages_dropped + statistics.messages_unheard
         await self._state.send({"state": "ended", "code": code, "dropped": dropped})
@@ -175,15 +189,22 @@ class Worker:
 
     async def _forward(self, program: Program) -> int:
         """Publish until the program has ended and its pipes are empty; gives its exit code."""
-        async with trio.open_nursery() as readers:
-            readers.start_soon(self._forward_records, program.records)
-            readers.start_soon(self._forward_bytes, program.out, runner.OUT)
-            readers.start_soon(self._forward_bytes, program.err, runner.ERR)
+        quiet = trio.Event()
+
+        async def read_pipes() -> None:
+            async with trio.open_nursery() as readers:
+                readers.start_soon(self._forward_records, program.records)
+                readers.start_soon(self._forward_bytes, program.out, runner.OUT)
+                readers.start_soon(self._forward_bytes, program.err, runner.ERR)
+            quiet.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read_pipes)
             code = await program.wait()
             # The pipes end when their last writer does. What the program left running in the background is ended with it, unless it
             # went into a group of its own; that is not waited for. What was written before is, however slow the terminal.
             with trio.move_on_after(LINGER):
-                await self._quiet.wait()
+                await quiet.wait()
             program.signal_group(signal.SIGKILL)
             self._is_over = True
             for scope in self._reading:

@@ -1,0 +1,1 @@
+"""The Trio tasks that own everything: contexts, connections, listeners, and the events they tell of."""

@@ -1,6 +1,6 @@
 """How often a busy task gives the others their turn.
 
-A checkpoint costs twenty times what a message does. So `send` and `receive` check for cancellation each time, and yield only
+A checkpoint costs several times what a message does. So `send` and `receive` check for cancellation each time, and yield only
 when the context has done `OPERATIONS` of them, or when `SECONDS` have passed since the last yield, or when they must wait.
 """
 
@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-import trio
-
 OPERATIONS: Final = 64
 SECONDS: Final = 0.001
-_CLOCK_EVERY: Final = 8
+QUANTUM: Final = 8
+"""Operations that a channel does before it asks the budget."""
 
 _strict = 0
 
@@ -27,33 +26,30 @@ class Budget:
         has_clock: Whether time counts too; not in a simulation, where only the count is the same in every run.
 
     Attributes:
-        left: Operations until the clock is looked at or a yield is due. Users subtract what they do, and call `spend` below 0.
+        quantum: Operations that a channel may do without asking; 1 if each of them must yield.
     """
 
-    __slots__ = ("_has_clock", "_rounds", "_started", "left")
+    __slots__ = ("_has_clock", "_left", "_started", "quantum")
 
     def __init__(self, *, has_clock: bool) -> None:
+        self.quantum = 1 if _strict else QUANTUM
         self._has_clock = has_clock
-        self._rounds = 0
+        self._left = 0
         self._started = 0.0
-        self.left = 0
         self._refill()
 
     def _refill(self) -> None:
-        self._rounds = 0 if _strict else OPERATIONS // _CLOCK_EVERY - 1
-        self.left = 0 if _strict else _CLOCK_EVERY - 1
+        self._left = OPERATIONS if self.quantum > 1 else 1
         if self._has_clock:
             self._started = time.perf_counter()
 
-    async def spend(self) -> None:
-        """Yield if the whole budget is spent; called when `left` has fallen below 0. A checkpoint only then."""
-        if self._rounds > 0 and not (self._has_clock and time.perf_counter() - self._started > SECONDS):
-            self._rounds -= 1
-            self.left += _CLOCK_EVERY
-            if self.left >= 0:
-                return
+    def spend(self, operations: int) -> bool:
+        """Take note of operations; whether the task that did them must yield now."""
+        self._left -= operations
+        if self._left > 0 and not (self._has_clock and time.perf_counter() - self._started > SECONDS):
+            return False
         self._refill()
-        await trio.lowlevel.cancel_shielded_checkpoint()
+        return True
 
 
 @contextmanager

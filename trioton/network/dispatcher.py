@@ -44,6 +44,8 @@ LOCAL: Final = "local"
 class LocalOutbox:
     """Stands where a link's outbox would: packages go straight to the context's own subscriptions."""
 
+    links_lost = 0
+
     def __init__(self, reception: Reception, source: bytes) -> None:
         self._reception = reception
         self._source = source
@@ -275,7 +277,7 @@ class Dispatcher:
         if mode is Mode.BLOCK:
             connection.send_control(control.Offer(self.source, flow.slot, flow.stream))
         else:
-            self._tell_started(connection, flow, flow.next - len(flow.pieces))
+            self._tell_started(connection, flow, flow.cut_to)
 
     def _change_branch(
         self, outlet: Outlet, connection: Connection, branch: Branch, interest: control.Subscribe
@@ -283,8 +285,12 @@ class Dispatcher:
         flow = outlet.flow
         mode = Mode(interest.mode)
         if connection.awaits_snapshot and branch.is_ready and branch.mode is Mode.BLOCK:
-            known = interest.stream == flow.stream and interest.expected is not None
-            self._send_again(connection, outlet, branch, interest.expected if known else branch.taken)
+            if interest.stream != flow.stream:
+                # The subscriptions that were here before are closed; those that came after begin anew.
+                outlet.remove_branch(connection)
+                self._new_branch(outlet, connection, interest)
+                return
+            self._send_again(connection, outlet, branch, interest)
         branch.size, branch.subscriptions = interest.size, interest.count
         if mode is not Mode.BLOCK:
             branch.mode, branch.is_ready = mode, True
@@ -296,13 +302,14 @@ class Dispatcher:
     def _tell_started(self, connection: Connection, flow: SendFlow, first: int) -> None:
         connection.send_control(control.Started(self.source, flow.slot, flow.stream, first))
 
-    def _send_again(self, connection: Connection, outlet: Outlet, branch: Branch, expected: int | None) -> None:
+    def _send_again(
+        self, connection: Connection, outlet: Outlet, branch: Branch, interest: control.Subscribe
+    ) -> None:
         """The link to a blocking subscriber is new: send what the old one did not bring."""
+        flow = outlet.flow
         self.cut()
-        branch.outbox.remove_branch(branch)
-        self._tell_started(connection, outlet.flow, branch.taken)
-        for package in outlet.flow.packages_after(branch.taken if expected is None else expected):
-            branch.outbox.add_package(branch, package, outlet.flow)
+        self._tell_started(connection, flow, branch.taken)
+        flow.resume(branch, branch.taken if interest.expected is None else interest.expected)
         self.will_write(connection)
 
     def unsubscribe(self, connection: Connection, message: control.Unsubscribe) -> None:
@@ -358,6 +365,7 @@ class Dispatcher:
         if message.taken is None:
             if branch.mode is Mode.BLOCK and branch.is_ready:
                 return
+            self.cut()
             branch.mode = Mode.BLOCK
             first = outlet.flow.grant_first(branch, message.limit, now)
             self._tell_started(connection, outlet.flow, first)
@@ -455,6 +463,7 @@ class Dispatcher:
             branch.is_ready = mode is not Mode.BLOCK
         branch.mode, branch.size = mode, interest.size
         if mode is Mode.BLOCK and not branch.is_ready:
+            self.cut()
             first = flow.grant_first(branch, self.reception.grant_local(slot, flow.stream), trio.current_time())
             self.reception.started(self.source, slot, flow.stream, first)
         self._changed(outlet)

@@ -18,6 +18,7 @@ from .establish import Shaken, answer_stranger, hear_client, refuse
 from .peer import Peer
 
 if TYPE_CHECKING:
+    from ..protocol.session import Event
     from ..transports.base import Transport, TransportListener
     from .context import Context
 
@@ -150,6 +151,7 @@ class Doorman:
     async def _wait_choice(self, shaken: Shaken, moved: trio.Event) -> Shaken | None:
         """Wait for the client's first word on this transport; None if it moved to the offered one, or left."""
         following: Shaken | None = None
+        failure: Exception | None = None
         async with trio.open_nursery() as nursery:
 
             async def watch_move() -> None:
@@ -157,16 +159,26 @@ class Doorman:
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(watch_move)
-            events = shaken.session.accept_peer()
-            while not events:
-                data = await shaken.transport.receive_some(65536)
-                if not data:
-                    break
-                events = shaken.session.receive_data(data)
+            try:
+                events = await self._first_events(shaken)
+            except (ProtocolError, trio.BrokenResourceError) as error:
+                failure = error  # It leaves as itself, not in the nursery's group.
             else:
-                following = attrs.evolve(shaken, first_events=events)
+                following = attrs.evolve(shaken, first_events=events) if events else None
             nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
         return following
+
+    async def _first_events(self, shaken: Shaken) -> list[Event]:
+        """What comes first behind the handshake; nothing if the client leaves instead."""
+        events = shaken.session.accept_peer()
+        while not events:
+            data = await shaken.transport.receive_some(65536)
+            if not data:
+                break
+            events = shaken.session.receive_data(data)
+        return events
 
     def _take_in(self, shaken: Shaken, session: bytes) -> None:
         context, hello = self._context, shaken.hello

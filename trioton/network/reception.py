@@ -96,6 +96,10 @@ class Reception:
             return
         subscriptions.remove(subscription)
         if subscriptions:
+            if not self._blocking(slot):
+                # Sources that have heard of it send as they like. Should one block again, they ask for room again.
+                for flow in self._flows.get(slot, {}).values():
+                    flow.granted = None
             self._report(slot)
             self._interest_changed(slot)
             return
@@ -131,6 +135,8 @@ class Reception:
         """Tell a peer, over a new link, what this context listens to and how far it has received."""
         for slot in self._slots:
             known = self._flows.get(slot, {}).get(peer_id)
+            if known is not None and self._has_begun_anew(known):
+                known = None
             if known is not None or not slot.startswith(DIRECT_PREFIX):
                 connection.send_control(self._interest(slot, known))
             if known is not None:
@@ -139,6 +145,11 @@ class Reception:
                 self._due_now(slot)
                 for subscription in self._blocking(slot):
                     subscription.inbox.ask_back_again(known)
+
+    def _has_begun_anew(self, flow: ReceiveFlow) -> bool:
+        """Whether all blocking subscriptions of a slot are younger than what was last agreed with a source."""
+        windows = [subscription.inbox.window for subscription in self._blocking(flow.slot)]
+        return bool(windows) and not any(window is not None and flow in window.rooms for window in windows)
 
     # ---------------------------------------------------------------- packages
 
@@ -378,7 +389,10 @@ class Reception:
             assert isinstance(flow, ReceiveFlow)
             short = short or room.limit - room.received < window.size // 2 or flow.flush_to > room.taken
             short = short or subscription.inbox.bytes_ahead >= flow.window_bytes // 2
-        subscription.until_credit = 0 if short or window.size == 1 else window.size // 4
+        if short or window.size == 1:
+            subscription.hear_next_take()
+        else:
+            subscription.until_credit = window.size // 4
 
     # ---------------------------------------------------------------- ends
 

@@ -29,6 +29,8 @@ class Subscription:
     Attributes:
         inbox: What waits.
         until_credit: Messages that may be taken before the sources must hear of it; the channel counts it down.
+        countdown: Messages that the channel may take before it must look at anything else than the next message.
+        allowed: What `countdown` was when the channel last looked.
         is_closed: Whether the channel has closed it.
         is_ended: Whether nothing more will come.
         error: Why nothing more will come, if that is no clean end.
@@ -39,6 +41,8 @@ class Subscription:
         self.slot = slot
         self.inbox = Inbox(policy)
         self.until_credit = NEVER
+        self.countdown = 0
+        self.allowed = 0
         self.is_closed = False
         self.is_ended = False
         self.error: Exception | None = None
@@ -54,13 +58,23 @@ class Subscription:
         return dropped
 
     def _watch_room(self, flow: ReceiveFlow) -> None:
-        """If a source is short of room, it must hear of the next message that is taken."""
+        """If a source is short of room, it must hear at once of what is taken, and of what was."""
         window = self.inbox.window
-        if window is not None and self.until_credit > 0:
-            room = window.rooms.get(flow)
-            short = room is not None and room.limit - room.received < window.size // 2
-            if short or self.inbox.bytes_ahead >= flow.window_bytes // 2:
-                self.until_credit = 0
+        if window is None or self.until_credit == 0:
+            return
+        room = window.rooms.get(flow)
+        short = room is not None and room.limit - room.received < window.size // 2
+        if short or self.inbox.bytes_ahead >= flow.window_bytes // 2:
+            self.hear_next_take()
+            position = self.inbox.taken_position(flow)
+            if position is not None and position > flow.reported[0]:
+                self.credit_due()
+
+    def hear_next_take(self) -> None:
+        """The sources must hear of the very next message that is taken."""
+        self.until_credit = 0
+        self.allowed -= self.countdown
+        self.countdown = 0
 
     def wake(self, count: float = math.inf) -> None:
         """Wake tasks that wait: as many as there are messages for, or all."""

@@ -340,9 +340,12 @@ def encode_header(items: Sequence[object]) -> bytes:
 
 
 def _decode_datetime(text: str, _: bool) -> datetime:
-    value = datetime.fromisoformat(text)
-    if value.tzinfo is None:
-        raise ValueError("a datetime without an offset from UTC")
+    try:
+        value = datetime.fromisoformat(text)
+    except ValueError:
+        value = None
+    if value is None or value.tzinfo is None:
+        raise ValueError(f"not a datetime with an offset from UTC: {text!r}")
     return value
 
 

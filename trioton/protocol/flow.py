@@ -28,7 +28,13 @@ CUT_BYTES: Final = MAX_RUN_BYTES - LARGE_MESSAGE
 
 
 class Sink(Protocol):
-    """Where the packages for a branch go: a link's outbox, or the context itself."""
+    """Where the packages for a branch go: a link's outbox, or the context itself.
+
+    Attributes:
+        links_lost: How many links it has outlived; what they did not bring must be sent again.
+    """
+
+    links_lost: int
 
     def add_package(self, branch: Branch, package: Package, flow: SendFlow) -> None:
         """Take a package for a branch."""
@@ -55,6 +61,8 @@ class Branch:
         queued: Packages that wait for it in its outbox.
         queued_messages: The messages in them.
         is_behind: Whether the newest messages of the flow were dropped for it, and it does not know.
+        links_lost: Those that the outbox had lost when it was last known where the neighbour stands. If it has lost more, a
+            blocking neighbour is sent nothing before `SendFlow.resume` is called.
         since: When it last said that it has taken more; for the report of a congestion.
     """
 
@@ -63,6 +71,7 @@ class Branch:
         "is_ready",
         "key",
         "limit",
+        "links_lost",
         "mode",
         "outbox",
         "queued",
@@ -85,6 +94,7 @@ class Branch:
         self.queued = 0
         self.queued_messages = 0
         self.is_behind = False
+        self.links_lost = outbox.links_lost
         self.since = -math.inf
 
     @property
@@ -115,7 +125,7 @@ class SendFlow:
         self.stream = stream
         self.destination = destination
         self.window_bytes = window_bytes
-        self.next = 0
+        self.cut_to = 0
         self.room = UNLIMITED
         self.taken = 0
         self.limit = UNLIMITED
@@ -127,7 +137,7 @@ class SendFlow:
         self.is_ended = False
         self.is_held = False
         self._template = PackageTemplate(source, slot, stream, destination)
-        self._text_pieces = False
+        self.takes_text = True
         self._blocking = 0
 
     # ---------------------------------------------------------------- branches
@@ -145,7 +155,8 @@ class SendFlow:
     def grant_first(self, branch: Branch, size: int, now: float) -> int:
         """A blocking branch says how much room it has at first; gives the number of the first message that it gets."""
         branch.is_ready = True
-        branch.taken = self.next - len(self.pieces)
+        branch.links_lost = branch.outbox.links_lost
+        branch.taken = self.cut_to
         branch.limit = branch.taken + size
         branch.since = now
         self.update_room()
@@ -206,22 +217,21 @@ class SendFlow:
     # ---------------------------------------------------------------- messages
 
     def add_text(self, text: str, size: int) -> bool:
-        """Add an ASCII text of about `size` bytes, which is encoded together with others when its run is cut; see `add`."""
-        if self._text_pieces or not self.pieces:
-            self._text_pieces = True
-            self.pieces.append(text)
-        else:
-            self.pieces.append(codec.encode_value(text))
-        return self._added(1, size)
+        """Add an ASCII text of about `size` bytes, which is encoded together with others when its run is cut; see `add`.
+
+        To be called only while `takes_text`. The fastest sender does these steps itself.
+        """
+        self.pieces.append(text)
+        self.room -= 1
+        self.piece_bytes += size
+        return self.is_due
 
     def add_texts(self, texts: list[str], size: int) -> bool:
         """Add several ASCII texts of about `size` bytes in all; see `add_text`."""
-        if self._text_pieces or not self.pieces:
-            self._text_pieces = True
-            self.pieces += texts
-        else:
-            self.pieces += [codec.encode_value(text) for text in texts]
-        return self._added(len(texts), size)
+        self.pieces += texts
+        self.room -= len(texts)
+        self.piece_bytes += size
+        return self.is_due
 
     def add(self, piece: bytes) -> bool:
         """Add an encoded message, for which there must be room.
@@ -229,19 +239,23 @@ class SendFlow:
         Returns:
             Whether the pieces should be cut now.
         """
-        if self._text_pieces:
-            self._text_pieces = False
+        if self.takes_text:
+            self.takes_text = False
             self.pieces = [codec.encode_value(text) for text in self.pieces]
         self.pieces.append(piece)
-        return self._added(1, len(piece))
+        self.room -= 1
+        self.piece_bytes += len(piece)
+        return self.is_due
 
-    def _added(self, count: int, size: int) -> bool:
-        self.next += count
-        self.room -= count
-        self.piece_bytes += size
-        if self._blocking and self.log_bytes + self.piece_bytes >= self.window_bytes:
-            self.room = 0
-        return len(self.pieces) >= MAX_RUN_MESSAGES or self.piece_bytes >= CUT_BYTES
+    @property
+    def is_due(self) -> bool:
+        """Whether what has gathered makes a full run."""
+        return self.piece_bytes >= CUT_BYTES or len(self.pieces) >= MAX_RUN_MESSAGES
+
+    @property
+    def next(self) -> int:
+        """The sequence number of the next message that is added."""
+        return self.cut_to + len(self.pieces)
 
     def cut(self) -> int:
         """Make packages of the gathered pieces and put them on every branch's outbox; gives how many messages they carry."""
@@ -251,8 +265,9 @@ class SendFlow:
             return 0
         self.pieces = []
         self.piece_bytes = 0
-        is_text, self._text_pieces = self._text_pieces, False
-        first = self.next - count
+        is_text, self.takes_text = self.takes_text, True
+        first = self.cut_to
+        self.cut_to += count
         for start in range(0, count, MAX_RUN_MESSAGES):
             run = pieces if count <= MAX_RUN_MESSAGES else pieces[start : start + MAX_RUN_MESSAGES]
             if is_text and count == 1:
@@ -263,6 +278,8 @@ class SendFlow:
             else:
                 body = codec.array_head(len(run)) + b"".join(run)  # type: ignore[arg-type]  # and bytes otherwise
             self._distribute(self._package((body,), len(body), first + start, len(run)))
+        if self._blocking and self.log_bytes >= self.window_bytes:
+            self.room = 0
         return count
 
     def _package(self, parts: tuple[Buffer, ...], size: int, first: int, count: int) -> Package:
@@ -275,8 +292,8 @@ class SendFlow:
     def add_large(self, buffers: tuple[Buffer, ...], size: int) -> Package:
         """Add one large message as a package of its own, after what has gathered has been cut. Its buffers are not copied."""
         assert not self.pieces
-        first = self.next
-        self.next += 1
+        first = self.cut_to
+        self.cut_to += 1
         self.room -= 1
         package = self._package((ONE_MESSAGE, *buffers), size + 1, first, 1)
         if self._blocking and self.log_bytes >= self.window_bytes:
@@ -291,7 +308,7 @@ class SendFlow:
         package = Package(
             self._template.header(self.next, 0), (codec.array_head(0),), 1, self.next, 0, is_last=True
         )
-        self.next += 1
+        self.cut_to += 1
         if self._blocking:
             self.log.append(package)
             self.log_bytes += 1
@@ -307,6 +324,11 @@ class SendFlow:
             if branch.is_ready:
                 branch.outbox.add_package(branch, package, self)
 
-    def packages_after(self, position: int) -> list[Package]:
-        """What must be sent again to a branch that has received all before `position`."""
-        return [package for package in self.log if package.end > position]
+    def resume(self, branch: Branch, expected: int) -> None:
+        """The link to a blocking branch is new, and all before `expected` came over the old one: send the rest again."""
+        assert not self.pieces
+        branch.outbox.remove_branch(branch)
+        branch.links_lost = branch.outbox.links_lost
+        for package in self.log:
+            if package.end > expected:
+                branch.outbox.add_package(branch, package, self)

@@ -144,7 +144,8 @@ class Inbox:
         self._waiting = 0
         self._waiting_bytes = 0
         self._current: Run | None = None
-        self._taken: dict[ReceiveFlow, int] = {}
+        self._runs_of: dict[ReceiveFlow, int] = {}
+        self._first_of: dict[ReceiveFlow, int] = {}
 
     @property
     def pending(self) -> int:
@@ -168,10 +169,7 @@ class Inbox:
         self._runs.append(run)
         self._waiting += count
         if self.window is not None:
-            self.bytes_ahead += len(run.body)
-            self._waiting_bytes += len(run.body)
-            if run.flow in self.window.rooms:
-                self.window.received(run.flow, run.first + run.stop)
+            self._await_take(run, self.window)
             return 0
         excess = self.pending - self.policy.size
         if excess <= 0:
@@ -182,6 +180,18 @@ class Inbox:
         else:
             self._drop_newest(run, excess)
         return excess
+
+    def _await_take(self, run: Run, window: Window) -> None:
+        """Take note of messages that their source wants to know taken."""
+        flow, size = run.flow, len(run.body)
+        self.bytes_ahead += size
+        self._waiting_bytes += size
+        runs = self._runs_of.get(flow, 0)
+        self._runs_of[flow] = runs + 1
+        if not runs:
+            self._first_of[flow] = run.first + run.start
+        if flow in window.rooms:
+            window.received(flow, run.first + run.stop)
 
     def missed(self, count: int) -> None:
         """Messages were lost on the way; a subscription that may not lose any ends with those that came before."""
@@ -212,15 +222,22 @@ class Inbox:
 
     def next_run(self) -> Run | None:
         """Give the next run out to be decoded, or None if none waits. The messages of the one before count as taken."""
-        previous = self._current
-        if previous is not None and self.window is not None and previous.flow in self.window.rooms:
-            self._taken[previous.flow] = previous.first + previous.stop
         self._current = run = self._runs.popleft() if self._runs else None
         if run is not None:
             self._waiting -= run.stop - run.start
             if self.window is not None:
-                self._waiting_bytes -= len(run.body)
+                self._give_out(run, self.window)
         return run
+
+    def _give_out(self, run: Run, window: Window) -> None:
+        flow = run.flow
+        self._waiting_bytes -= len(run.body)
+        self._runs_of[flow] -= 1
+        self._first_of[flow] = run.first + run.stop
+        if not self._runs_of[flow]:
+            del self._runs_of[flow], self._first_of[flow]
+        if flow not in window.rooms:
+            window.orphans -= run.stop - run.start
 
     def forget_current(self) -> None:
         """The run that was given out last could not be decoded: its messages count as dropped."""
@@ -228,22 +245,17 @@ class Inbox:
             self.counts.dropped += self._current.stop - self._current.start
 
     def taken_position(self, flow: ReceiveFlow) -> int | None:
-        """The number before which all of a flow has been taken, or None if nothing of it has."""
+        """The number before which nothing of a flow waits any more, or None if the flow has not started."""
         current = self._current
-        if current is not None and current.flow is flow:
-            position = current.first + current.stop - len(self.ready)
-        elif flow in self._taken:
-            position = self._taken[flow]
-        else:
-            return None
-        # The end of a flow has a number, but is no message that anybody could take.
-        return position + (flow.is_ended and position + 1 == flow.expected)
+        if self.ready and current is not None and current.flow is flow:
+            return current.first + current.stop - len(self.ready)
+        return self._first_of.get(flow, flow.expected)
 
     def forget(self, flow: ReceiveFlow) -> None:
-        """A flow is gone; what came from it still waits."""
-        self._taken.pop(flow, None)
-        if self.window is not None:
+        """A flow is gone; what came from it still waits, and takes room until it has been taken."""
+        if self.window is not None and flow in self.window.rooms:
             self.window.leave(flow)
+            self.window.orphans += sum(run.stop - run.start for run in self._runs if run.flow is flow)
 
     def reported(self) -> None:
         """The sources have heard what was taken."""

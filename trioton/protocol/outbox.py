@@ -21,12 +21,20 @@ BATCH_BYTES: Final = 256 * 1024
 class _Entry:
     """A package that waits for its turn; `package` is None once it has been dropped."""
 
-    __slots__ = ("branch", "flow", "package")
+    __slots__ = ("branch", "flow", "is_droppable", "package")
 
     def __init__(self, branch: Branch, package: Package, flow: SendFlow) -> None:
         self.branch = branch
         self.package: Package | None = package
         self.flow = flow
+        self.is_droppable = branch.mode is not Mode.BLOCK
+
+    def forget(self) -> None:
+        """The package will not leave."""
+        assert self.package is not None
+        self.branch.queued -= 1
+        self.branch.queued_messages -= self.package.count
+        self.package = None
 
 
 class _Large:
@@ -49,6 +57,7 @@ class Outbox:
 
     Attributes:
         open_limit: Bytes of large packages that may be under way at once, as the peer wants it; one always may.
+        links_lost: How many links it has outlived.
         dropped: Messages dropped so far.
         packages: Packages handed out so far.
         messages: Messages handed out so far.
@@ -65,6 +74,7 @@ class Outbox:
         self._next_tag = 0
         self._open_bytes = 0
         self.open_limit = queue_bytes
+        self.links_lost = 0
         self.dropped = 0
         self.packages = 0
         self.messages = 0
@@ -76,16 +86,27 @@ class Outbox:
     @property
     def queued(self) -> int:
         """Packages that wait, those under way included."""
-        waiting = sum(entry.package is not None for entry in self._data)
-        return waiting + sum(1 + len(large.waiting) for large in self._turns)
+        return len(self._turns) + len(self._all_waiting())
+
+    def _all_waiting(self) -> list[_Entry]:
+        """What waits, those of each flow in their order."""
+        behind_large = [entry for large in self._turns for entry in large.waiting]
+        return [entry for entry in (*behind_large, *self._data) if entry.package is not None]
 
     def add_control(self, frame: bytes) -> None:
         """Add a frame to the lane that is written first."""
         self._control.append(frame)
 
     def add_package(self, branch: Branch, package: Package, flow: SendFlow) -> None:
-        """Add a package for a neighbour; if the neighbour does not block and has no room, its policy drops one."""
-        if branch.mode is not Mode.BLOCK and not self._make_room(branch, package):
+        """Add a package for a neighbour.
+
+        If the neighbour does not block and has no room, its policy drops packages. If it blocks, and the link over which it was
+        told of the packages before this one is lost, nothing is added: its flow keeps the package until `SendFlow.resume`.
+        """
+        if branch.mode is Mode.BLOCK:
+            if branch.links_lost != self.links_lost:
+                return
+        elif not self._make_room(branch, package):
             self.dropped += package.count
             branch.is_behind = True
             return
@@ -93,7 +114,7 @@ class Outbox:
         entry = _Entry(branch, package, flow)
         branch.queued += 1
         branch.queued_messages += package.count
-        if branch.mode is not Mode.BLOCK:
+        if entry.is_droppable:
             self._droppable.setdefault(branch, deque()).append(entry)
             self._droppable_bytes += package.body_size
         self._data.append(entry)
@@ -117,45 +138,48 @@ class Outbox:
         assert entry.package is not None
         self.dropped += entry.package.count
         self._droppable_bytes -= entry.package.body_size
-        entry.branch.queued -= 1
-        entry.branch.queued_messages -= entry.package.count
-        entry.package = None
+        entry.forget()
+
+    def _forget(self, entry: _Entry) -> None:
+        if entry.is_droppable:
+            assert entry.package is not None
+            self._droppable_bytes -= entry.package.body_size
+            waiting = self._droppable[entry.branch]
+            waiting.remove(entry)
+            if not waiting:
+                del self._droppable[entry.branch]
+        entry.forget()
 
     def remove_branch(self, branch: Branch) -> None:
         """Forget the packages that wait for a neighbour's branch; what is under way still ends as it must."""
-        for entry in self._data:
-            if entry.branch is branch and entry.package is not None:
-                if branch.mode is not Mode.BLOCK:
-                    self._droppable_bytes -= entry.package.body_size
-                entry.package = None
-        branch.queued = branch.queued_messages = 0
-        self._droppable.pop(branch, None)
-        if branch in self._large:
-            self._large[branch].waiting.clear()
+        for entry in self._all_waiting():
+            if entry.branch is branch:
+                self._forget(entry)
 
     def restart(self) -> None:
         """The link is gone: forget all but what waits for neighbours that do not block. The rest is kept by its flows."""
+        waiting = self._all_waiting()
+        self._data.clear()
+        for entry in waiting:
+            if entry.branch.mode is Mode.BLOCK:
+                self._forget(entry)
+            else:
+                self._data.append(entry)
         self._control.clear()
         self._large.clear()
         self._turns.clear()
         self._open_bytes = 0
-        for entry in self._data:
-            if entry.branch.mode is Mode.BLOCK:
-                entry.branch.queued = entry.branch.queued_messages = 0
-        self._data = deque(entry for entry in self._data if entry.package is not None and entry.branch.mode is not Mode.BLOCK)
+        self.links_lost += 1
 
     def abandon(self) -> int:
         """Forget everything that waits, because the link is about to end; gives how many messages that were."""
-        waiting = [entry.package for entry in self._data if entry.package is not None]
-        for large in self._turns:
-            waiting += [entry.package for entry in large.waiting if entry.package is not None]
-        for entry in self._data:
-            entry.branch.queued = entry.branch.queued_messages = 0
-        self._data.clear()
-        self._droppable.clear()
-        self._droppable_bytes = 0
+        messages = 0
+        for entry in self._all_waiting():
+            assert entry.package is not None
+            messages += entry.package.count
+            self._forget(entry)
         self.restart()
-        return sum(package.count for package in waiting)
+        return messages
 
     def next_buffers(self) -> list[Buffer]:
         """Take what shall be written next: all of the control lane and about `BATCH_BYTES` of data. Empty if nothing waits."""
@@ -189,8 +213,8 @@ class Outbox:
         branch = entry.branch
         branch.queued -= 1
         branch.queued_messages -= package.count
-        waiting = self._droppable.get(branch)
-        if waiting is not None:
+        if entry.is_droppable:
+            waiting = self._droppable[branch]
             waiting.popleft()
             self._droppable_bytes -= package.body_size
             if not waiting:
@@ -205,7 +229,7 @@ class Outbox:
     def _tell_position(self, branch: Branch, flow: SendFlow, buffers: list[Buffer]) -> None:
         if branch.is_behind and not branch.queued:
             # What was dropped behind this package would go unnoticed until the next one: say where the flow stands.
-            buffers.append(flow.marker(flow.next - len(flow.pieces)).frame())
+            buffers.append(flow.marker(flow.cut_to).frame())
             branch.is_behind = False
 
     def _may_open(self, package: Package) -> bool:

@@ -20,6 +20,7 @@ class Room:
     received: int
     limit: int
     asked_back: bool = False
+    is_ended: bool = False
 
     @property
     def size(self) -> int:
@@ -29,7 +30,7 @@ class Room:
     @property
     def is_hungry(self) -> bool:
         """Whether the source has used all that it may."""
-        return self.received >= self.limit
+        return self.received >= self.limit and not self.is_ended
 
 
 class Window:
@@ -37,16 +38,26 @@ class Window:
 
     Args:
         size: Messages that may wait for the subscription.
+
+    Attributes:
+        rooms: What each source holds.
+        orphans: Messages that wait and whose sources are gone.
     """
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.rooms: dict[Hashable, Room] = {}
+        self.orphans = 0
 
     @property
     def free(self) -> int:
         """Messages that no source holds; may be negative by one for each source beyond the size."""
-        return self.size - sum([room.size for room in self.rooms.values()])
+        return self.size - self.orphans - sum([room.size for room in self.rooms.values()])
+
+    @property
+    def least(self) -> int:
+        """Messages that every source may always send: one, but for the time in which sources that are gone have filled the window."""
+        return 1 if self.orphans < self.size else 0
 
     @property
     def fair_share(self) -> int:
@@ -56,12 +67,20 @@ class Window:
     def join(self, source: Hashable, position: int) -> Room:
         """A source will send from `position` on; gives its first room."""
         room = self.rooms[source] = Room(position, position, position)
-        room.limit = position + max(1, min(self.fair_share, self.free))
+        room.limit = position + max(self.least, min(self.fair_share, self.free))
         return room
 
     def leave(self, source: Hashable) -> None:
         """A source is gone."""
         self.rooms.pop(source, None)
+
+    def end(self, source: Hashable, position: int) -> None:
+        """A source sends nothing from `position` on: what it holds beyond is free, and it leaves when the rest has been taken."""
+        room = self.rooms.get(source)
+        if room is not None:
+            room.is_ended = True
+            room.received = room.limit = position
+            self.take(source, room.taken)
 
     def received(self, source: Hashable, end: int) -> None:
         """All before `end` came from a source."""
@@ -74,31 +93,29 @@ class Window:
         room.taken = max(room.taken, position)
         room.received = max(room.received, position)
         room.limit = max(room.limit, position)
+        if room.is_ended and not room.size:
+            self.leave(source)
 
-    def share(self) -> list[Hashable]:
-        """Grant the free room; gives the sources whose limit has grown."""
-        if len(self.rooms) == 1:
-            ((source, room),) = self.rooms.items()
-            grown = room.limit < room.taken + self.size
-            room.limit = max(room.limit, room.taken + self.size)
-            return [source] if grown else []
-        return self._share_among_many()
+    def share(self) -> None:
+        """Grant the free room."""
+        if len(self.rooms) > 1:
+            self._share_among_many()
+            return
+        for room in self.rooms.values():
+            if not room.is_ended:
+                room.limit = max(room.limit, room.taken + max(self.least, self.size - self.orphans))
 
-    def _share_among_many(self) -> list[Hashable]:
+    def _share_among_many(self) -> None:
         free = self.free
-        hungry = [source for source, room in self.rooms.items() if room.is_hungry]
-        grown: list[Hashable] = []
-        for source in hungry:
-            room = self.rooms[source]
+        hungry = [room for room in self.rooms.values() if room.is_hungry]
+        for room in hungry:
             most = self.fair_share if len(hungry) > 1 else self.size
             extra = min(most - room.size, free)
             if extra <= 0 and room.size == 0:
-                extra = 1
+                extra = self.least
             if extra > 0:
                 room.limit += extra
                 free -= extra
-                grown.append(source)
-        return grown
 
     def to_ask_back(self) -> list[tuple[Hashable, int]]:
         """Sources that sit on more than their share while another is short of room: each with the limit to ask for."""
@@ -107,7 +124,7 @@ class Window:
             return []
         asked: list[tuple[Hashable, int]] = []
         for source, room in self.rooms.items():
-            if not room.is_hungry and room.size > share and not room.asked_back:
+            if room.limit > room.received and room.size > share and not room.asked_back:
                 room.asked_back = True
                 asked.append((source, max(room.received, room.taken + share)))
         return asked

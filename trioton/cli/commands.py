@@ -1,0 +1,189 @@
+"""The subcommands: what is on the command line, in click's words. What they do is in the modules that they call."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import trio
+
+from .. import __version__
+from ..errors import AddressError, TriotonError
+from ..protocol.policies import Block, Disconnect, DropNewest, DropOldest, Latest, Policy
+
+SURVEY: Final = Path(__file__).parent / "programs" / "survey_stdlib.py"
+
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+SIZED_POLICIES: Final[dict[str, Callable[[int], Policy]]] = {
+    "block": Block,
+    "drop-oldest": DropOldest,
+    "drop-newest": DropNewest,
+    "disconnect": Disconnect,
+}
+
+EXIT_INTERRUPTED: Final = 130
+EXIT_NOBODY_READS: Final = 141
+"""What a shell gives for a program that wrote into a pipe without a reader: 128 and SIGPIPE."""
+
+
+class CommandFailed(click.ClickException):
+    """What a command could not do, in one line on stderr."""
+
+    def __init__(self, message: str, exit_code: int = EXIT_FAILED) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc]  # one class for all codes
+        context = click.get_current_context(silent=True)
+        self._command = context.command_path if context is not None else "trioton"
+
+    def show(self, file: Any = None) -> None:
+        """Say it."""
+        click.echo(f"{self._command}: {self.message}", err=True, file=file)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="trioton")
+def cli() -> None:
+    """Networks of programs that live in Trio nurseries, from the command line."""
+
+
+@cli.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("--plain", is_flag=True, help="Copy the output as it is, without colours and a bar; the default if stdout is no terminal.")
+@click.option("--quick", is_flag=True, help="Only a tenth of the default program's work.")
+@click.argument("program", required=False, type=click.Path(path_type=Path))
+@click.argument("args", nargs=-1, type=click.UNPROCESSED)
+def demo(program: Path | None, args: tuple[str, ...], *, plain: bool, quick: bool) -> int:
+    """Run a Python program in a worker process and watch it from here, over Trioton.
+
+    PROGRAM runs with its ARGS as it would alone, with two differences: its output comes over channels to this terminal, stderr in red,
+    and makes it wait when the terminal is slow; and it has no input. Without PROGRAM it is a survey of Python's standard library.
+
+    Ctrl-C interrupts the program, a second Ctrl-C ends it at once. The exit code is the program's, or 130 after Ctrl-C.
+
+    A program that calls trioton.cli.progress(done, total) moves the bar.
+    """
+    if sys.platform == "win32":
+        raise CommandFailed("the demo needs Linux or macOS")
+    from .demo import BadProgramError, DemoError, run_demo
+
+    if program is None:
+        program, args = SURVEY, ("--quick",) if quick else ()
+    elif quick:
+        raise click.UsageError("--quick is for the default program")
+    try:
+        return run_demo(program, args, plain=plain)
+    except BadProgramError as error:
+        raise CommandFailed(str(error), exit_code=EXIT_USAGE) from error
+    except DemoError as error:
+        raise CommandFailed(str(error)) from error
+
+
+def _policy(_context: click.Context, _parameter: click.Parameter, value: str) -> Policy:
+    """Make a policy of its name and, behind a colon, its size."""
+    name, _, size = value.partition(":")
+    try:
+        match name, size:
+            case "latest", "":
+                return Latest()
+            case "block", "":
+                return Block()
+            case ("block" | "drop-oldest" | "drop-newest" | "disconnect"), _ if size:
+                return SIZED_POLICIES[name](int(size))
+    except ValueError as error:
+        raise click.BadParameter(f"{size!r} is no size: {error}") from error
+    raise click.BadParameter(f"must be block, block:N, drop-oldest:N, drop-newest:N, latest or disconnect:N, not {value!r}")
+
+
+def _channel_options(command: Any) -> Any:
+    """The options that pub and sub have in common."""
+    for option in (
+        click.option("--bind", is_flag=True, help="Listen at ADDRESS for others, instead of connecting to it."),
+        click.option("--type", "type_", type=click.Choice(["txt", "obj"]), default="txt", show_default=True, help="What messages are: texts, or objects, written as JSON."),
+        click.option("--insecure", is_flag=True, help="Allow an address on another machine without TLS."),
+    ):
+        command = option(command)
+    return command
+
+
+@cli.command()
+@_channel_options
+@click.option("--subscribers", type=click.IntRange(0), default=1, show_default=True, help="How many subscriptions to wait for first.")
+@click.argument("address")
+@click.argument("slot")
+@click.argument("messages", nargs=-1)
+def pub(address: str, slot: str, messages: tuple[str, ...], *, bind: bool, type_: str, insecure: bool, subscribers: int) -> int:
+    """Publish MESSAGES on SLOT at ADDRESS, or else each line of stdin.
+
+    Ends when all has been taken by those who listen. An ADDRESS is localhost:9000, unix:///run/my.sock, tls://host:9000 ...
+    """
+    from .pubsub import Place, publish
+
+    return _run(publish, Place(address, slot, type_, bind=bind, insecure=insecure), messages or None, subscribers)
+
+
+@cli.command()
+@_channel_options
+@click.option("--policy", callback=_policy, default="block", show_default=True, help="What happens when messages come too fast: block[:N] makes the publisher wait, drop-oldest:N, drop-newest:N, latest, disconnect:N.")
+@click.option("--count", type=click.IntRange(1), help="End after so many messages.")
+@click.argument("address")
+@click.argument("slot")
+def sub(address: str, slot: str, *, bind: bool, type_: str, insecure: bool, policy: Policy, count: int | None) -> int:
+    """Print what comes on SLOT at ADDRESS, a line for each message.
+
+    A connection that breaks is dialled again. Ends when the other side closes it, or after --count messages. With --bind it takes in
+    any number of publishers and goes on until Ctrl-C.
+    """
+    from .pubsub import Place, subscribe
+
+    return _run(subscribe, Place(address, slot, type_, bind=bind, insecure=insecure), policy, count)
+
+
+def _run(async_fn: Callable[..., Awaitable[int]], *args: object) -> int:
+    """Run an async function; what it could not do becomes one line.
+
+    Raises:
+        CommandFailed: It could not do it, for a reason that is not our fault.
+        KeyboardInterrupt: Ctrl-C was pressed.
+        BrokenPipeError: Nobody reads our stdout any more.
+    """
+    try:
+        return trio.run(async_fn, *args)
+    except BaseExceptionGroup as group:
+        # Ctrl-C may come while a nursery is open.
+        if group.subgroup(KeyboardInterrupt) is not None:
+            raise KeyboardInterrupt from None
+        raise
+    except (AddressError, ValueError) as error:
+        raise CommandFailed(str(error), exit_code=EXIT_USAGE) from error
+    except (TriotonError, trio.BrokenResourceError) as error:
+        raise CommandFailed(str(error)) from error
+
+
+def _forget_stdout() -> None:
+    """Lead stdout to nowhere, so that Python does not complain at the end that what is left cannot be written."""
+    try:
+        fd = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(fd, sys.stdout.fileno())
+        os.close(fd)
+    except OSError:
+        pass
+
+
+def run(args: Sequence[str] | None = None) -> int:
+    """Run the command line `args`, by default this process's; gives the exit code."""
+    try:
+        return int(cli.main(args, prog_name="trioton", standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        _forget_stdout()
+        return EXIT_NOBODY_READS

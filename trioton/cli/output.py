@@ -1,0 +1,81 @@
+"""Small things that the commands share: writing to stdout and stderr, and receiving until a connection has ended."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, Final
+
+import trio
+
+import trioton
+
+OUT: Final = 1
+ERR: Final = 2
+
+
+def write_all(kind: int, data: bytes) -> None:
+    """Write bytes to our stdout (`OUT`) or stderr (`ERR`), for as long as that takes. To be called in a thread.
+
+    Raises:
+        OSError: It failed; a `BrokenPipeError` if nobody reads there any more.
+    """
+    # Not through sys.stdout: a thread that is stuck in there would hold its lock when the process ends.
+    fd = (sys.stdout if kind == OUT else sys.stderr).fileno()
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+async def write_out(text: str) -> None:
+    """Write text to stdout in a thread, so that heartbeats go on however slow the reader; a checkpoint.
+
+    Cancelled, it leaves the writing to itself.
+
+    Raises:
+        OSError: As `write_all`.
+    """
+    data = text.encode(sys.stdout.encoding or "utf-8", "backslashreplace")
+    await trio.to_thread.run_sync(write_all, OUT, data, abandon_on_cancel=True)
+
+
+def say(words: str) -> None:
+    """Say something about the command itself, on stderr."""
+    print(f"trioton: {words}", file=sys.stderr, flush=True)
+
+
+class Feed:
+    """Messages of some channels in the order of their arrival, until a connection has ended and all that came was given out.
+
+    Args:
+        channels: The channels.
+    """
+
+    def __init__(self, *channels: trioton.SubChannel[Any]) -> None:
+        self._channels = channels
+        self._merged = trioton.merge(*channels)
+        self._is_over = False
+        self._waiting = trio.CancelScope()
+
+    @property
+    def pending(self) -> int:
+        """Messages that wait."""
+        return sum(channel.pending for channel in self._channels)
+
+    async def watch(self, connection: trioton.Connection) -> None:
+        """Wait for the end of the connection; to be run in a task."""
+        await connection.wait_closed()
+        self._is_over = True
+        self._waiting.cancel()
+
+    async def receive(self) -> tuple[Any, Any] | None:
+        """The next message and its channel, or None at the end.
+
+        Raises:
+            trio.BrokenResourceError: A channel's policy has ended it.
+            trioton.MessageDecodeError: This message makes no sense.
+        """
+        while not self._is_over or self.pending:
+            with trio.CancelScope() as self._waiting:
+                return await anext(self._merged)
+        return None
