@@ -5,7 +5,7 @@ Contexts here live on hosts of a simulated network, under a clock that jumps: no
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
@@ -18,6 +18,33 @@ import trioton
 from trioton.testing import Network
 
 E = TypeVar("E")
+
+TIME_LIMIT = 3000.0
+"""Seconds of simulated time after which a test has failed: what hangs would otherwise live on from heartbeat to heartbeat."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run a test under a clock that jumps also if only one of its fixtures asks for that.
+
+    By itself pytest-trio looks at the arguments of the test alone, and would wait in earnest without a word.
+    """
+    for item in items:
+        if "autojump_clock" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.trio(run=_run_with_jumping_clock))
+
+
+def _run_with_jumping_clock(
+    async_fn: Callable[[], Awaitable[object]],
+    *,
+    clock: trio.abc.Clock | None = None,
+    instruments: Sequence[trio.abc.Instrument] = (),
+) -> object:
+    async def run_within_limit() -> object:
+        with trio.fail_after(TIME_LIMIT):
+            return await async_fn()
+
+    jumping = trio.testing.MockClock(autojump_threshold=0) if clock is None else clock
+    return trio.run(run_within_limit, clock=jumping, instruments=instruments)
 
 
 @attrs.frozen

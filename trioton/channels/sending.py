@@ -195,7 +195,7 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
             raise trio.ClosedResourceError(f"{self!r} was closed")
         buffers = self._type.encode_buffers(value, references.ENCODE_EXTRA)
         size = sum([len(buffer) for buffer in buffers])
-        if size >= self._max_package:
+        if size > self._max_package:
             raise ValueError(f"the message takes {size} bytes; limits.max_package is {self._max_package}")
         return buffers, size
 

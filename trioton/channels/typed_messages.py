@@ -123,7 +123,7 @@ def _is_abstract_sequence(kind: Any) -> bool:
 
 def _list_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
     """Make lists where just some sequence is declared, whatever cattrs would make of it."""
-    concrete = list[get_args(kind)[0]]  # type: ignore[misc]
+    concrete = types.GenericAlias(list, get_args(kind))
     hook = converter.get_structure_hook(concrete)
     return lambda value, _: hook(value, concrete)
 

@@ -29,14 +29,19 @@ def progress(done: float, total: float | None = None, text: str = "") -> None:
     Raises:
         TypeError: An argument is of the wrong type.
     """
-    for argument, value in (("done", done), ("total", total)):
-        if isinstance(value, bool) or not isinstance(value, (int, float, *((type(None),) if argument == "total" else ()))):
-            raise TypeError(f"{argument} must be a number, not {value!r}")
+    _check_number("done", done)
+    if total is not None:
+        _check_number("total", total)
     if not isinstance(text, str):
         raise TypeError(f"text must be a str, not {text!r}")
     runner = sys.modules.get(RUNNER_MODULE)
     if runner is not None:
         runner.report(done, total, text)
+
+
+def _check_number(argument: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{argument} must be a number, not {value!r}")
 
 
 def main() -> int:

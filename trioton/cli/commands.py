@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,7 +53,11 @@ def cli() -> None:
 
 
 @cli.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@click.option("--plain", is_flag=True, help="Copy the output as it is, without colours and a bar; the default if stdout is no terminal.")
+@click.option(
+    "--plain",
+    is_flag=True,
+    help="Copy the output as it is, without colours and a bar; the default if stdout is no terminal.",
+)
 @click.option("--quick", is_flag=True, help="Only a tenth of the default program's work.")
 @click.argument("program", required=False, type=click.Path(path_type=Path))
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
@@ -62,24 +67,26 @@ def demo(program: Path | None, args: tuple[str, ...], *, plain: bool, quick: boo
     PROGRAM runs with its ARGS as it would alone, with two differences: its output comes over channels to this terminal, stderr in red,
     and makes it wait when the terminal is slow; and it has no input. Without PROGRAM it is a survey of Python's standard library.
 
-    Ctrl-C interrupts the program, a second Ctrl-C ends it at once. The exit code is the program's, or 130 after Ctrl-C.
+    Ctrl-C interrupts the program, which then has three seconds to end; a second Ctrl-C ends it at once. The exit code is the
+    program's, or 130 after Ctrl-C.
 
     A program that calls trioton.cli.progress(done, total) moves the bar.
     """
-    if sys.platform == "win32":
-        raise CommandFailed("the demo needs Linux or macOS")
-    from .demo import BadProgramError, DemoError, run_demo
-
     if program is None:
         program, args = SURVEY, ("--quick",) if quick else ()
     elif quick:
         raise click.UsageError("--quick is for the default program")
-    try:
-        return run_demo(program, args, plain=plain)
-    except BadProgramError as error:
-        raise CommandFailed(str(error), exit_code=EXIT_USAGE) from error
-    except DemoError as error:
-        raise CommandFailed(str(error)) from error
+    if sys.platform == "win32":
+        raise CommandFailed("the demo needs Linux or macOS")
+    else:  # noqa: RET506 - so that type checkers see that this is not for Windows
+        from .demo import BadProgramError, DemoError, run_demo
+
+        try:
+            return _guarded(partial(run_demo, program, args, plain=plain))
+        except BadProgramError as error:
+            raise CommandFailed(str(error), exit_code=EXIT_USAGE) from error
+        except DemoError as error:
+            raise CommandFailed(str(error)) from error
 
 
 def _policy(_context: click.Context, _parameter: click.Parameter, value: str) -> Policy:
@@ -91,18 +98,27 @@ def _policy(_context: click.Context, _parameter: click.Parameter, value: str) ->
                 return Latest()
             case "block", "":
                 return Block()
-            case ("block" | "drop-oldest" | "drop-newest" | "disconnect"), _ if size:
+            case (("block" | "drop-oldest" | "drop-newest" | "disconnect"), _) if size:
                 return SIZED_POLICIES[name](int(size))
     except ValueError as error:
         raise click.BadParameter(f"{size!r} is no size: {error}") from error
-    raise click.BadParameter(f"must be block, block:N, drop-oldest:N, drop-newest:N, latest or disconnect:N, not {value!r}")
+    raise click.BadParameter(
+        f"must be block, block:N, drop-oldest:N, drop-newest:N, latest or disconnect:N, not {value!r}"
+    )
 
 
 def _channel_options(command: Any) -> Any:
     """The options that pub and sub have in common."""
     for option in (
         click.option("--bind", is_flag=True, help="Listen at ADDRESS for others, instead of connecting to it."),
-        click.option("--type", "type_", type=click.Choice(["txt", "obj"]), default="txt", show_default=True, help="What messages are: texts, or objects, written as JSON."),
+        click.option(
+            "--type",
+            "type_",
+            type=click.Choice(["txt", "obj"]),
+            default="txt",
+            show_default=True,
+            help="What messages are: texts, or objects, written as JSON.",
+        ),
         click.option("--insecure", is_flag=True, help="Allow an address on another machine without TLS."),
     ):
         command = option(command)
@@ -111,11 +127,19 @@ def _channel_options(command: Any) -> Any:
 
 @cli.command()
 @_channel_options
-@click.option("--subscribers", type=click.IntRange(0), default=1, show_default=True, help="How many subscriptions to wait for first.")
+@click.option(
+    "--subscribers",
+    type=click.IntRange(0),
+    default=1,
+    show_default=True,
+    help="How many subscriptions to wait for first.",
+)
 @click.argument("address")
 @click.argument("slot")
 @click.argument("messages", nargs=-1)
-def pub(address: str, slot: str, messages: tuple[str, ...], *, bind: bool, type_: str, insecure: bool, subscribers: int) -> int:
+def pub(
+    address: str, slot: str, messages: tuple[str, ...], *, bind: bool, type_: str, insecure: bool, subscribers: int
+) -> int:
     """Publish MESSAGES on SLOT at ADDRESS, or else each line of stdin.
 
     Ends when all has been taken by those who listen. An ADDRESS is localhost:9000, unix:///run/my.sock, tls://host:9000 ...
@@ -127,7 +151,13 @@ def pub(address: str, slot: str, messages: tuple[str, ...], *, bind: bool, type_
 
 @cli.command()
 @_channel_options
-@click.option("--policy", callback=_policy, default="block", show_default=True, help="What happens when messages come too fast: block[:N] makes the publisher wait, drop-oldest:N, drop-newest:N, latest, disconnect:N.")
+@click.option(
+    "--policy",
+    callback=_policy,
+    default="block",
+    show_default=True,
+    help="What happens when messages come too fast: block[:N] makes the publisher wait, drop-oldest:N, drop-newest:N, latest, disconnect:N.",
+)
 @click.option("--count", type=click.IntRange(1), help="End after so many messages.")
 @click.argument("address")
 @click.argument("slot")
@@ -143,38 +173,49 @@ def sub(address: str, slot: str, *, bind: bool, type_: str, insecure: bool, poli
 
 
 def _run(async_fn: Callable[..., Awaitable[int]], *args: object) -> int:
-    """Run an async function; what it could not do becomes one line.
+    """Run an async function and give its exit code; what it could not do becomes one line.
 
     Raises:
         CommandFailed: It could not do it, for a reason that is not our fault.
-        KeyboardInterrupt: Ctrl-C was pressed.
-        BrokenPipeError: Nobody reads our stdout any more.
     """
     try:
-        return trio.run(async_fn, *args)
-    except BaseExceptionGroup as group:
-        # Ctrl-C may come while a nursery is open.
-        if group.subgroup(KeyboardInterrupt) is not None:
-            raise KeyboardInterrupt from None
-        raise
+        return _guarded(trio.run, async_fn, *args)
     except (AddressError, ValueError) as error:
-        raise CommandFailed(str(error), exit_code=EXIT_USAGE) from error
+        raise CommandFailed(str(error).replace("insecure=True", "--insecure"), exit_code=EXIT_USAGE) from error
     except (TriotonError, trio.BrokenResourceError) as error:
         raise CommandFailed(str(error)) from error
 
 
-def _forget_stdout() -> None:
-    """Lead stdout to nowhere, so that Python does not complain at the end that what is left cannot be written."""
+def _guarded(function: Callable[..., int], *args: Any) -> int:
+    """Call a function; Ctrl-C, and a stdout that nobody reads any more, end it with an exit code and without a word."""
+    try:
+        return function(*args)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BaseExceptionGroup as group:
+        if group.subgroup(KeyboardInterrupt) is None:
+            raise
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        return _nobody_reads()
+
+
+def _nobody_reads() -> int:
+    """Lead stdout to nowhere, so that Python does not complain at the end that it cannot write there; gives the exit code."""
     try:
         fd = os.open(os.devnull, os.O_WRONLY)
         os.dup2(fd, sys.stdout.fileno())
         os.close(fd)
     except OSError:
-        pass
+        pass  # there is no stdout at all
+    return EXIT_NOBODY_READS
 
 
 def run(args: Sequence[str] | None = None) -> int:
     """Run the command line `args`, by default this process's; gives the exit code."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for as long as we live
     try:
         return int(cli.main(args, prog_name="trioton", standalone_mode=False) or 0)
     except click.ClickException as error:
@@ -184,6 +225,3 @@ def run(args: Sequence[str] | None = None) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        _forget_stdout()
-        return EXIT_NOBODY_READS

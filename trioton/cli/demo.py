@@ -25,7 +25,7 @@ from rich.console import Console
 import trioton
 
 from . import worker
-from .output import ERR, OUT, Feed, write_all
+from .output import ERR, OUT, Feed
 from .screen import LiveScreen, PlainScreen, Screen
 
 assert sys.platform != "win32", "the demo needs process groups and pipes as Linux and macOS have them"
@@ -107,10 +107,20 @@ def check_program(path: Path) -> None:
         raise BadProgramError(f"{str(path)!r} is not a Python program: {error}") from error
 
 
+def worker_command(address: str, program: Path, args: Sequence[str]) -> list[str]:
+    """The command line of a worker that dials `address`."""
+    # Modules in the current folder must not stand in for the library's, unless it is there that we come from ourselves.
+    is_from_here = Path(trioton.__file__).resolve().parents[1] == Path.cwd()
+    flags = [] if is_from_here else ["-P"]
+    return [sys.executable, *flags, "-m", worker.__name__, address, str(program), *args]
+
+
 @asynccontextmanager
-async def start_worker(address: str, program: Path, args: Sequence[str], output: IO[bytes]) -> AsyncIterator[trio.Process]:
+async def start_worker(
+    address: str, program: Path, args: Sequence[str], output: IO[bytes]
+) -> AsyncIterator[trio.Process]:
     """Start a worker that dials `address`; at the end of the block it has `GRACE` to end by itself."""
-    command = [sys.executable, "-m", worker.__name__, address, str(program), *args]
+    command = worker_command(address, program, args)
     # In a session of its own, so that Ctrl-C in the terminal is ours alone.
     process = await trio.lowlevel.open_process(
         command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
@@ -159,7 +169,7 @@ class Terminal:
             nursery.start_soon(self._feed.watch, connection)
             nursery.start_soon(self._count, connection)
             try:
-                await self._show_all()
+                await self._show_all(connection)
             except OSError as error:
                 failure = error  # raised below, so that it leaves as itself and not in a group
             nursery.cancel_scope.cancel()
@@ -176,27 +186,29 @@ class Terminal:
             size=traffic.bytes_received,
             dropped=dropped + (0 if end is None else end["dropped"]),
             transport=transport,
-            failure=None if end is not None else "the worker is gone: it was killed, or has failed",
+            failure=None if end is not None else "its worker is gone",
         )
 
-    async def _show_all(self) -> None:
+    async def _show_all(self, connection: trioton.Connection) -> None:
         while self._end is None:
             received = await self._feed.receive()
             if received is None:
                 break
             channel, message = received
             if channel is self._state:
-                self._note(message)
+                self._note(message, connection)
             else:
                 self._screen.feed(OUT if channel is self._out else ERR, message)
             if self._screen.is_full or not self._feed.pending:
                 await self._screen.flush()
         await self._screen.flush()
 
-    def _note(self, state: dict[str, Any]) -> None:
+    def _note(self, state: dict[str, Any], connection: trioton.Connection) -> None:
         match state["state"]:
             case "started":
                 self._group = state["pid"]
+                way = describe_transport(connection.transport)
+                self._screen.remark(f"process {self._group}, run by worker process {connection.peer.pid}, over {way}")
                 self._started_at = trio.current_time()
             case "progress":
                 self._screen.progress(state["done"], state["total"], state["text"])
@@ -214,7 +226,7 @@ class Terminal:
 
     def interrupt(self) -> None:
         """Ask the worker to interrupt the program, and to end it if it does not end soon."""
-        self._screen.notice("stopping")
+        self._screen.rename("stopping; Ctrl-C again ends it at once")
         try:
             self._control.send_nowait(worker.INTERRUPT)
         except (trio.WouldBlock, trio.ClosedResourceError):
@@ -269,7 +281,7 @@ class Demo:
             assert outcome is not None
             return outcome
         if outcome is None:
-            outcome = Outcome(0, 0, 0, 0, 0, "", failure="given up")
+            outcome = Outcome(0, 0, 0, 0, 0, "", failure="stopped before it had ended")
         return attrs.evolve(outcome, code=128 + self._signal)
 
     async def _listen_to_signals(
@@ -301,12 +313,13 @@ class Demo:
                         listener.close()
                         directory.cleanup()
                         self._terminal = terminal
-                        return await terminal.show(connection)
+                        outcome = await terminal.show(connection)
                     finally:
                         terminal.end_program()
                         with trio.move_on_after(GRACE, shield=True):
                             for each in context.connections:
                                 await each.aclose("the demo is over")
+            return outcome if outcome.failure is None else _with_reason(outcome, process, output)
 
     async def _wait_connected(
         self, context: trioton.Context, process: trio.Process, output: IO[bytes]
@@ -327,9 +340,22 @@ class Demo:
             return connection
         if process.returncode is None:
             raise DemoError(f"the worker did not connect within {START_DEADLINE:g} s")
-        output.seek(0)
-        said = output.read().decode(errors="backslashreplace")[-LAST_LINES:].strip()
-        raise DemoError(f"the worker ended before it had connected; it said: {said or 'nothing'}")
+        raise DemoError(f"the worker ended before it had connected; it said: {_last_words(output) or 'nothing'}")
+
+
+def _with_reason(outcome: Outcome, process: trio.Process, output: IO[bytes]) -> Outcome:
+    """Say what became of a worker that did not say it itself."""
+    code = process.returncode or 0
+    if code < 0:
+        failure = f"its worker was killed by {signal.Signals(-code).name} before it had ended"
+    else:
+        failure = f"its worker has failed: {_last_words(output) or f'exit code {code}'}"
+    return attrs.evolve(outcome, failure=failure)
+
+
+def _last_words(output: IO[bytes]) -> str:
+    output.seek(0)
+    return output.read().decode(errors="backslashreplace")[-LAST_LINES:].strip()
 
 
 def choose_screen(name: str, *, plain: bool) -> Screen:
@@ -340,6 +366,11 @@ def choose_screen(name: str, *, plain: bool) -> Screen:
     return LiveScreen(console, name, with_errors=sys.stderr.isatty())
 
 
+def describe_transport(kind: str | None) -> str:
+    """A transport in words."""
+    return {"unix": "a Unix socket", "tcp": "TCP", None: "nothing"}.get(kind, str(kind))
+
+
 def describe(name: str, outcome: Outcome) -> str:
     """What is said at the end: how the program ended, and what went over the wire."""
     if outcome.failure is not None:
@@ -348,10 +379,12 @@ def describe(name: str, outcome: Outcome) -> str:
         ending = f"{name} has ended after {outcome.seconds:.1f} s"
     else:
         ending = f"{name} has ended with exit code {outcome.code} after {outcome.seconds:.1f} s"
+    if not outcome.transport:
+        return ending
     rate = outcome.messages / outcome.seconds if outcome.seconds else 0.0
     traffic = (
-        f"{outcome.messages:,} messages, {_size(outcome.size)}, {rate:,.0f} messages/s"
-        f" over {outcome.transport or 'no connection'}; dropped = {outcome.dropped}"
+        f"{outcome.messages:,} message{'s' * (outcome.messages != 1)}, {_size(outcome.size)}, {rate:,.0f} messages/s"
+        f" over {describe_transport(outcome.transport)}; dropped = {outcome.dropped}"
     )
     return f"{ending}\n{traffic}"
 
@@ -375,5 +408,5 @@ def run_demo(program: Path, args: Sequence[str], *, plain: bool) -> int:
     name = program.name or str(program.resolve().name)
     with choose_screen(name, plain=plain) as screen:
         outcome = trio.run(Demo(program, args, screen).run)
-    Console(stderr=True, highlight=False).print(describe(name, outcome), style="dim", markup=False)
+    Console(stderr=True, highlight=False).print(describe(name, outcome), style="dim", markup=False, soft_wrap=True)
     return outcome.code

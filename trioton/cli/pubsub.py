@@ -99,25 +99,26 @@ def format_message(message: Any, type_: str) -> str:
 async def publish(place: Place, messages: Sequence[str] | None, subscribers: int) -> int:
     """Publish the messages, or the lines of stdin; gives the exit code."""
     ready = None if messages is None else [encode_line(message, place.type) for message in messages]
-    async with place.open("pub") as (context, connection):
+    async with place.open("pub") as (context, _):
         pub = trioton.PubChannel(context, place.slot, place.message_type)
-        await _wait_subscribers(pub, subscribers)
+        await _wait_subscribers(pub, subscribers, place.slot)
         if ready is not None:
             await pub.send_many(ready)
         else:
             await _publish_stdin(pub, place.type)
         await context.flush()
-        if connection is not None and connection.is_closed:
-            say(f"the connection has ended: {connection.close_reason}")
-            return 1
+        unheard = pub.statistics().unheard
+    if unheard and subscribers:
+        say(f"{unheard} messages found nobody who listens any more")
+        return 1
     return 0
 
 
-async def _wait_subscribers(pub: trioton.PubChannel[Any], count: int) -> None:
+async def _wait_subscribers(pub: trioton.PubChannel[Any], count: int, slot: str) -> None:
     with trio.move_on_after(HINT_AFTER):
         await pub.wait_subscribers(count)
         return
-    say(f"waiting for somebody who listens to {pub.slot}")
+    say(f"waiting for somebody who listens to {slot!r}")
     await pub.wait_subscribers(count)
 
 

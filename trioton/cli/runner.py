@@ -30,6 +30,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+assert sys.platform != "win32", "the demo needs process groups and pipes as Linux and macOS have them"
+
 READY: Final = 0
 """The kind of the first record: from now on signals reach the program and not its preparation."""
 OUT: Final = 1
@@ -166,7 +168,7 @@ def _text_stream(capture: Capture, kind: int, name: str, errors: str) -> io.Text
     # Write-through: what is said on the other stream must find this one's text in the capture, not in the wrapper.
     buffer = CapturedBuffer(capture, kind, name)
     stream = io.TextIOWrapper(buffer, "utf-8", errors, newline="\n", line_buffering=True, write_through=True)
-    stream.mode = "w"  # as those that Python makes; it cannot be given to the constructor
+    stream.mode = "w"  # type: ignore[misc]  # as in those that Python makes; the constructor does not take it
     return stream
 
 
@@ -175,16 +177,15 @@ def die_with_parent(parent: int) -> None:
 
     The worker's thread that started us counts as the parent, which is its main thread.
     """
-    if sys.platform != "linux":
-        return
-    try:
-        import ctypes
+    if sys.platform == "linux":
+        try:
+            import ctypes
 
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-    except (ImportError, OSError, AttributeError):
-        return
-    if os.getppid() != parent:
-        os._exit(1)
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        except (ImportError, OSError, AttributeError):
+            return  # the worker and the terminal still end us, unless both are killed at once
+        if os.getppid() != parent:
+            os._exit(1)
 
 
 def _without_runner(traceback: TracebackType | None) -> TracebackType | None:
@@ -217,7 +218,8 @@ def run(capture: Capture, program: str) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is the program's and ends it
-        sys.excepthook(type(error), error, _without_runner(error.__traceback__))
+        error.__traceback__ = _without_runner(error.__traceback__)
+        sys.excepthook(type(error), error, error.__traceback__)
         return 1
     return 0
 
@@ -233,8 +235,9 @@ def main() -> int:
     sys.stderr = sys.__stderr__ = _text_stream(capture, ERR, "<stderr>", "backslashreplace")  # type: ignore[misc]
     sys.modules[MODULE] = sys.modules[__name__]  # where `trioton.cli.progress` looks for `report`
     sys.argv[:] = sys.argv[3:]
-    # In place of this file's own folder, as Python does for a program that it runs.
-    sys.path[0] = os.path.dirname(os.path.abspath(program))
+    if not sys.flags.safe_path:
+        # In place of this file's own folder, as Python does for a program that it runs.
+        sys.path[0] = os.path.dirname(os.path.abspath(program))
     return run(capture, program)
 
 

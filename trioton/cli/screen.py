@@ -18,6 +18,7 @@ from typing import Final, Self
 
 import trio
 from rich.console import Console, ConsoleOptions, RenderableType
+from rich.constrain import Constrain
 from rich.live import Live
 from rich.progress import (
     BarColumn,
@@ -38,11 +39,18 @@ FULL: Final = 64 * 1024
 """Bytes after which what was fed should be flushed."""
 
 REFRESH_RATE: Final = 12
+"""How often the bar is drawn in a second."""
+
+MARGIN: Final = 5
+"""Columns that the bar leaves free."""
+
+TEXT_WIDTH: Final = 20
+"""Columns for what the program says about its progress."""
 
 LONGEST_LINE: Final = 16 * 1024
 """Characters of a line without an end that are kept at the bottom."""
 
-RED, DEFAULT, RESET = "\x1b[31m", "\x1b[39m", "\x1b[0m"
+RED, DEFAULT, DIM, RESET = "\x1b[31m", "\x1b[39m", "\x1b[2m", "\x1b[0m"
 
 _Decoder = codecs.getincrementaldecoder("utf-8")
 
@@ -97,13 +105,17 @@ class Screen(abc.ABC):
     def traffic(self, messages: int, rate: float) -> None:  # noqa: B027 - not all screens show it
         """Show what goes over the wire: messages so far, and in the last second."""
 
-    def notice(self, words: str) -> None:  # noqa: B027
-        """Show what is about to happen in place of what is being done."""
+    def rename(self, words: str) -> None:  # noqa: B027
+        """Show the words in place of the program's name."""
+
+    @abc.abstractmethod
+    def remark(self, words: str) -> None:
+        """Show a line of our own among the output, at the next `flush`."""
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
+    def __exit__(  # noqa: B027
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Stop showing."""
@@ -134,10 +146,13 @@ class PlainScreen(Screen):
         tenths = int(10 * min(1.0, max(0.0, done / total)))
         if tenths > self._tenths:
             self._tenths = tenths
-            start = "\n" if self._line_is_open else ""
-            self._line_is_open = False
-            line = f"{start}[{self._name}: {tenths * 10} %, {done:g} of {total:g}]\n"
-            self._pieces.append((ERR, line.encode()))
+            self.remark(f"{tenths * 10} %, {done:g} of {total:g} {text}".rstrip())
+
+    def remark(self, words: str) -> None:
+        """Write it on stderr."""
+        start = "\n" if self._line_is_open else ""
+        self._line_is_open = False
+        self._pieces.append((ERR, f"{start}[{self._name}: {words}]\n".encode(errors="backslashreplace")))
 
     def _write(self) -> None:
         pieces, self._pieces = self._pieces, []
@@ -190,9 +205,11 @@ class _Bottom:
         self.line = ""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterable[RenderableType]:
+        # The last columns stay free for the ^C that the terminal itself shows: at the end of a full line it would open another one.
+        width = max(1, options.max_width - MARGIN)
         if self.line:
-            yield Text(self.line, no_wrap=True, overflow="ellipsis")
-        yield self._bar
+            yield Constrain(Text(self.line, no_wrap=True, overflow="ellipsis"), width)
+        yield Constrain(self._bar, width)
 
 
 class LiveScreen(Screen):
@@ -207,6 +224,7 @@ class LiveScreen(Screen):
     def __init__(self, console: Console, name: str, *, with_errors: bool) -> None:
         super().__init__()
         self._console = console
+        self._name = name
         self._with_errors = with_errors
         self._has_colour = console.color_system is not None and not console.no_color
         self._is_utf8 = console.encoding.lower().replace("-", "").startswith("utf")
@@ -218,6 +236,7 @@ class LiveScreen(Screen):
         self._bar = Progress(
             SpinnerColumn("dots" if self._is_utf8 else "line"),
             TextColumn("{task.description}", style="bold", markup=False),
+            TextColumn("{task.fields[doing]}", markup=False),
             BarColumn(bar_width=None),
             _CountColumn(),
             _PercentColumn(),
@@ -227,7 +246,7 @@ class LiveScreen(Screen):
             auto_refresh=False,
             expand=True,
         )
-        self._task = self._bar.add_task(name, total=None, traffic="")
+        self._task = self._bar.add_task(name, total=None, doing="", traffic="")
         self._bottom = _Bottom(self._bar)
         self._live = Live(
             self._bottom,
@@ -291,15 +310,25 @@ class LiveScreen(Screen):
     def progress(self, done: float, total: float | None, text: str) -> None:
         """Move the bar."""
         if math.isfinite(done) and (total is None or math.isfinite(total)):
-            self._bar.update(self._task, completed=done, total=total)
+            doing = CONTROLS.sub("", text)
+            # Always as wide, so that the bar does not jump about.
+            doing = f"{doing:{TEXT_WIDTH}.{TEXT_WIDTH}}" if doing else ""
+            self._bar.update(self._task, completed=done, total=total, doing=doing)
 
     def traffic(self, messages: int, rate: float) -> None:
         """Show it at the end of the bar."""
-        self._bar.update(self._task, traffic=f"{messages:,} messages, {rate:,.0f}/s")
+        self._bar.update(self._task, traffic=f"{messages:,} message{'s' * (messages != 1)}, {rate:,.0f}/s")
 
-    def notice(self, words: str) -> None:
+    def rename(self, words: str) -> None:
         """Show the words in place of the program's name."""
         self._bar.update(self._task, description=words)
+
+    def remark(self, words: str) -> None:
+        """Write it dimly above the bar."""
+        if self._open_line:
+            self._end_line()
+        line = f"{self._name}: {words}"
+        self._lines.append(f"{DIM}{line}{RESET}\n" if self._has_colour else f"{line}\n")
 
     def __enter__(self) -> Self:
         """Show the bar."""

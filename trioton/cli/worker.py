@@ -46,7 +46,7 @@ INTERRUPT_GRACE: Final = 3.0
 LINGER: Final = 0.5
 """Seconds that processes which the program left behind may go on writing after its end."""
 
-READ_SIZE: Final = 65536
+READ_SIZE: Final = 32768
 
 MAX_REST: Final = 1024 * 1024
 """Bytes that are still read after that: more than the pipes can hold, and an end to those who write for ever."""
@@ -82,7 +82,7 @@ class Program:
         read_ends, write_ends = zip(*(os.pipe() for _ in range(3)), strict=True)
         records, out, err = write_ends
         try:
-            process = subprocess.Popen(
+            process = subprocess.Popen(  # noqa: S603 - it is the program that the user named
                 program_command(records, program, args),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -228,10 +228,12 @@ class Worker:
 
     async def _read(self, stream: trio.lowlevel.FdStream) -> bytes:
         """What comes next; nothing at the end, or when after the program's end the pipe is empty."""
+        data = b""
         with trio.CancelScope() as scope:
             self._reading.add(scope)
             try:
-                data = b"" if self._is_over else await stream.receive_some(READ_SIZE)
+                if not self._is_over:
+                    data = await stream.receive_some(READ_SIZE)
             finally:
                 self._reading.discard(scope)
         if self._is_over and not data and self._rest > 0:

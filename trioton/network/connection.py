@@ -297,13 +297,13 @@ class Connection:
             logger.warning("%s: closed before %d messages were sent", self, messages)
 
     async def wait_connected(self) -> None:
-        """Wait until the session is up.
+        """Wait until the session is up; a transport that is lost before that is dialled again, if it ever is.
 
         Raises:
             ConnectError: It ended first.
         """
         await trio.lowlevel.checkpoint()
-        while self._state is State.CONNECTING:
+        while self._state in {State.CONNECTING, State.SUSPENDED}:
             await self._changed.park()
         if self._state is not State.CONNECTED:
             raise ConnectError(f"{self.address}: {self.close_reason or 'the connection was lost at once'}")
@@ -545,12 +545,25 @@ class Connection:
         self._state = State.SUSPENDED
         self._changed.unpark_all()
         shaken = await self._find_transport()
-        if shaken is not None and not shaken.hello.resumed and self._establisher is not None:
-            self._lose_session("the server did not know the session any more")
-            self.peer = Peer.from_hello(shaken.hello, uid=shaken.transport.peer_uid)
-            self._state = State.CONNECTING
-        elif shaken is None:
+        if shaken is None:
             self.close_reason = self.close_reason or f"{result.reason}; it did not come back"
+            if self._has_joined:
+                context._hub.emit(events.SessionLost(self, self.close_reason))
+        elif not shaken.hello.resumed and self._establisher is not None:
+            self._lose_session("the server did not know the session any more")
+            return self._begin_anew(shaken)
+        return shaken
+
+    def _begin_anew(self, shaken: Shaken) -> Shaken | None:
+        """Start a new session, with the peer that answers now; None if there is a connection to that one already."""
+        peer = Peer.from_hello(shaken.hello, uid=shaken.transport.peer_uid)
+        self.close_reason = self._context._objection(peer)
+        if self.close_reason is not None:
+            shaken.transport.close()
+            return None
+        self.peer = peer
+        self._state = State.CONNECTING
+        self._context._add_connection(self)
         return shaken
 
     async def _find_transport(self) -> Shaken | None:
@@ -597,10 +610,8 @@ class Connection:
 
     def _lose_session(self, reason: str) -> None:
         """Forget what the session knew; its peer counts as dead."""
-        if self._has_joined:
-            self._has_joined = False
-            self.tokens.clear()
-            self._context._connection_lost(self, reason)
+        has_joined, self._has_joined = self._has_joined, False
+        self._context._connection_lost(self, reason, has_joined=has_joined)
 
     def _finish(self) -> None:
         self._state = State.CLOSED

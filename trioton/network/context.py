@@ -83,6 +83,7 @@ class Context:
         self._hub = EventHub()
         self._budget = Budget(has_clock=not network.is_simulated)
         self._connections: dict[bytes, Connection] = {}
+        self._without_session: dict[Connection, None] = {}
         self._closed_totals = {"sent": 0, "received": 0, "bytes_sent": 0, "bytes_received": 0, "dropped": 0}
         self._listeners: list[Listener] = []
         self._reception = Reception(
@@ -185,15 +186,38 @@ class Context:
         _check_text("name", name)
         if reconnect is not None and not isinstance(reconnect, Reconnect):
             raise TypeError(f"reconnect must be a trioton.Reconnect or None, not {reconnect!r}")
-        if name and any(connection.name == name for connection in self._connections.values()):
+        if name and any(connection.name == name for connection in self.connections):
             raise ConnectError(f"there is a connection named {name!r} already")
         parsed = parse_address(address)
         self._check_secure(parsed, insecure=insecure, verb="connect")
         establisher = Establisher(
             self._network, parsed, self._limits, ssl_context=ssl_context, take_shortcut=local_shortcut
         )
-        shaken = await self._first_dial(establisher, reconnect or Reconnect(), wait=wait)
-        connection = self._new_connection(shaken, name, address, establisher, reconnect)
+        hello = self._hello(returns=reconnect is not None)
+        for delay in (reconnect or Reconnect()).delays(self._network.random.random):
+            try:
+                shaken = await establisher.establish(hello)
+            except ConnectError as error:
+                failure = error
+            else:
+                connection = self._new_connection(shaken, name, address, establisher, reconnect)
+                try:
+                    await self._wait_up(connection)
+                    return connection
+                except ConnectError as error:
+                    failure = error
+            if not wait:
+                raise failure
+            logger.debug("%s: %s; dialling again in %.2f s", self, failure, delay)
+            await trio.sleep(delay)
+        raise AssertionError("the delays never end")
+
+    async def _wait_up(self, connection: Connection) -> None:
+        """Wait until the session of a new connection is up; if that fails, nothing is left of it.
+
+        Raises:
+            ConnectError: It ended first, or took too long.
+        """
         try:
             with trio.move_on_after(self._limits.handshake_deadline) as scope:
                 await connection.wait_connected()
@@ -202,31 +226,13 @@ class Context:
             raise
         if scope.cancelled_caught:
             connection.close_now("the peer did not finish the handshake")
-            raise ConnectError(f"{address}: the peer did not finish the handshake in time")
-        return connection
-
-    async def _first_dial(self, establisher: Establisher, reconnect: Reconnect, *, wait: bool) -> Shaken:
-        for delay in reconnect.delays(self._network.random.random):
-            try:
-                return await establisher.establish(self._hello())
-            except ConnectError as error:
-                if not wait:
-                    raise
-                logger.debug("%s: %s; dialling again in %.2f s", self, error, delay)
-            await trio.sleep(delay)
-        raise AssertionError("the delays never end")
+            raise ConnectError(f"{connection.address}: the peer did not finish the handshake in time")
 
     def _new_connection(
         self, shaken: Shaken, name: str, address: str, establisher: Establisher, reconnect: Reconnect | None
     ) -> Connection:
         peer = Peer.from_hello(shaken.hello, uid=shaken.transport.peer_uid)
-        objection = None
-        if peer.id == self.id:
-            objection = "a context cannot connect to itself"
-        elif peer.wire_id in self._connections:
-            objection = f"this context is connected to {peer} already"
-        elif self._closing:
-            objection = CLOSED_CONTEXT
+        objection = self._objection(peer)
         if objection is not None:
             shaken.transport.close()
             raise ConnectError(f"{address}: {objection}")
@@ -239,10 +245,18 @@ class Context:
         self._start_soon(connection.run, shaken)
         return connection
 
+    def _objection(self, peer: Peer) -> str | None:
+        """Why this context cannot have a connection to a peer that it has dialled, or None."""
+        if peer.id == self.id:
+            return "a context cannot connect to itself"
+        if peer.wire_id in self._connections:
+            return f"this context is connected to {peer} already"
+        return CLOSED_CONTEXT if self._closing else None
+
     @property
     def connections(self) -> list[Connection]:
         """All connections that are not closed."""
-        return list(self._connections.values())
+        return [*self._connections.values(), *self._without_session]
 
     def connection(self, name: str) -> Connection:
         """Give the connection with this name.
@@ -250,7 +264,7 @@ class Context:
         Raises:
             KeyError: There is none.
         """
-        for connection in self._connections.values():
+        for connection in self.connections:
             if connection.name == name and name:
                 return connection
         raise KeyError(f"no connection named {name!r}; there are {[each.name for each in self.connections]}")
@@ -420,7 +434,7 @@ class Context:
         if address.scheme == "tcp" and not address.is_loopback and not insecure and not self._network.is_simulated:
             raise ValueError(f"to {verb} at {address} without TLS, where others can read and write, takes insecure=True")
 
-    def _hello(self, *, resume: bytes | None = None) -> Hello:
+    def _hello(self, *, resume: bytes | None = None, returns: bool = True) -> Hello:
         network, limits = self._network, self._limits
         return Hello(
             id=self.id,
@@ -433,6 +447,7 @@ class Context:
             reassembly_bytes=limits.reassembly_bytes,
             lease=self._heartbeat.lease,
             resume=resume,
+            returns=returns,
         )
 
     def _route(self, wire_id: bytes) -> Connection | None:
@@ -445,10 +460,11 @@ class Context:
         self._nursery.start_soon(async_fn, *args)
 
     def _add_connection(self, connection: Connection) -> None:
+        """A session begins; what happens to interest from now on must be told to its peer."""
+        self._without_session.pop(connection, None)
         self._connections[connection.peer.wire_id] = connection
 
     def _connection_up(self, connection: Connection, *, is_new: bool) -> None:
-        self._connections[connection.peer.wire_id] = connection
         if is_new:
             self._hub.emit(events.ContextJoined(connection.peer.id, connection.peer.name))
             self._hub.emit(events.Connected(connection))
@@ -457,16 +473,19 @@ class Context:
         logger.info("%s: %s %r", self, "connected" if is_new else "resumed", connection)
         self._changed.unpark_all()
 
-    def _connection_lost(self, connection: Connection, reason: str) -> None:
+    def _connection_lost(self, connection: Connection, reason: str, *, has_joined: bool) -> None:
         """A session is over, though its connection may start another one."""
         self._forget(connection)
-        self._hub.emit(events.SessionLost(connection, reason))
-        self._hub.emit(events.ContextDied(connection.peer.id, connection.peer.name, reason))
+        self._without_session[connection] = None
+        if has_joined:
+            self._hub.emit(events.SessionLost(connection, reason))
+            self._hub.emit(events.ContextDied(connection.peer.id, connection.peer.name, reason))
         logger.info("%s: %r: session lost: %s", self, connection, reason)
 
     def _connection_closed(self, connection: Connection, *, has_joined: bool) -> None:
         reason = connection.close_reason or ""
         self._forget(connection)
+        self._without_session.pop(connection, None)
         _add_to_totals(self._closed_totals, connection)
         if has_joined:
             self._hub.emit(events.Disconnected(connection, reason))

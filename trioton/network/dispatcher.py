@@ -232,6 +232,27 @@ class Dispatcher:
         if flow.is_ended and not flow.log:
             self.dropped += outlet.dropped
             del self._ending[key]
+            self._offer_next(flow.slot)
+
+    def _offer_next(self, slot: str) -> None:
+        """A flow has ended: those that began after it on the same slot may ask for room."""
+        self.local_interest(slot)
+        for outlet in self._outlets_on(slot):
+            for branch in outlet.flow.branches.values():
+                if not branch.is_ready and branch.key is not LOCAL:
+                    self._offer(branch.key, outlet)  # type: ignore[arg-type]  # keys are connections, or LOCAL
+
+    def _offer(self, connection: Connection, outlet: Outlet) -> None:
+        """Ask a blocking subscriber for room; if an earlier flow on the slot has not ended there, `_offer_next` does it."""
+        if not self._has_older(connection, outlet):
+            flow = outlet.flow
+            connection.send_control(control.Offer(self.source, flow.slot, flow.stream))
+
+    def _has_older(self, key: Connection | str, outlet: Outlet) -> bool:
+        flow = outlet.flow
+        return any(
+            older.flow.stream < flow.stream and key in older.flow.branches for older in self._outlets_on(flow.slot)
+        )
 
     def _find(self, slot: str, stream: int) -> Outlet | None:
         outlet = self.outlets.get(slot)
@@ -256,8 +277,9 @@ class Dispatcher:
             self._update_branch(outlet, connection, message)
 
     def _outlets_on(self, slot: str) -> list[Outlet]:
+        """The outlets of a slot, older ones first."""
         ending = [outlet for key, outlet in self._ending.items() if key[0] == slot]
-        return [self.outlets[slot], *ending] if slot in self.outlets else ending
+        return [*ending, self.outlets[slot]] if slot in self.outlets else ending
 
     def _update_branch(self, outlet: Outlet, connection: Connection, interest: control.Subscribe) -> None:
         branch = outlet.flow.branches.get(connection)
@@ -275,7 +297,9 @@ class Dispatcher:
         flow.window_bytes = min(flow.window_bytes, connection.window_bytes)
         outlet.add_branch(Branch(connection, connection.outbox, mode, interest.size, interest.count))
         if mode is Mode.BLOCK:
-            connection.send_control(control.Offer(self.source, flow.slot, flow.stream))
+            self._offer(connection, outlet)
+        elif connection.outbox.holds(flow.slot):
+            self._tell_position(connection, flow)  # behind the end of an earlier flow
         else:
             self._tell_started(connection, flow, flow.cut_to)
 
@@ -295,9 +319,16 @@ class Dispatcher:
         if mode is not Mode.BLOCK:
             branch.mode, branch.is_ready = mode, True
             flow.update_room()
+            if connection.awaits_snapshot and not flow.is_ended:
+                self._tell_position(connection, flow)  # so that it notices if the old link has lost the last messages
         elif branch.mode is not Mode.BLOCK or not branch.is_ready:
             # It goes on as it was until the peer has said how much room it has.
-            connection.send_control(control.Offer(self.source, flow.slot, flow.stream))
+            self._offer(connection, outlet)
+
+    def _tell_position(self, connection: Connection, flow: SendFlow) -> None:
+        """Tell a subscriber that does not block how far the flow is, behind what waits for it."""
+        connection.outbox.add_package(flow.branches[connection], flow.marker(flow.cut_to), flow)
+        self.will_write(connection)
 
     def _tell_started(self, connection: Connection, flow: SendFlow, first: int) -> None:
         connection.send_control(control.Started(self.source, flow.slot, flow.stream, first))
@@ -359,7 +390,13 @@ class Dispatcher:
         """A blocking subscriber says how much room it has."""
         outlet = self._find(message.slot, message.stream)
         branch = outlet.flow.branches.get(connection) if outlet is not None else None
-        if outlet is None or branch is None:
+        if outlet is None or branch is None or (message.taken is None and outlet.flow.is_ended):
+            if message.taken is None:
+                # The flow has ended before it started here: the room that was given to it is free.
+                connection.send_control(control.Kept(self.source, message.slot, message.stream, 0))
+                if outlet is not None:
+                    outlet.remove_branch(connection)
+                    self.end_if_done(outlet)
             return
         now = trio.current_time()
         if message.taken is None:
@@ -391,15 +428,14 @@ class Dispatcher:
         if connection not in flow.branches:
             flow.window_bytes = min(flow.window_bytes, connection.window_bytes)
             outlet.add_branch(Branch(connection, connection.outbox, Mode.BLOCK, 1, 1))
-            connection.send_control(control.Offer(self.source, flow.slot, flow.stream))
-            self.will_write(connection)
+            self._offer(connection, outlet)
 
     def offer_again(self, connection: Connection) -> None:
         """A link is new: offers that were not answered may have been lost."""
         for outlet in self.all_outlets():
             branch = outlet.flow.branches.get(connection)
             if branch is not None and not branch.is_ready:
-                connection.send_control(control.Offer(self.source, outlet.flow.slot, outlet.flow.stream))
+                self._offer(connection, outlet)
             if branch is not None and outlet.flush_to > outlet.flow.taken:
                 self._send_flush(connection, outlet)
 
@@ -446,35 +482,41 @@ class Dispatcher:
 
     def local_interest(self, slot: str) -> None:
         """The context's own subscriptions on a slot have changed."""
-        outlet = self.outlets.get(slot)
-        if outlet is None or not outlet.is_local:
-            return
-        flow = outlet.flow
         interest = self.reception.local_interest(slot)
-        if interest is None:
-            outlet.remove_branch(LOCAL)
-            return
+        for outlet in self._outlets_on(slot):
+            if outlet.is_local and interest is None:
+                outlet.remove_branch(LOCAL)
+                self.end_if_done(outlet)
+            elif outlet.is_local and interest is not None:
+                self._update_local(outlet, interest)
+
+    def _update_local(self, outlet: Outlet, interest: control.Subscribe) -> None:
+        flow, slot = outlet.flow, outlet.flow.slot
         branch = flow.branches.get(LOCAL)
         mode = Mode(interest.mode)
+        if branch is None and flow.is_ended:
+            return
         if branch is None:
             branch = Branch(LOCAL, LocalOutbox(self.reception, self.source), mode, interest.size, 0)
             outlet.add_branch(branch)
         elif branch.mode is not mode:
             branch.is_ready = mode is not Mode.BLOCK
         branch.mode, branch.size = mode, interest.size
-        if mode is Mode.BLOCK and not branch.is_ready:
+        if mode is Mode.BLOCK and not branch.is_ready and not self._has_older(LOCAL, outlet):
             self.cut()
             first = flow.grant_first(branch, self.reception.grant_local(slot, flow.stream), trio.current_time())
             self.reception.started(self.source, slot, flow.stream, first)
         self._changed(outlet)
 
-    def local_credit(self, message: control.Credit) -> None:
-        """The context's own subscriptions say what they have taken."""
+    def local_credit(self, message: control.Credit) -> int | None:
+        """The context's own subscriptions say what they have taken; see `SendFlow.credit`."""
         outlet = self._find(message.slot, message.stream)
         branch = outlet.flow.branches.get(LOCAL) if outlet is not None else None
-        if outlet is not None and branch is not None:
-            outlet.flow.credit(branch, message.taken or 0, message.limit, trio.current_time())
-            self._changed(outlet)
+        if outlet is None or branch is None:
+            return None
+        kept = outlet.flow.credit(branch, message.taken or 0, message.limit, trio.current_time())
+        self._changed(outlet)
+        return kept
 
     # ---------------------------------------------------------------- congestion
 
@@ -491,7 +533,8 @@ class Dispatcher:
             since = math.inf
             for outlet in list(self._maybe_congested):
                 waiting_since = outlet.congested_since()
-                if waiting_since <= trio.current_time() - CONGESTED_AFTER:
+                # Sums are compared, as the sleep below has it: a difference would round otherwise, and we would not sleep at all.
+                if waiting_since + CONGESTED_AFTER <= trio.current_time():
                     self._tell_congestion(outlet, trio.current_time() - waiting_since)
                     waiting_since = math.inf
                 if waiting_since is math.inf:

@@ -191,7 +191,7 @@ class Doorman:
             establisher=None,
             reconnect=None,
         )
-        connection.is_resumable = shaken.transport.kind != "stdio"
+        connection.is_resumable = hello.returns and shaken.transport.kind != "stdio"
         connection.tokens.append(session)
         context._add_connection(connection)
         context._start_soon(connection.run, shaken)

@@ -16,6 +16,7 @@ from ..protocol.identity import ContextId
 from ..protocol.inbox import ReceiveFlow, Run
 from ..protocol.packages import PackageHeader, PackageKind
 from ..protocol.scan import TAGS, scan_run
+from ..protocol.window import Room
 from .events import Gap
 from .subscription import NEVER, Subscription
 
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from .events import EventHub
 
 logger = logging.getLogger("trioton.context")
-
-TRUSTED_SCAN: Final = 4096
-"""Bytes up to which a body from the same user on the same host is decoded without the pre-scan."""
 
 SENDER_TAG: Final = 54022
 """The CBOR tag of a reference to a channel's sending end, ``[context, slot]``."""
@@ -83,7 +81,7 @@ class Reception:
         if window is not None:
             subscription.until_credit = window.size // 4
             for flow in self._flows.get(slot, {}).values():
-                if flow.granted is not None:
+                if flow.granted is not None and not flow.is_ended:
                     room = window.join(flow, flow.expected or 0)
                     room.limit = max(room.limit, flow.granted)
         self._interest_changed(slot)
@@ -164,7 +162,7 @@ class Reception:
             raise ProtocolError("the peer sent a package in the name of another context")
         if header.kind == PackageKind.DIRECT and header.destination != self._own_id:
             raise ProtocolError("the peer sent a package for another context")
-        if not event.is_lone_bytes and (len(event.body) > TRUSTED_SCAN or not connection.is_same_user):
+        if not event.is_lone_bytes:
             scan_run(event.body, header.count, tags=MESSAGE_TAGS)
         if header.slot in self._slots:
             self._deliver(header, event.body, is_last=event.is_last, is_lone_bytes=event.is_lone_bytes)
@@ -181,10 +179,11 @@ class Reception:
     ) -> None:
         flow = self._flow(header.source, header.slot, header.stream)
         if flow is None:
+            self._missed(header.slot, header.source, header.count)
             return
         known, missing = flow.receive(header, is_last=is_last)
         if missing:
-            self._missed(flow, missing)
+            self._missed(flow.slot, flow.source, missing)
         if known < header.count:
             self._arrivals += 1
             first, count, arrival = header.first, header.count, self._arrivals
@@ -220,16 +219,22 @@ class Reception:
         for subscription in self._slots.get(flow.slot, []):
             subscription.inbox.forget(flow)
 
-    def _missed(self, flow: ReceiveFlow, count: int) -> None:
+    def _missed(self, slot: str, source: bytes, count: int) -> None:
         """Messages were dropped on their way here."""
-        for subscription in self._slots[flow.slot]:
+        if not count:
+            return
+        for subscription in self._slots[slot]:
             subscription.inbox.missed(count)
             if subscription.inbox.is_broken:
                 subscription.wake()
-        self._hub.emit(Gap(flow.slot, ContextId.from_wire(flow.source), count))
+        self._hub.emit(Gap(slot, ContextId.from_wire(source), count))
 
     def _ended(self, flow: ReceiveFlow) -> None:
-        self._report(flow.slot, flow)
+        flow.flush_to = flow.expected or 0
+        for subscription in self._blocking(flow.slot):
+            assert subscription.inbox.window is not None
+            subscription.inbox.window.end(flow, flow.flush_to)
+        self._report(flow.slot)
         if flow.slot.startswith(DIRECT_PREFIX):
             for subscription in self._slots[flow.slot]:
                 subscription.end()
@@ -246,17 +251,22 @@ class Reception:
         flow = self._flow(message.source, message.slot, message.stream)
         if flow is None:
             return
-        size = min(self._first_room(subscription, flow) for subscription in subscriptions)
+        size = self._first_room(subscriptions, flow)
         connection.send_control(control.Credit(message.source, message.slot, message.stream, None, size))
 
     def _blocking(self, slot: str) -> list[Subscription]:
         return [each for each in self._slots.get(slot, []) if each.inbox.window is not None]
 
-    def _first_room(self, subscription: Subscription, flow: ReceiveFlow) -> int:
-        window = subscription.inbox.window
-        assert window is not None
-        room = window.rooms.get(flow) or window.join(flow, flow.expected or 0)
-        return room.size
+    def _first_room(self, subscriptions: list[Subscription], flow: ReceiveFlow) -> int:
+        """The room for a flow that has not started; a source that asks twice may count on either answer."""
+        sizes = []
+        for subscription in subscriptions:
+            window = subscription.inbox.window
+            assert window is not None
+            room = window.rooms.get(flow) or window.join(flow, flow.expected or 0)
+            sizes.append(room.size)
+        flow.offered = max(flow.offered, min(sizes))
+        return flow.offered
 
     def local_interest(self, slot: str) -> control.Subscribe | None:
         """What this context itself listens to on a slot, or None."""
@@ -266,7 +276,7 @@ class Reception:
         """The room for a flow of this context itself, which some subscription here blocks, from its start."""
         flow = self._flow(self._own_id, slot, stream)
         assert flow is not None
-        return min(self._first_room(subscription, flow) for subscription in self._blocking(slot))
+        return self._first_room(self._blocking(slot), flow)
 
     def started(self, source: bytes, slot: str, stream: int, first: int) -> None:
         """A source says from which number on it sends to us."""
@@ -276,29 +286,33 @@ class Reception:
         flow.start(first)
         if flow.granted is not None:
             return
-        limits = []
-        for subscription in self._blocking(slot):
-            window = subscription.inbox.window
-            room = window.rooms.get(flow) if window is not None else None
-            if room is not None:
-                size = room.size
-                room.taken = room.received = first
-                room.limit = first + size
-                limits.append(room.limit)
-        if limits:
-            flow.granted = max(flow.expected or 0, min(limits))
+        rooms = self._rooms(flow)
+        for room in rooms:
+            room.limit = first + max(room.size, flow.offered)
+            room.taken = room.received = first
+        if rooms:
+            flow.granted = max(flow.expected or 0, first + flow.offered)
             flow.reported = (first, flow.granted)
+            flow.offered = 0
+
+    def _rooms(self, flow: ReceiveFlow) -> list[Room]:
+        windows = [subscription.inbox.window for subscription in self._blocking(flow.slot)]
+        return [window.rooms[flow] for window in windows if window is not None and flow in window.rooms]
 
     def kept(self, message: control.Kept) -> None:
         """A source that was asked for room back says what it keeps."""
         flow = self._flows.get(message.slot, {}).get(message.source)
-        if flow is None or flow.stream != message.stream or flow.granted is None:
+        if flow is None or flow.stream != message.stream:
             return
-        flow.granted = max(flow.expected or 0, min(flow.granted, message.limit))
-        for subscription in self._blocking(message.slot):
-            window = subscription.inbox.window
-            if window is not None and flow in window.rooms:
-                window.kept(flow, message.limit)
+        if flow.granted is None:
+            if not message.limit:
+                self._forget_flow(flow)  # it has ended before it started
+        elif any(room.asked_back for room in self._rooms(flow)):
+            flow.granted = max(flow.expected or 0, min(flow.granted, message.limit))
+            for subscription in self._blocking(message.slot):
+                window = subscription.inbox.window
+                if window is not None and flow in window.rooms:
+                    window.kept(flow, message.limit)
         self._due_now(message.slot)
 
     def flush(self, message: control.Flush) -> None:
@@ -324,33 +338,29 @@ class Reception:
             for slot in due:
                 self._report(slot)
 
-    def _report(self, slot: str, only: ReceiveFlow | None = None) -> None:
+    def _report(self, slot: str) -> None:
         """Tell the sources of a slot what has been taken and how far they may send."""
         subscriptions = self._blocking(slot)
         for subscription in subscriptions:
             window = subscription.inbox.window
             assert window is not None
-            for flow in window.rooms:
+            for flow in list(window.rooms):
                 assert isinstance(flow, ReceiveFlow)
                 position = subscription.inbox.taken_position(flow)
-                if position is None and flow.is_ended:
-                    position = flow.expected
-                if position is not None:
+                if position is not None and flow.granted is not None:
                     window.take(flow, position)
             window.share()
-            self._ask_back(subscription)
-        for flow in [only] if only is not None else list(self._flows.get(slot, {}).values()):
-            self._report_flow(flow, subscriptions)
+        for flow in list(self._flows.get(slot, {}).values()):
+            self._report_flow(flow)
+        # Only behind the rest: who is asked for room back must know how much it has.
         for subscription in subscriptions:
+            self._ask_back(subscription)
             self._count_down(subscription)
 
-    def _report_flow(self, flow: ReceiveFlow, subscriptions: list[Subscription]) -> None:
-        rooms = [
-            subscription.inbox.window.rooms[flow]
-            for subscription in subscriptions
-            if subscription.inbox.window is not None and flow in subscription.inbox.window.rooms
-        ]
-        if flow.granted is None:
+    def _report_flow(self, flow: ReceiveFlow) -> None:
+        rooms = self._rooms(flow)
+        # Who was asked for room back hears nothing else until it has answered: a higher limit would undo the request.
+        if flow.granted is None or any(room.asked_back for room in rooms):
             return
         if rooms:
             taken = min(room.taken for room in rooms)
@@ -361,11 +371,15 @@ class Reception:
             return
         flow.reported = (taken, limit)
         flow.granted = limit
-        message = control.Credit(flow.source, flow.slot, flow.stream, taken, limit)
-        if flow.source == self._own_id:
-            self.dispatcher.local_credit(message)
+        self._send_credit(control.Credit(flow.source, flow.slot, flow.stream, taken, limit))
+
+    def _send_credit(self, message: control.Credit) -> None:
+        if message.source == self._own_id:
+            limit = self.dispatcher.local_credit(message)
+            if limit is not None:
+                self.kept(control.Kept(message.source, message.slot, message.stream, limit))
             return
-        connection = self._route(flow.source)
+        connection = self._route(message.source)
         if connection is not None:
             connection.send_control(message)
 
@@ -374,10 +388,14 @@ class Reception:
         assert window is not None
         for flow, limit in window.to_ask_back():
             assert isinstance(flow, ReceiveFlow)
-            connection = self._route(flow.source)
-            if connection is not None:
-                message = control.Credit(flow.source, flow.slot, flow.stream, window.rooms[flow].taken, limit)
-                connection.send_control(message)
+            rooms = self._rooms(flow)
+            if flow.granted is not None and limit >= flow.granted:
+                window.kept(flow, limit)  # it could not use more anyway
+            elif sum(room.asked_back for room in rooms) > 1:
+                subscription.inbox.ask_back_again(flow)  # another subscription has asked; one after the other
+            else:
+                taken = min(room.taken for room in rooms)
+                self._send_credit(control.Credit(flow.source, flow.slot, flow.stream, taken, limit))
 
     def _count_down(self, subscription: Subscription) -> None:
         """Decide after how many more messages the sources must hear again."""

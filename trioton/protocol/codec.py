@@ -48,34 +48,15 @@ from .scan import (
     SET_TAG,
     SPECIAL_DECIMAL_TAG,
     STEPS,
-    TAGS,
-    TUPLE_TAG,
     UUID_TAG,
+    Data,
     head,
-    scan,
-    scan_run,
 )
+from .scan import TAGS as TAGS
+from .scan import TUPLE_TAG as TUPLE_TAG
+from .scan import scan as scan
+from .scan import scan_run as scan_run
 from .sendable import LEAVES, MERGING, RICH, UNSURE, UnsendableError, explain, survey
-
-__all__ = [
-    "MAX_HEADER",
-    "TAGS",
-    "TUPLE_TAG",
-    "DecodeExtra",
-    "EncodeExtra",
-    "array_head",
-    "bytes_head",
-    "decode_header",
-    "decode_run",
-    "decode_value",
-    "encode_header",
-    "encode_texts",
-    "encode_value",
-    "scan",
-    "scan_run",
-    "text_head",
-    "uint",
-]
 
 EncodeExtra: TypeAlias = Mapping[type, Callable[[Any], "bytes | tuple[int, object]"]]
 """How types that a higher layer knows are sent: each gives the CBOR itself, or a tag and a value that can be sent."""
@@ -106,29 +87,30 @@ def _long_head(major: int, n: int) -> bytes:
     raise ValueError(f"n must be from 0 to 2**64 - 1, not {n}")
 
 
+# The heads up to 600 are ready made: a run has up to 512 messages, and most strings are shorter.
 _UINTS, _BYTES_HEADS, _TEXT_HEADS, _ARRAY_HEADS = (
-    tuple(_long_head(major, n) for n in range(1024)) for major in (0x00, 0x40, 0x60, 0x80)
+    tuple(_long_head(major, n) for n in range(600)) for major in (0x00, 0x40, 0x60, 0x80)
 )
 
 
 def uint(n: int) -> bytes:
     """Return the CBOR of the int `n`, which is not negative and has at most 64 bits, in its shortest form."""
-    return _UINTS[n] if 0 <= n < 1024 else _long_head(0x00, n)
+    return _UINTS[n] if 0 <= n < 600 else _long_head(0x00, n)
 
 
 def bytes_head(n: int) -> bytes:
     """Return what stands before `n` bytes to make them a byte string."""
-    return _BYTES_HEADS[n] if 0 <= n < 1024 else _long_head(0x40, n)
+    return _BYTES_HEADS[n] if 0 <= n < 600 else _long_head(0x40, n)
 
 
 def text_head(n: int) -> bytes:
     """Return what stands before `n` bytes of UTF-8 to make them a text."""
-    return _TEXT_HEADS[n] if 0 <= n < 1024 else _long_head(0x60, n)
+    return _TEXT_HEADS[n] if 0 <= n < 600 else _long_head(0x60, n)
 
 
 def array_head(n: int) -> bytes:
     """Return what stands before `n` items to make them an array."""
-    return _ARRAY_HEADS[n] if 0 <= n < 1024 else _long_head(0x80, n)
+    return _ARRAY_HEADS[n] if 0 <= n < 600 else _long_head(0x80, n)
 
 
 # ------------------------------------------------------------------------------------------------------------- encoding
@@ -423,7 +405,7 @@ def _ignoring_immutable(make: Callable[[Any], object]) -> Callable[[Any, bool], 
     return lambda content, _: make(content)
 
 
-def _decode(data: bytes, max_depth: int, decode_extra: DecodeExtra | None) -> Any:
+def _decode(data: Data, max_depth: int, decode_extra: DecodeExtra | None) -> Any:
     """Decode what has been scanned."""
     decoders = _DECODERS
     if decode_extra:
@@ -452,7 +434,7 @@ def _protocol_error(error: BaseException) -> ProtocolError:
     return ProtocolError(f"data that cannot be decoded: {text if len(text) < 200 else text[:196] + ' ...'}")
 
 
-def decode_value(data: bytes, decode_extra: DecodeExtra | None = None) -> Any:
+def decode_value(data: Data, decode_extra: DecodeExtra | None = None) -> Any:
     """Decode one OBJECT message: all of `data`, after a scan of it.
 
     Args:
@@ -467,7 +449,7 @@ def decode_value(data: bytes, decode_extra: DecodeExtra | None = None) -> Any:
     return _decode(data, MAX_DEPTH, decode_extra)
 
 
-def decode_run(body: bytes, decode_extra: DecodeExtra | None = None) -> list[Any]:
+def decode_run(body: Data, decode_extra: DecodeExtra | None = None) -> list[Any]:
     """Decode the messages of a run that `scan_run` has let through, in one call.
 
     Without that scan nothing bad happens either, but the limits do not hold, and things that nobody could have sent
@@ -486,7 +468,7 @@ def decode_run(body: bytes, decode_extra: DecodeExtra | None = None) -> list[Any
     return messages
 
 
-def decode_header(data: bytes) -> list[Any]:
+def decode_header(data: Data) -> list[Any]:
     """Decode a header: an array of plain values, at most 8 KiB and four levels, without tags.
 
     Raises:

@@ -57,7 +57,7 @@ class Subscribe(NamedTuple):
     Attributes:
         slot: The slot.
         record: Grows with every change of this slot's interest.
-        mode: What to do when it has no room, a `flow.Mode`.
+        mode: What to do when it has no room, a `policies.Mode`.
         size: Messages that may wait for it.
         count: How many subscriptions stand behind it.
         stream: On a resumed session, the life of the peer's flow that is known here, else None.
@@ -217,6 +217,8 @@ def parse_control(kind: FrameKind, header: bytes) -> Control:
         if not check(value):
             raise ProtocolError(f"the field {name} of a {kind.name} is wrong: {value!r:.100}")
     message: Control = cls(*fields)
+    if type(message) is Close or type(message) is Unreachable:
+        message = message._replace(reason=shorten_reason(message.reason))
     return message
 
 

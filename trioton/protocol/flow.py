@@ -153,7 +153,11 @@ class SendFlow:
             self.update_room()
 
     def grant_first(self, branch: Branch, size: int, now: float) -> int:
-        """A blocking branch says how much room it has at first; gives the number of the first message that it gets."""
+        """A blocking branch says how much room it has at first; gives the number of the first message that it gets.
+
+        What has gathered must have been cut before, since it may be more than the branch has room for.
+        """
+        assert not self.pieces
         branch.is_ready = True
         branch.links_lost = branch.outbox.links_lost
         branch.taken = self.cut_to
@@ -206,7 +210,7 @@ class SendFlow:
         log = self.log
         while log and log[0].end <= self.taken:
             self.log_bytes -= log.popleft().body_size
-        has_bytes = self.log_bytes + self.piece_bytes < self.window_bytes
+        has_bytes = not blocking or self.log_bytes + self.piece_bytes < self.window_bytes
         self.room = self.limit - self.next if has_bytes and not self.is_held else 0
 
     def hold(self, *, held: bool) -> None:
@@ -278,7 +282,9 @@ class SendFlow:
             else:
                 body = codec.array_head(len(run)) + b"".join(run)  # type: ignore[arg-type]  # and bytes otherwise
             self._distribute(self._package((body,), len(body), first + start, len(run)))
-        if self._blocking and self.log_bytes >= self.window_bytes:
+        if not self._blocking:
+            self.taken = self.cut_to  # there is nobody to wait for
+        elif self.log_bytes >= self.window_bytes:
             self.room = 0
         return count
 
@@ -296,7 +302,9 @@ class SendFlow:
         self.cut_to += 1
         self.room -= 1
         package = self._package((ONE_MESSAGE, *buffers), size + 1, first, 1)
-        if self._blocking and self.log_bytes >= self.window_bytes:
+        if not self._blocking:
+            self.taken = self.cut_to
+        elif self.log_bytes >= self.window_bytes:
             self.room = 0
         self._distribute(package)
         return package
@@ -312,6 +320,8 @@ class SendFlow:
         if self._blocking:
             self.log.append(package)
             self.log_bytes += 1
+        else:
+            self.taken = self.cut_to
         self._distribute(package)
         return package
 

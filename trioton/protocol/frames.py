@@ -150,11 +150,6 @@ class FrameReader:
         self._max_header = self._limits.max_header
         self._max_body = LARGE_FRAGMENT
 
-    def take_tail(self) -> bytes:
-        """Give back the bytes that are not yet part of a frame, and forget them."""
-        tail, self._tail = self._tail, b""
-        return tail
-
     def receive_data(self, data: bytes) -> list[Frame]:
         """Take bytes as they came and give the frames that are now whole.
 

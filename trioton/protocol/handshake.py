@@ -43,6 +43,10 @@ def _path(value: object) -> bool:
     return type(value) is str and 0 < len(value) < 4096 and "\0" not in value
 
 
+def _flag(value: object) -> bool:
+    return type(value) is bool
+
+
 def _or_none(check: Callable[[object], bool]) -> Callable[[object], bool]:
     return lambda value: value is None or check(value)
 
@@ -62,7 +66,8 @@ _FIELD_CHECKS: Final[Mapping[str, Callable[[object], bool]]] = {
     "move": _or_none(_bytes_of(TOKEN_BYTES)),
     "offer_path": _or_none(_path),
     "offer_token": _or_none(_bytes_of(TOKEN_BYTES)),
-    "resumed": lambda value: type(value) is bool,
+    "resumed": _flag,
+    "returns": _flag,
 }
 
 
@@ -86,12 +91,13 @@ class Hello:
         offer_path: From a server: a Unix socket that serves better than the transport in use, or None.
         offer_token: What the client must show there.
         resumed: From a server: whether the session in `resume` goes on.
+        returns: From a client: whether it will dial again if the transport is lost; if not, a loss is final for both.
     """
 
     id: ContextId
     name: str
     pid: int
-    uid: int | None
+    uid: int | None = None
     host: bytes = attrs.field(repr=False)
     max_package: int
     window_bytes: int
@@ -103,6 +109,7 @@ class Hello:
     offer_path: str | None = attrs.field(default=None, repr=False)
     offer_token: bytes | None = attrs.field(default=None, repr=False)
     resumed: bool = False
+    returns: bool = True
 
     @classmethod
     def from_header(cls, kind: FrameKind, header: bytes) -> Self:

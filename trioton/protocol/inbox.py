@@ -29,10 +29,22 @@ class ReceiveFlow:
         is_ended: Whether the sender has ended it.
         reported: What was last told to the sender: all before it taken, and its limit.
         flush_to: The sender wants to hear when all before this number has been taken.
+        offered: The room that a sender which has not started was told of, and may count on.
         window_bytes: Bytes that the sender may be ahead of what has been taken.
     """
 
-    __slots__ = ("expected", "flush_to", "granted", "is_ended", "reported", "slot", "source", "stream", "window_bytes")
+    __slots__ = (
+        "expected",
+        "flush_to",
+        "granted",
+        "is_ended",
+        "offered",
+        "reported",
+        "slot",
+        "source",
+        "stream",
+        "window_bytes",
+    )
 
     def __init__(self, source: bytes, slot: str, stream: int, window_bytes: int) -> None:
         self.source = source
@@ -43,6 +55,7 @@ class ReceiveFlow:
         self.is_ended = False
         self.reported = (0, 0)
         self.flush_to = 0
+        self.offered = 0
         self.window_bytes = window_bytes
 
     def start(self, first: int) -> None:
@@ -146,6 +159,7 @@ class Inbox:
         self._current: Run | None = None
         self._runs_of: dict[ReceiveFlow, int] = {}
         self._first_of: dict[ReceiveFlow, int] = {}
+        self._orphans: set[ReceiveFlow] = set()
 
     @property
     def pending(self) -> int:
@@ -234,10 +248,11 @@ class Inbox:
         self._waiting_bytes -= len(run.body)
         self._runs_of[flow] -= 1
         self._first_of[flow] = run.first + run.stop
+        if flow in self._orphans:
+            window.orphans -= run.stop - run.start
         if not self._runs_of[flow]:
             del self._runs_of[flow], self._first_of[flow]
-        if flow not in window.rooms:
-            window.orphans -= run.stop - run.start
+            self._orphans.discard(flow)
 
     def forget_current(self) -> None:
         """The run that was given out last could not be decoded: its messages count as dropped."""
@@ -255,7 +270,9 @@ class Inbox:
         """A flow is gone; what came from it still waits, and takes room until it has been taken."""
         if self.window is not None and flow in self.window.rooms:
             self.window.leave(flow)
-            self.window.orphans += sum(run.stop - run.start for run in self._runs if run.flow is flow)
+            if flow in self._runs_of:
+                self._orphans.add(flow)
+                self.window.orphans += sum(run.stop - run.start for run in self._runs if run.flow is flow)
 
     def reported(self) -> None:
         """The sources have heard what was taken."""

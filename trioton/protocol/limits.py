@@ -21,6 +21,9 @@ SMALL_FRAGMENT: Final = 64 * KIB
 LARGE_FRAGMENT: Final = MIB + 4 * KIB
 """Bytes of a package that are written at once when nothing else waits: a message of 1 MiB travels in one piece."""
 
+MIN_FRAGMENT: Final = 4 * KIB
+"""Bytes that each part of a large package but the last must have: many tiny parts would take far more memory than they bring."""
+
 MAX_OPEN_FRAGMENTED: Final = 16
 """Large packages that may be under way at once on one link, each of another flow."""
 

@@ -93,6 +93,11 @@ class Outbox:
         behind_large = [entry for large in self._turns for entry in large.waiting]
         return [entry for entry in (*behind_large, *self._data) if entry.package is not None]
 
+    def holds(self, slot: str) -> bool:
+        """Whether a package of a flow on this slot waits, or is under way."""
+        flows = [large.flow for large in self._turns] + [entry.flow for entry in self._all_waiting()]
+        return any(flow.slot == slot for flow in flows)
+
     def add_control(self, frame: bytes) -> None:
         """Add a frame to the lane that is written first."""
         self._control.append(frame)
@@ -120,9 +125,9 @@ class Outbox:
         self._data.append(entry)
 
     def _make_room(self, branch: Branch, package: Package) -> bool:
-        """Whether a package may be added; an empty queue always has room for one."""
+        """Whether a package may be added; an empty queue always has room for one, and the end of a flow is never dropped."""
         waiting = self._droppable.get(branch)
-        if not waiting:
+        if not waiting or not package.count:
             return True
         while waiting and not self._has_room(branch, package):
             if branch.mode is Mode.DROP_NEWEST:

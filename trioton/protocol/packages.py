@@ -84,6 +84,7 @@ class PackageHeaderReader:
 
     _STREAM_AT = 19  # behind the heads of the array and the source, the kind, and the source
     _MOST_KNOWN = 1024
+    _LONGEST_KNOWN = 256  # so that a peer that makes up flows cannot make us remember much
 
     def __init__(self) -> None:
         self._known: dict[bytes, tuple[bytes, PackageHeader]] = {}
@@ -107,7 +108,7 @@ class PackageHeaderReader:
         except (KeyError, IndexError, ValueError):
             pass
         parsed = parse_package_header(header)
-        if parsed.kind == PackageKind.PUBLISH:
+        if parsed.kind == PackageKind.PUBLISH and len(header) <= self._LONGEST_KNOWN:
             self._remember(header, parsed)
         return parsed
 

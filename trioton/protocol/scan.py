@@ -24,10 +24,13 @@ of a datetime is one, with an offset from UTC.
 from __future__ import annotations
 
 from collections.abc import Callable, Container
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeAlias
 
 from ..errors import ProtocolError
 from .limits import MAX_RUN_MESSAGES
+
+Data: TypeAlias = bytes | bytearray | memoryview
+"""What may be scanned; a memoryview must be of single bytes. `bytes` is fastest, as the decoder need not copy it."""
 
 MAX_ITEMS: Final = 65_536
 """How many values one message may hold."""
@@ -120,7 +123,7 @@ def _refuse(what: str, position: int) -> NoReturn:
     raise ProtocolError(f"{what} at byte {position}")
 
 
-def head(data: bytes, position: int) -> tuple[int, int, int]:
+def head(data: Data, position: int) -> tuple[int, int, int]:
     """Read the head of the item at `position`.
 
     Returns:
@@ -142,7 +145,7 @@ def head(data: bytes, position: int) -> tuple[int, int, int]:
     return first >> 5, int.from_bytes(data[start : start + size], "big"), start + size
 
 
-def _datetime(data: bytes, position: int, _levels: int) -> int:
+def _datetime(data: Data, position: int, _levels: int) -> int:
     """Check the content of a datetime; like its siblings below, return where it ends."""
     major, length, start = head(data, position)
     if major != 3 or length > MAX_DATETIME:
@@ -150,28 +153,28 @@ def _datetime(data: bytes, position: int, _levels: int) -> int:
     return start + length
 
 
-def _bignum(data: bytes, position: int, _levels: int) -> int:
+def _bignum(data: Data, position: int, _levels: int) -> int:
     major, length, start = head(data, position)
     if major != 2 or length > MAX_BIGNUM:
         _refuse(f"a large int that is not a string of at most {MAX_BIGNUM} bytes", position)
     return start + length
 
 
-def _uuid(data: bytes, position: int, _levels: int) -> int:
+def _uuid(data: Data, position: int, _levels: int) -> int:
     major, length, start = head(data, position)
     if major != 2 or length != 16:
         _refuse("a UUID that is not a string of 16 bytes", position)
     return start + 16
 
 
-def _exponent(data: bytes, position: int) -> int:
+def _exponent(data: Data, position: int) -> int:
     major, argument, start = head(data, position)
     if major > 1 or argument + major > MAX_EXPONENT:  # major type 1 means -1 - argument
         _refuse(f"a Decimal whose exponent is not an int from -{MAX_EXPONENT} to {MAX_EXPONENT}", position)
     return start
 
 
-def _mantissa(data: bytes, position: int, levels: int, negative: bool) -> int:
+def _mantissa(data: Data, position: int, levels: int, negative: bool) -> int:
     major, argument, start = head(data, position)
     if major <= negative:
         return start
@@ -185,7 +188,7 @@ def _mantissa(data: bytes, position: int, levels: int, negative: bool) -> int:
     return end + length
 
 
-def _decimal(data: bytes, position: int, levels: int) -> int:
+def _decimal(data: Data, position: int, levels: int) -> int:
     if levels < 2:
         _refuse("nested too deeply", position)
     major, length, start = head(data, position)
@@ -194,7 +197,7 @@ def _decimal(data: bytes, position: int, levels: int) -> int:
     return _mantissa(data, _exponent(data, start), levels, negative=True)
 
 
-def _special_decimal(data: bytes, position: int, levels: int) -> int:
+def _special_decimal(data: Data, position: int, levels: int) -> int:
     if levels < 2:
         _refuse("nested too deeply", position)
     major, length, start = head(data, position)
@@ -210,7 +213,7 @@ def _special_decimal(data: bytes, position: int, levels: int) -> int:
     return end
 
 
-_LEAVES: Final[dict[int, Callable[[bytes, int, int], int]]] = {
+_LEAVES: Final[dict[int, Callable[[Data, int, int], int]]] = {
     DATETIME_TAG: _datetime,
     POSITIVE_BIGNUM_TAG: _bignum,
     NEGATIVE_BIGNUM_TAG: _bignum,
@@ -220,7 +223,7 @@ _LEAVES: Final[dict[int, Callable[[bytes, int, int], int]]] = {
 }
 
 
-def _skip(data: bytes, position: int, max_items: int, max_depth: int, tags: Container[int]) -> int:
+def _skip(data: Data, position: int, max_items: int, max_depth: int, tags: Container[int]) -> int:
     """Check the one item that starts at `position`, and return where it ends.
 
     The end may lie behind the end of `data`, if that is in the middle of a string or number.
@@ -300,7 +303,7 @@ def _skip(data: bytes, position: int, max_items: int, max_depth: int, tags: Cont
                 depth += levels
 
 
-def _open(data: bytes, position: int, room: int, tags: Container[int], *, must_hash: bool) -> tuple[int, int, int, int]:
+def _open(data: Data, position: int, room: int, tags: Container[int], *, must_hash: bool) -> tuple[int, int, int, int]:
     """Look at an item that `_skip` has no short way for.
 
     Args:
@@ -352,7 +355,7 @@ def _open(data: bytes, position: int, room: int, tags: Container[int], *, must_h
     return start, argument, inside, levels
 
 
-def scan(data: bytes, *, max_items: int = MAX_ITEMS, max_depth: int = MAX_DEPTH, tags: Container[int] = TAGS) -> None:
+def scan(data: Data, *, max_items: int = MAX_ITEMS, max_depth: int = MAX_DEPTH, tags: Container[int] = TAGS) -> None:
     """Check that `data` is one message, by the rules of this module.
 
     It takes about 0.1 us an item, and nothing for the length of strings.
@@ -375,7 +378,7 @@ def scan(data: bytes, *, max_items: int = MAX_ITEMS, max_depth: int = MAX_DEPTH,
 
 
 def scan_run(
-    body: bytes, count: int, *, max_items: int = MAX_ITEMS, max_depth: int = MAX_DEPTH, tags: Container[int] = TAGS
+    body: Data, count: int, *, max_items: int = MAX_ITEMS, max_depth: int = MAX_DEPTH, tags: Container[int] = TAGS
 ) -> None:
     """Check that `body` is one array of `count` messages.
 

@@ -8,14 +8,18 @@ came is given out as events in the order of arrival, and what should be sent is 
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ..errors import ProtocolError
 from .control import CONTROL_KINDS, Control, parse_control
 from .frames import FLAG_END, Frame, FrameKind, FrameReader
 from .handshake import Hello, parse_refusal
-from .limits import MAX_OPEN_FRAGMENTED, Limits
+from .limits import MAX_OPEN_FRAGMENTED, MAX_RUN_BYTES, MIN_FRAGMENT, Limits
 from .packages import PackageHeader, PackageHeaderReader, parse_fragment, parse_opening, parse_package_header
+
+
+ARRAY_HEAD: Final = 3
+"""Bytes in front of the messages of a package."""
 
 
 class Role(enum.Enum):
@@ -61,10 +65,10 @@ class _Assembly:
         self.parts: list[bytes] = []
 
     def add(self, part: bytes) -> None:
-        if not part:
-            raise ProtocolError("a fragment is empty")
         if len(part) > self.missing:
             raise ProtocolError(f"a fragment of {len(part)} bytes exceeds the {self.missing} that its package still lacks")
+        if len(part) < min(self.missing, MIN_FRAGMENT):
+            raise ProtocolError(f"a fragment of {len(part)} bytes is too small")
         self.parts.append(part)
         self.missing -= len(part)
 
@@ -84,7 +88,8 @@ class Session:
 
     def __init__(self, role: Role, limits: Limits) -> None:
         self._role = role
-        self._limits = limits
+        self._max_body = max(limits.max_package, MAX_RUN_BYTES) + ARRAY_HEAD
+        self._max_assembly_bytes = max(limits.reassembly_bytes, self._max_body)
         self._reader = FrameReader(limits)
         self._in_handshake = True
         self._answered = False
@@ -174,22 +179,24 @@ class Session:
     ) -> PackageReceived:
         if is_lone_bytes and header.count != 1:
             raise ProtocolError(f"a run that is not an array of {header.count} messages")
-        if len(body) > self._limits.max_package:
-            raise ProtocolError(f"a package of {len(body)} bytes is over the limit of {self._limits.max_package}")
+        self._check_size(len(body))
         self.packages_received += 1
         self.messages_received += header.count
         return tuple.__new__(PackageReceived, (header, bool(flags & FLAG_END), body, is_lone_bytes))
 
+    def _check_size(self, size: int) -> None:
+        if size > self._max_body:
+            raise ProtocolError(f"a package of {size} bytes is over the limit of {self._max_body}")
+
     def _open(self, frame: Frame) -> None:
         tag, size, inner = parse_opening(frame.header)
-        if size > self._limits.max_package:
-            raise ProtocolError(f"a package of {size} bytes is over the limit of {self._limits.max_package}")
+        self._check_size(size)
         if tag in self._assemblies:
             raise ProtocolError(f"a package in fragments with the tag {tag} is under way already")
         if len(self._assemblies) >= MAX_OPEN_FRAGMENTED:
             raise ProtocolError(f"more than {MAX_OPEN_FRAGMENTED} packages in fragments are under way")
-        if self._assembly_bytes + size > max(self._limits.reassembly_bytes, self._limits.max_package):
-            raise ProtocolError(f"packages in fragments take over {self._limits.reassembly_bytes} bytes")
+        if self._assembly_bytes + size > self._max_assembly_bytes:
+            raise ProtocolError(f"packages in fragments take over {self._max_assembly_bytes} bytes")
         if len(frame.body) >= size:
             raise ProtocolError("the opening fragment of a package holds all of it")
         assembly = _Assembly(parse_package_header(inner), flags=frame.flags, size=size)

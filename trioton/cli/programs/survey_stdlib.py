@@ -65,7 +65,8 @@ def look_at(path: Path, name: str, survey: Survey) -> str:
     lines = source.count("\n")
     survey.modules += 1
     survey.lines += lines
-    definitions, documented = [tree], 0
+    definitions: list[ast.Module | ast.ClassDef | Function] = [tree]
+    documented = 0
     for node in ast.walk(tree):
         if isinstance(node, Function | ast.ClassDef):
             definitions.append(node)

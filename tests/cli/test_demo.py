@@ -1,0 +1,444 @@
+"""`trioton demo` in real processes: what is printed arrives, exit codes go through, and nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from trioton.cli import progress
+from trioton.cli.commands import run
+
+assert sys.platform != "win32"
+
+if TYPE_CHECKING:
+    from .conftest import CommandLine
+
+pytestmark = [pytest.mark.net, pytest.mark.slow]
+
+TICKING = """
+    import time
+    try:
+        while True:
+            print("tick", flush=True)
+            time.sleep(0.02)
+    except KeyboardInterrupt:
+        print("cleaning up")
+        raise
+"""
+
+SILENT = """
+    import time
+    print("ready", flush=True)
+    while True:
+        time.sleep(60)
+"""
+
+
+def summary(err: str) -> tuple[str, int, int]:
+    """The last two lines of a demo: how the program ended, the messages, and how many of them were dropped."""
+    ending, traffic = err.splitlines()[-2:]
+    match = re.fullmatch(r"([\d,]+) messages?, .*; dropped = (\d+)", traffic)
+    assert match is not None, err
+    return ending, int(match[1].replace(",", "")), int(match[2])
+
+
+def wait_for_line(process: subprocess.Popen[str], line: str) -> None:
+    assert process.stdout is not None
+    for each in process.stdout:
+        if each.rstrip("\n") == line:
+            return
+    raise AssertionError(f"it ended without {line!r}")
+
+
+def test_default_program(command_line: CommandLine) -> None:
+    code, out, err = command_line.run("demo", "--quick")
+    assert code == 0
+    assert "\nThe standard library of Python 3." in out
+    assert re.search(r"^  functions +[\d,]+, [\d,]+ of them async$", out, re.MULTILINE)
+    assert re.search(r"^\[survey_stdlib.py: 100 %, \d+ of \d+\]$", err, re.MULTILINE)
+    ending, messages, dropped = summary(err)
+    assert ending.startswith("survey_stdlib.py has ended after ")
+    assert messages > out.count("\n")
+    assert dropped == 0
+
+
+def test_order_of_stdout_and_stderr_is_exact(command_line: CommandLine) -> None:
+    program = command_line.program("""
+        import sys
+        for number in range(10_000):
+            print(number, file=sys.stderr if number % 2 else sys.stdout)
+    """)
+    code, out, _ = command_line.run("demo", program, joined=True)
+    assert code == 0
+    assert [int(line) for line in out.splitlines() if line.isdigit()] == list(range(10_000))
+    assert summary(out)[1:] == (10_002, 0)
+
+
+def test_order_of_long_and_unfinished_lines(command_line: CommandLine) -> None:
+    program = command_line.program("""
+        import sys
+        for number in range(300):
+            print(f"<{number}", end="")
+            sys.stderr.write("e" * (number * 97 % 9000))
+            sys.stdout.write("o" * (number * 61 % 9000) + ">")
+    """)
+    code, out, _ = command_line.run("demo", program, joined=True)
+    assert code == 0
+    expected = "".join(f"<{number}{'e' * (number * 97 % 9000)}{'o' * (number * 61 % 9000)}>" for number in range(300))
+    assert expected in out
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import sys; sys.stdout.buffer.write(bytes(range(256)) * 3); sys.stdout.write('\\u00e4\\U0001f600 no newline')",
+        "print('x' * 10_000_000); print('end')",
+        "for number in range(30_000): print('line', number)",
+        "print('\\r10 %\\r20 %', end='')",
+    ],
+    ids=["binary", "long line", "many lines", "carriage returns"],
+)
+def test_output_arrives_unchanged(command_line: CommandLine, source: str) -> None:
+    program = command_line.program(source)
+    alone = subprocess.run([sys.executable, program], capture_output=True, timeout=20, check=True).stdout
+    code, out, err = command_line.run("demo", program)
+    assert code == 0
+    assert out.encode("utf-8", "surrogateescape") == alone.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    assert summary(err)[2] == 0
+
+
+def test_output_past_the_interpreter(command_line: CommandLine) -> None:
+    program = command_line.program("""
+        import multiprocessing, os, subprocess, sys
+
+        def hello(name):
+            print(name)
+
+        if __name__ == "__main__":
+            os.write(1, b"os.write\\n")
+            os.write(2, b"os.write to stderr\\n")
+            subprocess.run(["echo", "subprocess"], check=True)
+            subprocess.run(["echo", "subprocess to sys.stdout"], stdout=sys.stdout, check=True)
+            print("half a line", end="")
+            if not os.fork():
+                print(" of a fork")
+                sys.stdout.flush()
+                os._exit(0)
+            os.wait()
+            print(" of the parent")
+            process = multiprocessing.get_context("spawn").Process(target=hello, args=("spawned",))
+            process.start()
+            process.join()
+            print(sys.argv[1:], __name__, sys.stdin.read() == "", sys.stdout.isatty())
+            sys.stdout.flush()
+            os._exit(5)
+    """)
+    code, out, err = command_line.run("demo", program, "--quick", "b c")
+    assert code == 5
+    assert sorted(out.splitlines()) == sorted(
+        [
+            "os.write",
+            "subprocess",
+            "subprocess to sys.stdout",
+            "half a line of a fork",
+            " of the parent",
+            "spawned",
+            "['--quick', 'b c'] __main__ True False",
+        ]
+    )
+    assert "os.write to stderr\n" in err
+
+
+@pytest.mark.parametrize(
+    ("source", "code", "said"),
+    [
+        ("raise SystemExit(7)", 7, ""),
+        ("raise SystemExit('no luck')", 1, "no luck\n"),
+        ("import os; os.kill(os.getpid(), 9)", 137, ""),
+        ("import signal; signal.raise_signal(signal.SIGTERM)", 143, ""),
+    ],
+)
+def test_exit_code_goes_through(command_line: CommandLine, source: str, code: int, said: str) -> None:
+    program = command_line.program(f"print('before', flush=True)\n{source}")
+    result, out, err = command_line.run("demo", program)
+    assert (result, out) == (code, "before\n")
+    assert said in err
+    assert summary(err)[0].startswith(f"program.py has ended with exit code {code} after ")
+
+
+def test_traceback_is_the_programs_alone(command_line: CommandLine) -> None:
+    program = command_line.program("""
+        def divide():
+            return 1 / 0
+
+        divide()
+    """)
+    code, _, err = command_line.run("demo", program)
+    assert code == 1
+    traceback = err[err.index("Traceback") : err.index("program.py has ended")]
+    assert traceback.endswith("ZeroDivisionError: division by zero\n")
+    assert re.findall(r'File "(.*)", line (\d+)', traceback) == [(str(program), "5"), (str(program), "3")]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "cannot read '.*': No such file or directory"),
+        (b"def (", "'.*' is not a Python program: .* in line 1"),
+        (b"\x7fELF\0\0", "'.*' is not a Python program: .*null bytes"),
+        (b"\xff\xfe\xfd", "'.*' is not a Python program: .*"),
+    ],
+)
+def test_no_such_program(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None, reason: str
+) -> None:
+    path = tmp_path / "thing"
+    if content is not None:
+        path.write_bytes(content)
+    assert run(["demo", str(path)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert re.fullmatch(f"trioton demo: {reason}\n", captured.err)
+
+
+def test_without_home_and_terminal(command_line: CommandLine) -> None:
+    program = command_line.program("print('here')")
+    command_line.environment = {name: command_line.environment[name] for name in ("TRIOTON_TEST_MARK",)}
+    code, out, err = command_line.run("demo", program)
+    assert (code, out) == (0, "here\n")
+    assert summary(err)[2] == 0
+
+
+def test_modules_in_the_way(command_line: CommandLine) -> None:
+    command_line.program("raise ImportError('not me')", "random.py")
+    folder = command_line.folder / "elsewhere"
+    folder.mkdir()
+    (folder / "neighbour.py").write_text("print('hello')\n")
+    (folder / "__main__.py").write_text("import neighbour, random, sys; print(sys.argv)\n")
+    script = Path(sys.executable).parent / "trioton"
+    if not script.exists():
+        pytest.skip("the command is not installed beside this Python")
+    command = [str(script), "demo", "elsewhere/__main__.py"]
+    result = subprocess.run(command, cwd=command_line.folder, capture_output=True, text=True, timeout=20, check=False)
+    assert (result.returncode, result.stdout) == (0, "hello\n['elsewhere/__main__.py']\n")
+
+
+def test_print_waits_for_a_slow_terminal(command_line: CommandLine) -> None:
+    program = command_line.program("""
+        import pathlib, sys
+        with open(sys.argv[1], "w") as counter:
+            for number in range(100_000):
+                print(f"{number:099}")
+                if number % 100 == 0:
+                    counter.seek(0)
+                    counter.write(f"{number}\\n")
+                    counter.flush()
+    """)
+    count = command_line.folder / "count"
+    process = command_line.start("demo", program, count)
+    seen, since = -1, time.monotonic()
+    while time.monotonic() - since < 0.5:
+        now = int(count.read_text() or 0) if count.exists() else -1
+        if now != seen or now < 0:
+            seen, since = now, time.monotonic()
+        time.sleep(0.01)
+    assert 0 < seen < 20_000
+    out, err = process.communicate(timeout=20)
+    assert out == "".join(f"{number:099}\n" for number in range(100_000))
+    assert summary(err)[2] == 0
+
+
+def test_nobody_reads(command_line: CommandLine) -> None:
+    program = command_line.program("while True: print('y')")
+    process = command_line.start("demo", program)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "y\n"
+    process.stdout.close()
+    assert process.wait(20) == 141
+
+
+def test_background_processes_are_ended_with_the_program(command_line: CommandLine) -> None:
+    program = command_line.program("""
+        import subprocess
+        subprocess.Popen(["sleep", "1000"])
+        subprocess.Popen(["sh", "-c", "sleep 0.1; echo late"])
+        print("leaving")
+    """)
+    code, out, _ = command_line.run("demo", program)
+    assert (code, out) == (0, "leaving\nlate\n")
+    assert not command_line.processes()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt(command_line: CommandLine, number: signal.Signals) -> None:
+    program = command_line.program(TICKING)
+    process = command_line.start("demo", program)
+    wait_for_line(process, "tick")
+    os.killpg(process.pid, number)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 128 + number
+    assert out.splitlines()[-1] == "cleaning up"
+    assert "Traceback" not in err
+    assert summary(err)[0].startswith(f"program.py has ended with exit code {128 + number} after ")
+    assert not command_line.processes()
+
+
+def test_second_interrupt_does_not_wait(command_line: CommandLine) -> None:
+    program = command_line.program("""
+        import signal, time
+        signal.signal(signal.SIGINT, lambda *_: print("not now", flush=True))
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        print("ready", flush=True)
+        while True: time.sleep(1)
+    """)
+    process = command_line.start("demo", program)
+    wait_for_line(process, "ready")
+    os.killpg(process.pid, signal.SIGINT)
+    wait_for_line(process, "not now")
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "program.py: stopped before it had ended"
+
+
+def test_worker_is_killed(command_line: CommandLine) -> None:
+    program = command_line.program(SILENT)
+    process = command_line.start("demo", program)
+    wait_for_line(process, "ready")
+    [worker] = command_line.processes("trioton.cli.worker")
+    os.kill(worker, signal.SIGKILL)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "program.py: its worker was killed by SIGKILL before it had ended\n" in err
+    assert not command_line.processes()
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_terminal_is_killed(command_line: CommandLine, *, both: bool) -> None:
+    program = command_line.program(SILENT)
+    process = command_line.start("demo", program)
+    wait_for_line(process, "ready")
+    [worker] = command_line.processes("trioton.cli.worker")
+    process.kill()
+    if both:
+        os.kill(worker, signal.SIGKILL)
+    assert process.wait(20) == -signal.SIGKILL
+    command_line.wait_none_left()
+
+
+def test_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["demo", "--quick", str(tmp_path)]) == 2
+    assert "--quick is for the default program" in capsys.readouterr().err
+
+
+class Terminal:
+    """A terminal of 100 columns in which a demo runs."""
+
+    def __init__(self, command_line: CommandLine, *args: str | Path) -> None:
+        self.pid, self.fd = pty.fork()
+        if not self.pid:
+            os.environ.update(command_line.environment, TERM="xterm-256color", COLUMNS="100", LINES="24")
+            os.environ.pop("NO_COLOR", None)
+            os.execv(sys.executable, [sys.executable, "-W", "error", "-m", "trioton", "demo", *map(str, args)])
+        self.seen = ""
+
+    def wait_for(self, text: str | None) -> None:
+        """Read until the text comes, or to the end."""
+        deadline = time.monotonic() + 20
+        while text is None or text not in self.seen:
+            ready, _, _ = select.select([self.fd], [], [], max(0, deadline - time.monotonic()))
+            assert ready, f"no {text!r} in {self.seen!r}"
+            try:
+                data = os.read(self.fd, 65536)
+            except OSError:
+                data = b""  # what Linux says at the end
+            if not data:
+                assert text is None, f"no {text!r} in {self.seen!r}"
+                return
+            self.seen += data.decode(errors="replace")
+
+    def end(self) -> int:
+        """Read the rest; gives the exit code."""
+        self.wait_for(None)
+        os.close(self.fd)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+def test_in_a_terminal(command_line: CommandLine) -> None:
+    program = command_line.program("""
+        import sys
+        from trioton.cli import progress
+        print("to stdout")
+        print("to stderr\\x1b[2J", file=sys.stderr)
+        print("\\x1b[32mgreen\\x1b[0m and \\xff")
+        sys.stdout.buffer.write(b"\\xff\\n")
+        progress(3, 4, "reading")
+        print("\\rone\\rtwo", end="", flush=True)
+    """)
+    terminal = Terminal(command_line, program)
+    terminal.wait_for("3/4")
+    assert terminal.end() == 0
+    seen = terminal.seen
+    assert "to stdout\r\n" in seen
+    assert "\x1b[31mto stderr\x1b[39m" in seen
+    assert "\x1b[2J" not in seen
+    assert "\x1b[32mgreen\x1b[0m and ÿ" in seen
+    assert "\\xff\r\n" in seen
+    assert "two" in seen
+    assert "one\rtwo" not in seen
+    assert "reading" in seen
+    assert "75%" in seen
+    assert "program.py has ended after " in seen
+    assert "dropped = 0" in seen
+    assert seen.rindex("\x1b[?25h") > seen.rindex("\x1b[?25l")  # the cursor is shown again
+
+
+def test_interrupt_in_a_terminal(command_line: CommandLine) -> None:
+    terminal = Terminal(command_line, command_line.program(TICKING))
+    terminal.wait_for("tick\r\n")
+    os.write(terminal.fd, b"\x03")
+    assert terminal.end() == 130
+    assert "cleaning up" in terminal.seen
+    assert "Traceback" not in terminal.seen
+    assert not command_line.processes()
+
+
+def test_a_line_without_end_scrolls_in_a_terminal(command_line: CommandLine) -> None:
+    terminal = Terminal(command_line, command_line.program("print('x' * 1_000_000, end='')"))
+    assert terminal.end() == 0
+    assert terminal.seen.count("x") >= 1_000_000
+
+
+def test_plain_in_a_terminal(command_line: CommandLine) -> None:
+    terminal = Terminal(command_line, "--plain", command_line.program("print('here')"))
+    assert terminal.end() == 0
+    assert "here\r\n" in terminal.seen
+    assert "━" not in terminal.seen
+
+
+def test_progress_does_nothing_elsewhere() -> None:
+    progress(1, 2)
+    progress(0.5, text="half")
+    with pytest.raises(TypeError, match="done must be a number, not 'x'"):
+        progress("x")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="total must be a number, not True"):
+        progress(1, True)
+    with pytest.raises(TypeError, match="text must be a str, not 3"):
+        progress(1, 2, 3)  # type: ignore[arg-type]
+
+
+def test_without_the_extra() -> None:
+    source = "import sys; sys.modules['click'] = None; import trioton.cli; sys.exit(trioton.cli.main())"
+    result = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=20, check=False)
+    assert result.returncode == 1
+    assert result.stderr == "trioton: the command line needs click: pip install 'trioton[cli]'\n"
