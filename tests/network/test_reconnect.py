@@ -457,7 +457,8 @@ async def test_drops_with_a_lost_link_are_counted(autojump_clock: object, pair: 
     await pub.send(0)
     assert await sub.receive() == 0
     await send_numbers(pub, 10)
-    pair.net.cut("a", "b")  # before anything of it has arrived
+    await trio.sleep(0.005)
+    pair.net.cut("a", "b")  # all of it is on its way, and nothing has arrived
     await events.wait_for(trioton.Resumed)
     await trio.sleep(1)
     assert sub.statistics().pending == 0

@@ -178,7 +178,7 @@ class HeartbeatWorld(RuleBasedStateMachine):
         self.late = self.late or was_stopped
         beats = self.machine.wake(self.now)
         assert len(set(beats)) == len(beats)
-        assert beats or late or not self.is_fresh, "woken for nothing"
+        assert beats or late or was_stopped or not self.is_fresh, "woken for nothing"
         if Beat.TIMED_OUT in beats:
             assert not self.timed_out
             assert self.late or self.now >= self.heard + self.machine.timeout

@@ -24,6 +24,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
     Task,
     TaskProgressColumn,
@@ -43,6 +44,9 @@ REFRESH_RATE: Final = 12
 
 MARGIN: Final = 5
 """Columns that the bar leaves free."""
+
+WIDE: Final = 80
+"""Columns that a terminal must have for the bar to say how long it has taken and what goes over the wire."""
 
 TEXT_WIDTH: Final = 20
 """Columns for what the program says about its progress."""
@@ -233,19 +237,16 @@ class LiveScreen(Screen):
         self._errors: list[bytes] = []
         self._open_line: list[str] = []
         self._open_size = 0
-        self._bar = Progress(
+        columns: list[ProgressColumn] = [
             SpinnerColumn("dots" if self._is_utf8 else "line"),
-            TextColumn("{task.description}", style="bold", markup=False),
-            TextColumn("{task.fields[doing]}", markup=False),
+            TextColumn("{task.description}{task.fields[doing]}", style="bold", markup=False),
             BarColumn(bar_width=None),
             _CountColumn(),
             _PercentColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[traffic]}", style="dim", markup=False),
-            console=console,
-            auto_refresh=False,
-            expand=True,
-        )
+        ]
+        if console.width >= WIDE:
+            columns += [TimeElapsedColumn(), TextColumn("{task.fields[traffic]}", style="dim", markup=False)]
+        self._bar = Progress(*columns, console=console, auto_refresh=False, expand=True)
         self._task = self._bar.add_task(name, total=None, doing="", traffic="")
         self._bottom = _Bottom(self._bar)
         self._live = Live(
@@ -312,7 +313,7 @@ class LiveScreen(Screen):
         if math.isfinite(done) and (total is None or math.isfinite(total)):
             doing = CONTROLS.sub("", text)
             # Always as wide, so that the bar does not jump about.
-            doing = f"{doing:{TEXT_WIDTH}.{TEXT_WIDTH}}" if doing else ""
+            doing = f" {doing:{TEXT_WIDTH}.{TEXT_WIDTH}}" if doing else ""
             self._bar.update(self._task, completed=done, total=total, doing=doing)
 
     def traffic(self, messages: int, rate: float) -> None:

@@ -8,13 +8,13 @@ the effective deadline has passed for ever. `tests/network/test_cancellation_che
 from __future__ import annotations
 
 import math
+
 import trio
 
 try:
-    from trio._core._run import GLOBAL_RUN_CONTEXT as _context
-    from trio._core._run import CancelStatus as _CancelStatus
+    from trio._core._run import GLOBAL_RUN_CONTEXT, CancelStatus
 
-    if not hasattr(_CancelStatus, "effectively_cancelled") or "_cancel_status" not in trio.lowlevel.Task.__slots__:
+    if not hasattr(CancelStatus, "effectively_cancelled") or "_cancel_status" not in dir(trio.lowlevel.Task):
         raise ImportError("Trio has changed")
 except ImportError:
 
@@ -26,4 +26,4 @@ else:
 
     def is_cancelled() -> bool:
         """Whether the next checkpoint of the running task would raise `trio.Cancelled`."""
-        return _context.task._cancel_status.effectively_cancelled  # type: ignore[no-any-return, unused-ignore]
+        return GLOBAL_RUN_CONTEXT.task._cancel_status.effectively_cancelled  # type: ignore[no-any-return, unused-ignore]

@@ -274,7 +274,17 @@ class Dispatcher:
             return
         interests[connection] = message
         for outlet in self._outlets_on(message.slot):
+            branch = outlet.flow.branches.get(connection)
+            if branch is not None and known is not None and known.record == message.record:
+                self._start_again(connection, outlet.flow, branch, message)
             self._update_branch(outlet, connection, message)
+
+    def _start_again(
+        self, connection: Connection, flow: SendFlow, branch: Branch, interest: control.Subscribe
+    ) -> None:
+        """A subscriber that does not block says, over a new link, how much it knows: it may have missed the very beginning."""
+        if branch.mode is not Mode.BLOCK and (interest.stream != flow.stream or interest.expected is None):
+            self._tell_started(connection, flow, branch.taken)
 
     def _outlets_on(self, slot: str) -> list[Outlet]:
         """The outlets of a slot, older ones first."""
@@ -295,7 +305,9 @@ class Dispatcher:
             return
         mode = Mode(interest.mode)
         flow.window_bytes = min(flow.window_bytes, connection.window_bytes)
-        outlet.add_branch(Branch(connection, connection.outbox, mode, interest.size, interest.count))
+        branch = Branch(connection, connection.outbox, mode, interest.size, interest.count)
+        branch.taken = flow.cut_to
+        outlet.add_branch(branch)
         if mode is Mode.BLOCK:
             self._offer(connection, outlet)
         elif connection.outbox.holds(flow.slot):

@@ -283,7 +283,7 @@ class Reception:
         flow = self._flow(source, slot, stream) if slot in self._slots else None
         if flow is None:
             return
-        flow.start(first)
+        self._missed(slot, source, flow.start(first))
         if flow.granted is not None:
             return
         rooms = self._rooms(flow)

@@ -25,6 +25,7 @@ class ReceiveFlow:
         slot: The slot.
         stream: Which life of the flow it is.
         expected: The next sequence number, or None before anything is known.
+        first_seen: The number with which it began here, if the sender has not said with which it starts.
         granted: Messages before this number may come, or None if the flow does not block (yet).
         is_ended: Whether the sender has ended it.
         reported: What was last told to the sender: all before it taken, and its limit.
@@ -35,6 +36,7 @@ class ReceiveFlow:
 
     __slots__ = (
         "expected",
+        "first_seen",
         "flush_to",
         "granted",
         "is_ended",
@@ -51,6 +53,7 @@ class ReceiveFlow:
         self.slot = slot
         self.stream = stream
         self.expected: int | None = None
+        self.first_seen: int | None = None
         self.granted: int | None = None
         self.is_ended = False
         self.reported = (0, 0)
@@ -58,10 +61,16 @@ class ReceiveFlow:
         self.offered = 0
         self.window_bytes = window_bytes
 
-    def start(self, first: int) -> None:
-        """The sender says with which number it starts, unless that is known already."""
+    def start(self, first: int) -> int:
+        """The sender says with which number it starts, unless that is known already.
+
+        Returns:
+            How many messages are missing before the first that has come.
+        """
         if self.expected is None:
             self.expected = first
+        begun, self.first_seen = self.first_seen, None
+        return 0 if begun is None else max(0, begun - first)
 
     def receive(self, header: PackageHeader, *, is_last: bool) -> tuple[int, int]:
         """Take note of a package.
@@ -77,7 +86,9 @@ class ReceiveFlow:
             raise ProtocolError(f"the flow on {self.slot!r} goes on after its end")
         if self.granted is not None and end > self.granted:
             raise ProtocolError(f"message {end - 1} on {self.slot!r} was sent beyond its limit of {self.granted}")
-        expected = first if self.expected is None else self.expected
+        if self.expected is None:
+            self.expected = self.first_seen = first
+        expected = self.expected
         known = min(max(expected - first, 0), header.count)
         missing = max(first - expected, 0)
         self.expected = max(expected, end)

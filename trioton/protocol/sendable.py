@@ -7,7 +7,6 @@ Only when encoding has failed does `explain` walk again, slowly, until it finds 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Container, Iterable
 from datetime import datetime
 from decimal import Decimal
@@ -247,6 +246,8 @@ def show_key(key: object) -> str:
     """Write a key as it would stand in brackets, but never long and never by code of its own."""
     if isinstance(key, str):
         text = str.__str__(key)
+        import json  # only needed when an error is explained, and slow to import
+
         return json.dumps(text if len(text) <= 40 else text[:37] + "...")
     if key is None or isinstance(key, bool | float) or (isinstance(key, int) and int.bit_length(key) <= 64):
         return repr(key)

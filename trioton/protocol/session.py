@@ -17,7 +17,6 @@ from .handshake import Hello, parse_refusal
 from .limits import MAX_OPEN_FRAGMENTED, MAX_RUN_BYTES, MIN_FRAGMENT, Limits
 from .packages import PackageHeader, PackageHeaderReader, parse_fragment, parse_opening, parse_package_header
 
-
 ARRAY_HEAD: Final = 3
 """Bytes in front of the messages of a package."""
 

@@ -2,10 +2,11 @@
 
 * `Network`: a whole network in one process, in simulated time, with latency, partitions and cuts; each `Host` of it is
   what a context takes for the world. `simulated_pair` makes one connection without a network.
+* `always_yield`: makes every `send` and `receive` a full checkpoint.
 * `leak_check`: fails if a block leaves threads, file descriptors, child processes, tasks or socket files behind.
 * The pytest plugin, which is loaded by itself: the fixtures ``trioton_network`` and ``trioton_leak_check``.
 
-The names are imported when they are first used, because pytest imports this package in every session.
+The names are imported when they are first used.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ..network.budget import always_yield as always_yield
     from .checks import LeakCheck as LeakCheck
     from .checks import LeakError as LeakError
     from .checks import leak_check as leak_check
@@ -38,6 +40,7 @@ __all__ = (
     "SimulatedConnection",
     "SimulatedListener",
     "SimulatedTransport",
+    "always_yield",
     "leak_check",
     "simulated_pair",
 )
@@ -53,6 +56,7 @@ _HOMES = {
     "SimulatedConnection": "streams",
     "SimulatedListener": "hosts",
     "SimulatedTransport": "streams",
+    "always_yield": ".network.budget",
     "leak_check": "checks",
     "simulated_pair": "streams",
 }

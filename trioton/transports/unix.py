@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
 import socket
 import stat
 import struct
@@ -246,7 +245,7 @@ async def listen_privately() -> UnixListener | None:
             directory = tempfile.mkdtemp(prefix=f"{_PRIVATE_PREFIX}{os.getpid()}-", dir=base)
         except OSError:
             continue
-        path = os.path.join(directory, secrets.token_hex(_RANDOM_NAME_BYTES))
+        path = os.path.join(directory, os.urandom(_RANDOM_NAME_BYTES).hex())
         try:
             if len(os.fsencode(path)) <= MAX_UNIX_PATH:
                 return _listen(path, directory=directory)
