@@ -38,10 +38,7 @@ from .errors import MessageTypeError as MessageTypeError
 from .errors import ProtocolError as ProtocolError
 from .errors import TriotonError as TriotonError
 from .network.connection import Connection as Connection
-from .network.connection import ConnectionStatistics as ConnectionStatistics
 from .network.context import Context as Context
-from .network.context import ContextStatistics as ContextStatistics
-from .network.context import open_context as open_context
 from .network.events import BadMessage as BadMessage
 from .network.events import Congested as Congested
 from .network.events import Connected as Connected
@@ -57,8 +54,11 @@ from .network.events import SessionLost as SessionLost
 from .network.events import Suspended as Suspended
 from .network.events import TimedOut as TimedOut
 from .network.listener import Listener as Listener
+from .network.opening import open_context as open_context
 from .network.peer import ContextInfo as ContextInfo
 from .network.peer import Peer as Peer
+from .network.statistics import ConnectionStatistics as ConnectionStatistics
+from .network.statistics import ContextStatistics as ContextStatistics
 from .protocol.backoff import Reconnect as Reconnect
 from .protocol.heartbeat import Heartbeat as Heartbeat
 from .protocol.identity import ContextId as ContextId

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -114,8 +115,11 @@ def command_line(tmp_path: Path) -> Iterator[CommandLine]:
     if not Path("/proc/self/environ").exists():
         pytest.skip("needs /proc to find the processes")
     commands = CommandLine(tmp_path)
+    # A shell that runs the tests in the background lets them, and what they start, ignore Ctrl-C.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield commands
         commands.wait_none_left()
     finally:
+        signal.signal(signal.SIGINT, handler)
         commands.clean_up()

@@ -121,6 +121,7 @@ def open_channel(ctx: Context, message_type: Any = OBJECT, *, size: int = 256) -
     receiver: Receiver[Any] = Receiver(context, slot, type_, policy.size)
     return Sender(context, slot, type_, context._wire_id), receiver
 
+
 from .references import register  # noqa: E402
 
 register(Sender)

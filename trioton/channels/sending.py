@@ -56,7 +56,8 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
     def __init__(self, context: Context, message_type: MessageType[Any], outlet: Outlet) -> None:
         self._context = context
         self._type = message_type
-        self._is_text = message_type is TEXT
+        # The short paths do not look at the size beyond LARGE_MESSAGE.
+        self._is_text = message_type is TEXT and context._limits.max_package >= LARGE_MESSAGE
         self._outlet = outlet
         self._flow = outlet.flow
         self._dispatcher = context._dispatcher

@@ -7,7 +7,6 @@ import logging
 import math
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
 import trio
 
 from ..errors import ConnectError, ProtocolError
@@ -19,6 +18,7 @@ from ..protocol.session import PackageReceived
 from . import events
 from .link import Link, LinkEnd, LinkResult
 from .peer import Peer
+from .statistics import ConnectionStatistics, LinkTotals
 
 if TYPE_CHECKING:
     from ..protocol.backoff import Reconnect
@@ -40,37 +40,6 @@ class State(enum.Enum):
     SUSPENDED = "suspended"
     CLOSING = "closing"
     CLOSED = "closed"
-
-
-@attrs.frozen(kw_only=True)
-class ConnectionStatistics:
-    """What has gone over a connection; counts are of its whole life, over all its transports."""
-
-    state: str
-    transport: str | None
-    """The kind of transport in use, or None while there is none."""
-    bytes_sent: int
-    bytes_received: int
-    packages_sent: int
-    packages_received: int
-    messages_sent: int
-    messages_received: int
-    messages_dropped: int
-    """Messages that subscribers' policies dropped here, before they were written."""
-    packages_queued: int
-    rtt: float | None
-    """Seconds that the last heartbeat took to be answered."""
-    transports: int
-    """How many transports it has had."""
-
-
-@attrs.define
-class _Totals:
-    bytes_sent: int = 0
-    bytes_received: int = 0
-    packages_received: int = 0
-    messages_received: int = 0
-    transports: int = 0
 
 
 class Connection:
@@ -117,7 +86,7 @@ class Connection:
         self._said_goodbye = False
         self._has_joined = False
         self._changed = trio.lowlevel.ParkingLot()
-        self._totals = _Totals()
+        self._totals = LinkTotals()
         self._handed_over: Shaken | None = None
         self._rtt: float | None = None
 
@@ -325,7 +294,7 @@ class Connection:
 
     async def _run_link(self, shaken: Shaken) -> LinkResult:
         context = self._context
-        machine = HeartbeatMachine(context._heartbeat, trio.current_time())
+        machine = HeartbeatMachine(context._heartbeat, trio.current_time(), answers=self._establisher is None)
         link = self._link = Link(
             shaken.transport,
             shaken.session,

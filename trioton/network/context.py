@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -20,7 +18,6 @@ from ..protocol.identity import REALM_BITS, ContextId
 from ..protocol.limits import Limits
 from ..transports.address import Address, parse_address, ports_to_try
 from ..transports.base import Network, TransportListener
-from ..transports.system import system_network
 from . import events
 from .budget import Budget
 from .connection import Connection
@@ -31,6 +28,7 @@ from .listener import Doorman, Listener, serve_listener
 from .outlet import Outlet
 from .peer import ContextInfo, Peer
 from .reception import Reception
+from .statistics import ContextStatistics
 
 if TYPE_CHECKING:
     import ssl
@@ -38,27 +36,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trioton.context")
 
 CLOSED_CONTEXT = "the context was closed"
-
-
-@attrs.frozen(kw_only=True)
-class ContextStatistics:
-    """What a context holds and has done."""
-
-    connections: int
-    """Connections that are not closed."""
-    listeners: int
-    slots_sent: int
-    """Slots with an open sending channel."""
-    slots_received: int
-    """Slots with an open receiving channel."""
-    messages_unheard: int
-    """Messages sent while nobody listened, or that fell out of a backlog."""
-    bytes_sent: int
-    bytes_received: int
-    messages_sent: int
-    messages_received: int
-    messages_dropped: int
-    """Messages dropped on their way out, by subscribers' policies."""
 
 
 class Context:
@@ -86,9 +63,7 @@ class Context:
         self._without_session: dict[Connection, None] = {}
         self._closed_totals = {"sent": 0, "received": 0, "bytes_sent": 0, "bytes_received": 0, "dropped": 0}
         self._listeners: list[Listener] = []
-        self._reception = Reception(
-            self._wire_id, self._hub, limits.window_bytes, self._route, self._connected_or_not
-        )
+        self._reception = Reception(self._wire_id, self._hub, limits.window_bytes, self._route, self._connected_or_not)
         self._dispatcher = Dispatcher(
             self._wire_id,
             limits,
@@ -183,7 +158,7 @@ class Context:
             trio.Cancelled: Nothing is left of the attempt.
         """
         self._check_open()
-        _check_text("name", name)
+        check_text("name", name)
         if reconnect is not None and not isinstance(reconnect, Reconnect):
             raise TypeError(f"reconnect must be a trioton.Reconnect or None, not {reconnect!r}")
         if name and any(connection.name == name for connection in self.connections):
@@ -359,6 +334,8 @@ class Context:
             await trio.lowlevel.checkpoint()
             return
         self._closing = True
+        for outlet in self._dispatcher.all_outlets():
+            outlet.abandon_all_waiting()
         self._user_nursery.cancel_scope.cancel()
         for listener in self._listeners:
             listener.close()
@@ -432,7 +409,9 @@ class Context:
 
     def _check_secure(self, address: Address, *, insecure: bool, verb: str) -> None:
         if address.scheme == "tcp" and not address.is_loopback and not insecure and not self._network.is_simulated:
-            raise ValueError(f"to {verb} at {address} without TLS, where others can read and write, takes insecure=True")
+            raise ValueError(
+                f"to {verb} at {address} without TLS, where others can read and write, takes insecure=True"
+            )
 
     def _hello(self, *, resume: bytes | None = None, returns: bool = True) -> Hello:
         network, limits = self._network, self._limits
@@ -517,79 +496,14 @@ def _add_to_totals(totals: dict[str, int], connection: Connection) -> None:
     totals["dropped"] += statistics.messages_dropped
 
 
-def _check_text(argument: str, value: object) -> None:
+def check_text(argument: str, value: object) -> None:
+    """Refuse what cannot be a name.
+
+    Raises:
+        TypeError: It is no text.
+        ValueError: It is too long or not printable.
+    """
     if not isinstance(value, str):
         raise TypeError(f"{argument} must be a str, not {value!r}")
     if len(value) > MAX_NAME or not value.isprintable():
         raise ValueError(f"{argument} must be at most {MAX_NAME} printable characters, not {value!r:.300}")
-
-
-def _check_grace(grace: object) -> None:
-    if isinstance(grace, bool) or not isinstance(grace, (int, float)):
-        raise TypeError(f"grace must be a number of seconds, not {grace!r}")
-    if not 0 <= grace < math.inf:
-        raise ValueError(f"grace must be finite and not negative, not {grace!r}")
-
-
-@asynccontextmanager
-async def open_context(
-    name: str = "",
-    *,
-    network: Network | None = None,
-    limits: Limits = Limits(),  # noqa: B008  # frozen
-    heartbeat: Heartbeat = Heartbeat(),  # noqa: B008  # frozen
-    grace: float = 5.0,
-) -> AsyncIterator[Context]:
-    """Open a context; use as ``async with trioton.open_context() as ctx:``.
-
-    Leaving the block closes everything that the context owns. What was sent is drained first, at most for `grace` seconds; if the
-    surrounding scope is cancelled nothing is drained and peers hear only a goodbye. An exception of the block leaves as itself;
-    an exception group leaves only if a task of the context has failed, too.
-
-    Args:
-        name: What other contexts see; need not be unique.
-        network: Where addresses live: the system's sockets by default, or a host of a `trioton.testing.Network`.
-        limits: The bounds that protect the context.
-        heartbeat: How links are watched.
-        grace: Seconds that closing may take.
-
-    Raises:
-        TypeError: An argument is of the wrong type.
-        ValueError: `name` is too long or not printable, or `grace` is negative or infinite.
-    """
-    _check_text("name", name)
-    _check_grace(grace)
-    for argument, value, kind in (("limits", limits, Limits), ("heartbeat", heartbeat, Heartbeat)):
-        if not isinstance(value, kind):
-            raise TypeError(f"{argument} must be a trioton.{kind.__name__}, not {value!r}")
-    if network is not None and not isinstance(network, Network):
-        raise TypeError(f"network must be a network, such as a host of trioton.testing.Network, not {network!r}")
-    body_error: BaseException | None = None
-    try:
-        async with trio.open_nursery() as nursery:
-            context = Context(name, network or system_network(), limits, heartbeat, grace)
-            # The block's own task is in neither of the two inner nurseries: closing the context must not cancel it.
-            await nursery.start(context._own_tasks)
-            await nursery.start(context._own_user_tasks)
-            try:
-                yield context
-            except BaseException as error:
-                body_error = error
-                raise
-            finally:
-                await context.aclose()
-    except BaseExceptionGroup as group:
-        _raise_without_group(group, body_error)
-        raise
-
-
-def _raise_without_group(group: BaseExceptionGroup[BaseException], body_error: BaseException | None) -> None:
-    """Raise the exception of the block itself if it is the only one; a group that holds more stays a group."""
-    others = group
-    while len(others.exceptions) == 1:
-        only = others.exceptions[0]
-        if only is body_error:
-            raise only
-        if not isinstance(only, BaseExceptionGroup):
-            return
-        others = only

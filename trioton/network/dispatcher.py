@@ -279,9 +279,7 @@ class Dispatcher:
                 self._start_again(connection, outlet.flow, branch, message)
             self._update_branch(outlet, connection, message)
 
-    def _start_again(
-        self, connection: Connection, flow: SendFlow, branch: Branch, interest: control.Subscribe
-    ) -> None:
+    def _start_again(self, connection: Connection, flow: SendFlow, branch: Branch, interest: control.Subscribe) -> None:
         """A subscriber that does not block says, over a new link, how much it knows: it may have missed the very beginning."""
         if branch.mode is not Mode.BLOCK and (interest.stream != flow.stream or interest.expected is None):
             self._tell_started(connection, flow, branch.taken)
@@ -345,9 +343,7 @@ class Dispatcher:
     def _tell_started(self, connection: Connection, flow: SendFlow, first: int) -> None:
         connection.send_control(control.Started(self.source, flow.slot, flow.stream, first))
 
-    def _send_again(
-        self, connection: Connection, outlet: Outlet, branch: Branch, interest: control.Subscribe
-    ) -> None:
+    def _send_again(self, connection: Connection, outlet: Outlet, branch: Branch, interest: control.Subscribe) -> None:
         """The link to a blocking subscriber is new: send what the old one did not bring."""
         flow = outlet.flow
         self.cut()
@@ -562,5 +558,3 @@ class Dispatcher:
             peer = branch.key.peer  # type: ignore[attr-defined]  # keys are connections, or LOCAL
             self._hub.emit(Congested(outlet.flow.slot, peer.id, seconds))
             logger.info("send on %r has waited %.1f s for %s", outlet.flow.slot, seconds, peer)
-
-

@@ -59,7 +59,9 @@ async def greet_server(transport: Transport, hello: Hello, limits: Limits) -> Sh
     except ProtocolError as error:
         raise ConnectError(f"{transport.remote_address}: {error}") from error
     except trio.BrokenResourceError as error:
-        raise ConnectError(f"{transport.remote_address}: the handshake was cut off: {error.__cause__ or error}") from error
+        raise ConnectError(
+            f"{transport.remote_address}: the handshake was cut off: {error.__cause__ or error}"
+        ) from error
     if isinstance(answer, Refused):
         raise ConnectError(f"{transport.remote_address} refused: {answer.reason}")
     if not isinstance(answer, Hello):

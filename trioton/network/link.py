@@ -222,7 +222,7 @@ class Link:
             sent = self.transport.try_send(buffers)
             total += sent
             self._unwritten = _rest(buffers, sent)
-            if self._unwritten:
+            if self._unwritten or not self._outbox:
                 break
         if total:
             self.bytes_sent += total

@@ -57,7 +57,9 @@ class Doorman:
             with trio.move_on_after(limits.handshake_deadline) as scope:
                 await self._shake(transport)
             if scope.cancelled_caught:
-                logger.warning("%s: no handshake within %g s; closed", transport.remote_address, limits.handshake_deadline)
+                logger.warning(
+                    "%s: no handshake within %g s; closed", transport.remote_address, limits.handshake_deadline
+                )
                 transport.close()
         except ProtocolError as error:
             logger.warning("%s: %s; closed", transport.remote_address, error)
@@ -256,5 +258,3 @@ class Listener:
 
     def __repr__(self) -> str:
         return f"<Listener at {self.address}{', closed' if self._closed else ''}>"
-
-

@@ -189,7 +189,13 @@ class Outlet:
             self._waiting.remove(send)
             send.error = trio.ClosedResourceError(f"{owner!r} was closed")
             trio.lowlevel.reschedule(send.task)
-        self._release()
+        self.changed()  # the owner may also wait for subscribers
+
+    def abandon_all_waiting(self) -> None:
+        """The context closes: no task need wait any longer, and what waited to be sent is not."""
+        for owner in {id(send.owner): send.owner for send in self._waiting}.values():
+            self.abandon_waiting(owner)
+        self._changed.unpark_all()
 
     def congested_since(self) -> float:
         """Since when the task that waits longest has waited, if nobody was told of it yet; else infinity."""

@@ -174,9 +174,7 @@ class Reception:
         if header.slot in self._slots:
             self._deliver(header, body, is_last=is_last)
 
-    def _deliver(
-        self, header: PackageHeader, body: bytes, *, is_last: bool, is_lone_bytes: bool = False
-    ) -> None:
+    def _deliver(self, header: PackageHeader, body: bytes, *, is_last: bool, is_lone_bytes: bool = False) -> None:
         flow = self._flow(header.source, header.slot, header.stream)
         if flow is None:
             self._missed(header.slot, header.source, header.count)
@@ -417,7 +415,9 @@ class Reception:
     def _tell_unreachable(self, source: bytes, slot: str, stream: int) -> None:
         connection = self._route(source)
         if connection is not None:
-            connection.send_control(control.Unreachable(source, slot, stream, "nobody receives on this channel any more"))
+            connection.send_control(
+                control.Unreachable(source, slot, stream, "nobody receives on this channel any more")
+            )
 
     def forget_source(self, source: bytes) -> None:
         """A context is gone, or its session is: nothing more comes from it, and what waits may still be taken."""

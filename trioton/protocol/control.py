@@ -143,7 +143,20 @@ class Unreachable(NamedTuple):
 
 
 Control = (
-    Ping | Pong | Beat | Close | Sync | Synced | Subscribe | Unsubscribe | Offer | Credit | Started | Kept | Flush | Unreachable
+    Ping
+    | Pong
+    | Beat
+    | Close
+    | Sync
+    | Synced
+    | Subscribe
+    | Unsubscribe
+    | Offer
+    | Credit
+    | Started
+    | Kept
+    | Flush
+    | Unreachable
 )
 
 
@@ -191,7 +204,8 @@ CONTROL_KINDS: Final[dict[FrameKind, type[Any]]] = {
 _KIND_OF: Final = {cls: kind for kind, cls in CONTROL_KINDS.items()}
 _FIELD_CHECKS: Final[dict[FrameKind, tuple[Callable[[object], bool], ...]]] = {
     kind: tuple(
-        (_SUBSCRIBE_CHECKS if cls is Subscribe else _CHECKS).get(name) or _CHECKS.get(name, _is_number) for name in cls._fields
+        (_SUBSCRIBE_CHECKS if cls is Subscribe else _CHECKS).get(name) or _CHECKS.get(name, _is_number)
+        for name in cls._fields
     )
     for kind, cls in CONTROL_KINDS.items()
 }

@@ -313,9 +313,7 @@ class SendFlow:
         """End the flow after all that has been added; the end takes a sequence number and is kept like a message."""
         assert not self.pieces
         self.is_ended = True
-        package = Package(
-            self._template.header(self.next, 0), (codec.array_head(0),), 1, self.next, 0, is_last=True
-        )
+        package = Package(self._template.header(self.next, 0), (codec.array_head(0),), 1, self.next, 0, is_last=True)
         self.cut_to += 1
         if self._blocking:
             self.log.append(package)

@@ -127,7 +127,9 @@ class Hello:
                 if not check(fields[0][name]):
                     raise ProtocolError(f"the field {name} of a {kind.name} is wrong: {fields[0][name]!r:.60}")
                 values[name] = fields[0][name]
-        missing = [field.name for field in attrs.fields(cls) if field.default is attrs.NOTHING and field.name not in values]
+        missing = [
+            field.name for field in attrs.fields(cls) if field.default is attrs.NOTHING and field.name not in values
+        ]
         if missing:
             raise ProtocolError(f"a {kind.name} lacks the field {missing[0]}")
         if kind is FrameKind.WELCOME and values.get("session") is None:
@@ -159,5 +161,7 @@ def parse_refusal(header: bytes) -> str:
     return shorten_reason(fields[0])
 
 
-STRANGER_REPLY: Final = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 32\r\n\r\nERROR: this is a Trioton port.\r\n"
+STRANGER_REPLY: Final = (
+    b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 32\r\n\r\nERROR: this is a Trioton port.\r\n"
+)
 """What a peer gets that does not speak our protocol: one readable line, in a form that HTTP clients show."""

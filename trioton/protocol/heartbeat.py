@@ -11,6 +11,9 @@ import attrs
 MIN_TIMEOUT: Final = 0.01
 """Seconds below which a timeout only measures the scheduler."""
 
+ANSWERING: Final = 1.25
+"""How much longer than its interval the end that only answers stays silent before it pings itself."""
+
 MAX_LATE: Final = 1.0
 """Seconds that our own wake-up may be late before the peer is given another chance (as in Lifeguard, HashiCorp 2017)."""
 
@@ -61,12 +64,14 @@ class HeartbeatMachine:
     Args:
         settings: The context's heartbeat.
         now: The time, in seconds of any clock that only moves forward.
+        answers: Whether this end leaves the first ping to the other one: the answer to it is a sign of life as well, so one of
+            both is enough on an idle link.
     """
 
-    def __init__(self, settings: Heartbeat, now: float) -> None:
+    def __init__(self, settings: Heartbeat, now: float, *, answers: bool = False) -> None:
         self.lease = settings.lease
         self.timeout = settings.timeout
-        self.interval = settings.interval
+        self.interval = settings.interval * (ANSWERING if answers else 1)
         self.last_received = now
         self.last_sent = now
         self.rtt: float | None = None

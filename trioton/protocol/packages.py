@@ -175,6 +175,8 @@ class Package:
         if self._frame is None:
             prefix = encode_prefix(FrameKind.PACKAGE, self.flags, len(self.header), self.body_size)
             self._frame = b"".join((prefix, self.header, *self.body))
+            # From here on the bytes are held once.
+            self.body = (memoryview(self._frame)[len(prefix) + len(self.header) :],)
         return self._frame
 
     def __repr__(self) -> str:

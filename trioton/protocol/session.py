@@ -65,7 +65,9 @@ class _Assembly:
 
     def add(self, part: bytes) -> None:
         if len(part) > self.missing:
-            raise ProtocolError(f"a fragment of {len(part)} bytes exceeds the {self.missing} that its package still lacks")
+            raise ProtocolError(
+                f"a fragment of {len(part)} bytes exceeds the {self.missing} that its package still lacks"
+            )
         if len(part) < min(self.missing, MIN_FRAGMENT):
             raise ProtocolError(f"a fragment of {len(part)} bytes is too small")
         self.parts.append(part)

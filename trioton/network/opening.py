@@ -1,0 +1,93 @@
+"""Opening a context: the block that owns everything, and what comes out of it when something goes wrong inside."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from ..protocol.heartbeat import Heartbeat
+from ..protocol.limits import Limits
+from ..transports.base import Network
+from ..transports.system import system_network
+from .context import Context, check_text
+
+
+def _check_grace(grace: object) -> None:
+    if isinstance(grace, bool) or not isinstance(grace, (int, float)):
+        raise TypeError(f"grace must be a number of seconds, not {grace!r}")
+    if not 0 <= grace < math.inf:
+        raise ValueError(f"grace must be finite and not negative, not {grace!r}")
+
+
+@asynccontextmanager
+async def open_context(
+    name: str = "",
+    *,
+    network: Network | None = None,
+    limits: Limits = Limits(),  # noqa: B008  # frozen
+    heartbeat: Heartbeat = Heartbeat(),  # noqa: B008  # frozen
+    grace: float = 5.0,
+) -> AsyncIterator[Context]:
+    """Open a context; use as ``async with trioton.open_context() as ctx:``.
+
+    Leaving the block closes everything that the context owns. What was sent is drained first, at most for `grace` seconds; if the
+    surrounding scope is cancelled nothing is drained and peers hear only a goodbye. An exception of the block leaves as itself;
+    an exception group leaves only if a task of the context has failed, too.
+
+    Args:
+        name: What other contexts see; need not be unique.
+        network: Where addresses live: the system's sockets by default, or a host of a `trioton.testing.Network`.
+        limits: The bounds that protect the context.
+        heartbeat: How links are watched.
+        grace: Seconds that closing may take.
+
+    Raises:
+        TypeError: An argument is of the wrong type.
+        ValueError: `name` is too long or not printable, or `grace` is negative or infinite.
+    """
+    check_text("name", name)
+    _check_grace(grace)
+    for argument, value, kind in (("limits", limits, Limits), ("heartbeat", heartbeat, Heartbeat)):
+        if not isinstance(value, kind):
+            raise TypeError(f"{argument} must be a trioton.{kind.__name__}, not {value!r}")
+    if network is not None and not isinstance(network, Network):
+        raise TypeError(f"network must be a network, such as a host of trioton.testing.Network, not {network!r}")
+    body_error: BaseException | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            context = Context(name, network or system_network(), limits, heartbeat, grace)
+            # The block's own task is in neither of the two inner nurseries: closing the context must not cancel it.
+            await nursery.start(context._own_tasks)
+            await nursery.start(context._own_user_tasks)
+            try:
+                yield context
+            except BaseException as error:
+                body_error = error
+                raise
+            finally:
+                await context.aclose()
+    except BaseExceptionGroup as group:
+        _raise_without_group(group, body_error)
+        raise
+
+
+def _raise_without_group(group: BaseExceptionGroup[BaseException], body_error: BaseException | None) -> None:
+    """Raise the exception of the block itself if there is no other; a group that holds more stays a group."""
+    if body_error is None:
+        return
+    # If the block raised a group, Trio hands on a copy of it, less what it has caught of that; the exceptions inside are the same.
+    left, raised = _leaves(group), _leaves(body_error)
+    if left == raised:
+        raise body_error
+    if left < raised and len(group.exceptions) == 1:
+        raise group.exceptions[0]
+
+
+def _leaves(error: BaseException) -> set[int]:
+    """The identities of the exceptions in a group, or that of the exception if it is none."""
+    if not isinstance(error, BaseExceptionGroup):
+        return {id(error)}
+    return set().union(*map(_leaves, error.exceptions))

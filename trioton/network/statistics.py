@@ -1,0 +1,59 @@
+"""What contexts and connections have done so far, as `statistics()` gives it."""
+
+from __future__ import annotations
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class ConnectionStatistics:
+    """What has gone over a connection; counts are of its whole life, over all its transports."""
+
+    state: str
+    transport: str | None
+    """The kind of transport in use, or None while there is none."""
+    bytes_sent: int
+    bytes_received: int
+    packages_sent: int
+    packages_received: int
+    messages_sent: int
+    messages_received: int
+    messages_dropped: int
+    """Messages that subscribers' policies dropped here, before they were written."""
+    packages_queued: int
+    rtt: float | None
+    """Seconds that the last heartbeat took to be answered."""
+    transports: int
+    """How many transports it has had."""
+
+
+@attrs.define
+class LinkTotals:
+    """What has gone over the transports that a connection no longer has."""
+
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    packages_received: int = 0
+    messages_received: int = 0
+    transports: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class ContextStatistics:
+    """What a context holds and has done."""
+
+    connections: int
+    """Connections that are not closed."""
+    listeners: int
+    slots_sent: int
+    """Slots with an open sending channel."""
+    slots_received: int
+    """Slots with an open receiving channel."""
+    messages_unheard: int
+    """Messages sent while nobody listened, or that fell out of a backlog."""
+    bytes_sent: int
+    bytes_received: int
+    messages_sent: int
+    messages_received: int
+    messages_dropped: int
+    """Messages dropped on their way out, by subscribers' policies."""
