@@ -51,8 +51,11 @@ class Sender(SendingEnd[T_contra]):
 
     def reference(self) -> list[object]:
         """What travels in its place: the receiver's context and the slot."""
-        self._has_travelled = True
         return [self._destination, self._slot]
+
+    def has_left(self) -> None:
+        """A message with the reference was accepted: from now on it is the end that arrives which ends the channel."""
+        self._has_travelled = True
 
     def _close_end(self) -> None:
         if self._has_travelled and not self._closed:

@@ -35,11 +35,13 @@ class Merge:
             if channel is not None:
                 if channel._budget.spend(1):
                     await trio.lowlevel.cancel_shielded_checkpoint()
-                    channel = self._first() or channel
+                    channel = self._first()
+                    if channel is None:  # others have taken what was there, or closed the channel
+                        continue
                 try:
                     return channel, channel.receive_nowait()
-                except trio.WouldBlock:
-                    continue
+                except (trio.WouldBlock, trio.EndOfChannel, trio.BrokenResourceError):
+                    continue  # what waited there made no sense; an end is looked at below
             self._drop_ended()
             if not self._channels:
                 raise StopAsyncIteration
@@ -81,8 +83,10 @@ class Merge:
 def merge(*channels: ReceivingEnd[Any]) -> Merge:
     """Receive from several channels of one context in the order in which their messages came.
 
-    Use as ``async for channel, message in trioton.merge(out, err): ...``. The loop ends when all channels have ended. What one context
-    sends on several slots comes in the order in which it was sent.
+    Use as ``async for channel, message in trioton.merge(out, err): ...``. The loop ends when all channels have ended. What a neighbour
+    sends on several slots comes in the order in which it was sent, as long as its messages are smaller than 32 KiB, its subscribers
+    were known before the first of them, and the link holds: larger messages let others pass, and a backlog or a new link sends slot by
+    slot.
 
     Args:
         channels: `SubChannel` and `Receiver` objects of one context, each once.

@@ -119,6 +119,8 @@ class PubChannel(SendingEnd[T_contra]):
             if self._closed or self._context._closing:
                 raise trio.ClosedResourceError(f"{self!r} was closed")
             await self._outlet.wait_changed()
+            # Closing the context cancels its tasks: such a one, woken at the same moment, is not to fail instead.
+            await trio.lowlevel.checkpoint_if_cancelled()
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{self.subscribers} subscribers"

@@ -53,7 +53,9 @@ class ReceivingEnd(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
         self._budget = context._budget
         self._taken = 0
         self._has_failures = False
-        self._decode_extra = None if message_type in {TEXT, BINARY} else references.decode_extra(context)
+        self._decode_extra: codec.DecodeExtra | None = None
+        if message_type is not TEXT and message_type is not BINARY:
+            self._decode_extra = codec.prepare_decoders(references.decode_extra(context))
 
     @property
     def closed(self) -> bool:
@@ -234,6 +236,8 @@ class ReceivingEnd(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
             return True
 
     def _decode(self, body: bytes) -> list[Any]:
+        if self._decode_extra is None:
+            return codec.decode_strings(body)
         return codec.decode_run(body, self._decode_extra)
 
     def _check_end(self) -> None:

@@ -26,7 +26,12 @@ class _EncodeExtra(dict[type, Callable[[Any], tuple[int, object]]]):
 def _encode_sender(sender: Sender[Any]) -> tuple[int, object]:
     if sender._type.name not in _TRAVELLING_TYPES or sender._type is not _TRAVELLING_TYPES[sender._type.name]:
         raise MessageTypeError(f"{sender!r} cannot travel: its message type is none of TEXT, BINARY and OBJECT")
+    leaving.append(sender)
     return SENDER_TAG, sender.reference()
+
+
+leaving: Final[list[Sender[Any]]] = []
+"""The sending ends in the message that was encoded last; whoever encodes takes them out, and tells them when the message is sent."""
 
 
 ENCODE_EXTRA: Final = _EncodeExtra()

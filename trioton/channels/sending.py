@@ -20,6 +20,7 @@ from .messages import TEXT, MessageType
 if TYPE_CHECKING:
     from ..network.context import Context
     from ..network.outlet import Outlet, Piece
+    from .direct import Sender
 
 T_contra = TypeVar("T_contra", contravariant=True)
 
@@ -113,10 +114,7 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
         if self._budget.spend(self._settle() + 1):
             await trio.lowlevel.cancel_shielded_checkpoint()
         if not self._send_texts([value]):
-            piece = self._encode(value)
-            if not self._try_add(piece):
-                await self._wait_add(piece)
-            self._sent += 1
+            await self._add(value)
         if self._is_text and not self._closed:
             self._allowed = self._countdown = self._budget.quantum - 1
 
@@ -135,9 +133,12 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
             trio.ClosedResourceError: As `send`; and so are `trio.BrokenResourceError`, `MessageTypeError` and `ValueError`.
         """
         piece = self._encode(value)
+        leaving = _take_leaving()
         if not self._try_add(piece):
             raise trio.WouldBlock
         self._sent += 1
+        for sender in leaving:
+            sender.has_left()
 
     async def send_many(self, values: Iterable[T_contra]) -> None:
         """Send messages one after another, faster than so many calls of `send`.
@@ -170,11 +171,18 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
                 if self._send_texts(several):
                     position += len(several)
                     continue
-            piece = self._encode(chunk[position])
-            if not self._try_add(piece):
-                await self._wait_add(piece)
-            self._sent += 1
+            await self._add(chunk[position])
             position += 1
+
+    async def _add(self, value: T_contra) -> None:
+        """Encode a message and add it as soon as there is room."""
+        piece = self._encode(value)
+        leaving = _take_leaving()
+        if not self._try_add(piece):
+            await self._wait_add(piece)
+        self._sent += 1
+        for sender in leaving:
+            sender.has_left()
 
     def _send_texts(self, texts: list[Any]) -> bool:
         """Whether these are short ASCII texts, and could be sent at once."""
@@ -194,6 +202,8 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
     def _encode(self, value: T_contra) -> Piece:
         if self._closed:
             raise trio.ClosedResourceError(f"{self!r} was closed")
+        if references.leaving:
+            references.leaving.clear()  # of a message that failed
         buffers = self._type.encode_buffers(value, references.ENCODE_EXTRA)
         size = sum([len(buffer) for buffer in buffers])
         if size > self._max_package:
@@ -269,3 +279,12 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
             waiting=outlet.waiting,
             unconfirmed=flow.next - flow.taken,
         )
+
+
+def _take_leaving() -> list[Sender[Any]]:
+    """The sending ends that leave with the message that was just encoded."""
+    if not references.leaving:
+        return []
+    leaving = list(references.leaving)
+    references.leaving.clear()
+    return leaving

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 import logging
 import math
 from typing import TYPE_CHECKING, Any, Final
@@ -30,6 +31,10 @@ logger = logging.getLogger("trioton.link")
 
 CLOSED_BY_PEER: Final = "closed by the peer"
 CLOSED_HERE: Final = "closed on command"
+CONTEXT_CLOSED: Final = "the context was closed"
+
+CLOSE_DEADLINE: Final = 1.0
+"""Seconds that the tasks of a connection may take to end when they are cancelled; they need none unless something is wrong."""
 
 
 class State(enum.Enum):
@@ -84,6 +89,7 @@ class Connection:
         self._announced: set[str] = set()
         self._got_synced = False
         self._said_goodbye = False
+        self._has_given_up = False
         self._has_joined = False
         self._changed = trio.lowlevel.ParkingLot()
         self._totals = LinkTotals()
@@ -154,20 +160,26 @@ class Connection:
         """
         if not isinstance(reason, str):
             raise TypeError(f"reason must be a str, not {reason!r}")
-        await trio.lowlevel.checkpoint()
         if self._state is State.CLOSED:
+            await trio.lowlevel.checkpoint()
             return
         was_closing, self._state = self._state is State.CLOSING, State.CLOSING
         try:
-            with trio.move_on_after(self._context._grace):
+            await trio.lowlevel.checkpoint()
+            with trio.move_on_after(self._context._grace) as scope:
                 if not was_closing:
                     await self._say_goodbye(reason or CLOSED_HERE)
                 await self.wait_closed()
+            if scope.cancelled_caught:
+                self.say_goodbye_now(reason or CLOSED_HERE)
+                if self._link is not None:
+                    self._link.end(LinkEnd.CLOSED, reason or CLOSED_HERE)  # not a moment more for last words
         finally:
             self.say_goodbye_now(reason or CLOSED_HERE)
             self.close_now(reason or CLOSED_HERE)
-        with trio.move_on_after(self._context._grace, shield=True):
-            await self.wait_closed()
+            # The task that owns the link is cancelled now, and ends in a few steps.
+            with trio.move_on_after(CLOSE_DEADLINE, shield=True):
+                await self.wait_closed()
 
     async def flush(self) -> None:
         """Wait until this neighbour has got everything that was sent to it before.
@@ -249,10 +261,22 @@ class Connection:
         if self._state is State.CLOSED:
             return
         self.close_reason = self.close_reason or reason
+        if not self._has_given_up:
+            self._has_given_up = True
+            self._count_lost(self._give_up())
         if self._link is not None and not self._said_goodbye:
-            self._count_lost(self.outbox.abandon())
             self._close(self._link, reason)
         self._state = State.CLOSING
+
+    def _give_up(self) -> int:
+        """Drop what waits to be sent; gives how many messages will not arrive, as far as that can be known here."""
+        dispatcher = self._context._dispatcher
+        dispatcher.cut()
+        lost = dispatcher.count_held(self)
+        if self._link is None or self._said_goodbye:
+            # Nobody has confirmed what was written last.
+            lost += dispatcher.count_unconfirmed(self)
+        return lost + self.outbox.abandon()
 
     def _close(self, link: Link, reason: str) -> None:
         """Say the last word."""
@@ -287,6 +311,9 @@ class Connection:
                     result = await self._run_link(shaken)
                     if not self._is_final(result):
                         following = await self._suspend(result)
+        except BaseException:  # cancelled from outside, alone or in a group
+            self.say_goodbye_now(CONTEXT_CLOSED)
+            raise
         finally:
             self._finish()
 
@@ -303,6 +330,7 @@ class Connection:
             on_events=self._on_events,
             on_beat=self._on_beat,
             on_damage=self.say_goodbye_now,
+            on_cancel=functools.partial(self.say_goodbye_now, CONTEXT_CLOSED),
             name=f"{context}: {self.name or self.peer}",
         )
         self._totals.transports += 1

@@ -20,7 +20,7 @@ from ..transports.address import Address, parse_address, ports_to_try
 from ..transports.base import Network, TransportListener
 from . import events
 from .budget import Budget
-from .connection import Connection
+from .connection import CLOSE_DEADLINE, Connection
 from .dispatcher import Dispatcher
 from .establish import Establisher, Shaken
 from .events import EventHub, EventStream
@@ -270,6 +270,7 @@ class Context:
                 if name_or_id in (info.id, info.name):
                     return info
             await self._changed.park()
+            await trio.lowlevel.checkpoint_if_cancelled()
 
     def events(self) -> EventStream:
         """Listen to what happens in the network: ``async with ctx.events() as events: async for event in events: ...``.
@@ -319,6 +320,7 @@ class Context:
                 if outlet.flow.next > target and outlet.backlog == 0:
                     target = max(target, outlet.flush_to)
                 await outlet.wait_changed()
+                await trio.lowlevel.checkpoint_if_cancelled()  # closing cancels tasks of the context, and wakes all
                 self._check_open()
         for connection in self.connections:
             link = connection._link
@@ -342,7 +344,8 @@ class Context:
         self._doorman.close()
         self._changed.unpark_all()
         try:
-            with trio.move_on_after(self._grace):
+            # Each connection keeps to `grace` by itself.
+            with trio.move_on_after(self._grace + CLOSE_DEADLINE):
                 async with trio.open_nursery() as nursery:
                     for connection in self.connections:
                         nursery.start_soon(connection.aclose, CLOSED_CONTEXT)

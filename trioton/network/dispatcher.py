@@ -203,6 +203,8 @@ class Dispatcher:
         if not outlet.users and self.outlets.get(outlet.flow.slot) is outlet:
             self.cut()
             del self.outlets[outlet.flow.slot]
+            if LOCAL in outlet.flow.branches:
+                self.reception.forget_local(outlet.flow.slot)
 
     def close_outlet(self, outlet: Outlet) -> None:
         """One user of an outlet is gone. After the last one the flow ends, when all that was accepted has left."""
@@ -229,9 +231,9 @@ class Dispatcher:
             flow.end()
             self._distributed(flow, 0)
             self.heat()
-        if flow.is_ended and not flow.log:
+        # A subscription of this context may have taken the end at once, and brought us here already.
+        if flow.is_ended and not flow.log and self._ending.pop(key, None) is not None:
             self.dropped += outlet.dropped
-            del self._ending[key]
             self._offer_next(flow.slot)
 
     def _offer_next(self, slot: str) -> None:
@@ -325,14 +327,16 @@ class Dispatcher:
                 self._new_branch(outlet, connection, interest)
                 return
             self._send_again(connection, outlet, branch, interest)
-        branch.size, branch.subscriptions = interest.size, interest.count
+        branch.size = interest.size
+        if mode is not Mode.BLOCK or branch.mode is Mode.BLOCK:
+            branch.subscriptions = interest.count
         if mode is not Mode.BLOCK:
             branch.mode, branch.is_ready = mode, True
             flow.update_room()
             if connection.awaits_snapshot and not flow.is_ended:
                 self._tell_position(connection, flow)  # so that it notices if the old link has lost the last messages
         elif branch.mode is not Mode.BLOCK or not branch.is_ready:
-            # It goes on as it was until the peer has said how much room it has.
+            # It goes on as it was until the peer has said how much room it has: only then does the one that blocks count.
             self._offer(connection, outlet)
 
     def _tell_position(self, connection: Connection, flow: SendFlow) -> None:
@@ -388,7 +392,7 @@ class Dispatcher:
             flow = outlet.flow
             branch = flow.branches.get(connection)
             if flow.destination is not None and branch is not None and branch.is_ready and flow.slot not in announced:
-                outlet.die("nobody receives on this channel any more")
+                self._die(outlet, "nobody receives on this channel any more")
 
     def interests_of(self, connection: Connection) -> int:
         """How many slots a peer listens to."""
@@ -412,6 +416,8 @@ class Dispatcher:
                 return
             self.cut()
             branch.mode = Mode.BLOCK
+            interest = self._interests.get(message.slot, {}).get(connection)
+            branch.subscriptions = branch.subscriptions if interest is None else interest.count
             first = outlet.flow.grant_first(branch, message.limit, now)
             self._tell_started(connection, outlet.flow, first)
         else:
@@ -428,7 +434,14 @@ class Dispatcher:
         """Nobody receives what is sent on a flow."""
         outlet = self._find(message.slot, message.stream)
         if outlet is not None and outlet.flow.destination is not None:
-            outlet.die(message.reason)
+            self._die(outlet, message.reason)
+
+    def _die(self, outlet: Outlet, reason: str) -> None:
+        """The only receiver of an outlet is gone: nothing that was kept for it is needed any more."""
+        outlet.die(reason)
+        for key in list(outlet.flow.branches):
+            outlet.remove_branch(key)
+        self.end_if_done(outlet)
 
     def offer_direct(self, outlet: Outlet, connection: Connection) -> None:
         """Ask the only receiver of a flow for room."""
@@ -465,6 +478,19 @@ class Dispatcher:
             if outlet.backlog and connection in outlet.flow.branches:
                 return outlet
         return None
+
+    def count_held(self, connection: Connection) -> int:
+        """How many accepted messages wait here for room of a peer."""
+        return sum(outlet.backlog for outlet in self.all_outlets() if connection in outlet.flow.branches)
+
+    def count_unconfirmed(self, connection: Connection) -> int:
+        """How many messages were sent to a blocking peer which has not said yet that it has taken them."""
+        count = 0
+        for outlet in self.all_outlets():
+            branch = outlet.flow.branches.get(connection)
+            if branch is not None and branch.blocks and branch.is_ready:
+                count += max(0, outlet.flow.next - outlet.flow.is_ended - branch.taken)
+        return count
 
     # ---------------------------------------------------------------- flushing
 

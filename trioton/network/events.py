@@ -145,6 +145,13 @@ def _subject(event: Event) -> object:
     return type(event), event.id
 
 
+def _merged(older: Event, newer: Event) -> Event:
+    """What stands for two events about the same subject."""
+    if isinstance(older, Gap) and isinstance(newer, Gap):
+        return attrs.evolve(newer, count=older.count + newer.count)
+    return newer
+
+
 class EventStream:
     """The events of one listener, in order; made by `Context.events`.
 
@@ -155,6 +162,8 @@ class EventStream:
     def __init__(self, hub: EventHub) -> None:
         self._hub = hub
         self._events: OrderedDict[int, Event] = OrderedDict()
+        self._newest: dict[object, int] = {}
+        self._droppable: OrderedDict[int, None] = OrderedDict()
         self._next_key = 0
         self._lot = trio.lowlevel.ParkingLot()
         self._closed = False
@@ -187,56 +196,77 @@ class EventStream:
         """
         await trio.lowlevel.checkpoint()
         while not self._events:
-            if self._closed:
-                raise trio.ClosedResourceError("this stream of events was closed")
-            if self._ended:
-                raise trio.EndOfChannel
+            self._check_end()
             await self._lot.park()
-        return self._events.popitem(last=False)[1]
+        return self._pop(next(iter(self._events)))
 
     def receive_nowait(self) -> Event:
         """Give the next event, if one waits.
 
         Raises:
             trio.WouldBlock: None waits.
+            trio.EndOfChannel: As `receive`; and so is `trio.ClosedResourceError`.
         """
         if not self._events:
+            self._check_end()
             raise trio.WouldBlock
-        return self._events.popitem(last=False)[1]
+        return self._pop(next(iter(self._events)))
+
+    def _check_end(self) -> None:
+        if self._closed:
+            raise trio.ClosedResourceError("this stream of events was closed")
+        if self._ended:
+            raise trio.EndOfChannel
 
     def close(self) -> None:
         """Stop listening. May be called twice."""
         self._closed = True
         self._hub.remove(self)
         self._events.clear()
+        self._droppable.clear()
+        self._newest.clear()
         self._lot.unpark_all()
 
     def _add(self, event: Event) -> None:
         if len(self._events) >= QUEUE_SIZE:
-            self._merge(event)
-        else:
-            self._append(event)
+            event = self._make_room(event)
+        self._append(event)
         self._lot.unpark()
 
     def _append(self, event: Event) -> None:
-        self._events[self._next_key] = event
+        key = self._next_key
         self._next_key += 1
+        self._events[key] = event
+        if not isinstance(event, ContextDied):
+            self._droppable[key] = None
+            self._newest[_subject(event)] = key
 
-    def _merge(self, event: Event) -> None:
-        subject = _subject(event)
-        for key, waiting in self._events.items():
-            if _subject(waiting) == subject:
-                if isinstance(event, Gap) and isinstance(waiting, Gap):
-                    event = attrs.evolve(event, count=event.count + waiting.count)
-                del self._events[key]
-                self._append(event)
-                return
-        for key, waiting in self._events.items():
-            if not isinstance(waiting, ContextDied):
-                del self._events[key]
+    def _pop(self, key: int) -> Event:
+        event = self._events.pop(key)
+        if not isinstance(event, ContextDied):
+            del self._droppable[key]
+            subject = _subject(event)
+            if self._newest[subject] == key:
+                del self._newest[subject]
+        return event
+
+    def _make_room(self, event: Event) -> Event:
+        """Merge what is about the same subjects, or else drop the oldest that may be; gives the event with what was merged into it."""
+        if isinstance(event, ContextDied) or _subject(event) not in self._newest:
+            if len(self._newest) < len(self._droppable):
+                self._merge_all()
+            elif self._droppable:
+                self._pop(next(iter(self._droppable)))
                 self.dropped += 1
-                break
-        self._append(event)
+            return event
+        return _merged(self._pop(self._newest[_subject(event)]), event)
+
+    def _merge_all(self) -> None:
+        """Leave one event of each subject, where the newest of them stands."""
+        for key in list(self._droppable):
+            newest = self._newest[_subject(self._events[key])]
+            if newest != key:
+                self._events[newest] = _merged(self._pop(key), self._events[newest])
 
     def _end(self) -> None:
         self._ended = True

@@ -31,6 +31,9 @@ MAX_WRITE: Final = 1 << 20
 """Bytes that `try_write` hands over at most before it lets the writer task go on, so that other tasks get their turn."""
 
 
+LAST_WORDS: Final = 0.5
+"""Seconds that a goodbye may take when the tasks of the link were cancelled and the transport does not take it at once."""
+
 AFTER_LARGE: Final = 4096
 """Bytes that are read at once behind a large body."""
 
@@ -76,6 +79,7 @@ class Link:
         on_events: Called with what has come, in order; may raise `ProtocolError`.
         on_beat: Called when the heartbeat says that the peer timed out (True) or recovered (False).
         on_damage: Called with what is wrong when the peer breaks the protocol, before the link ends.
+        on_cancel: Called when the surrounding scope was cancelled, to put the goodbye on the control lane and to drop the rest.
         name: Whom it leads to, for log lines.
     """
 
@@ -89,6 +93,7 @@ class Link:
         on_events: Callable[[list[Event]], None],
         on_beat: Callable[[bool], None],
         on_damage: Callable[[str], None],
+        on_cancel: Callable[[], None],
         name: str,
     ) -> None:
         self.transport = transport
@@ -100,9 +105,11 @@ class Link:
         self._on_events = on_events
         self._on_beat = on_beat
         self._on_damage = on_damage
+        self._on_cancel = on_cancel
         self._unwritten: list[Buffer] = []
         self._writer_lot = trio.lowlevel.ParkingLot()
         self._writer_is_idle = True
+        self._is_sending = False
         self._drained = trio.lowlevel.ParkingLot()
         self._result: LinkResult | None = None
         self._scope = trio.CancelScope()
@@ -127,6 +134,7 @@ class Link:
                     nursery.start_soon(self._watch)
         finally:
             if self._result is None:
+                await self._say_last_words()
                 self._result = LinkResult(LinkEnd.CLOSED, "the surrounding scope was cancelled")
             self.transport.close()
             self._drained.unpark_all()
@@ -138,6 +146,20 @@ class Link:
         if self._result is None:
             self._result = LinkResult(end, reason)
             self._scope.cancel()
+
+    async def _say_last_words(self) -> None:
+        """The tasks of the link were cancelled: say goodbye all the same, behind the frame that is under way."""
+        self._on_cancel()
+        transport = self.transport
+        try:
+            with trio.move_on_after(LAST_WORDS, shield=True):
+                if transport.can_try_send:
+                    while not self._write_now():
+                        await transport.wait_send_all_might_not_block()
+                elif not self._is_sending:
+                    await transport.send_all(b"".join(self._outbox.next_buffers()))
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            logger.debug("%s: could not say goodbye: %s", self.name, error)
 
     @property
     def is_over(self) -> bool:
@@ -249,10 +271,13 @@ class Link:
             self.end(LinkEnd.LOST, f"connection lost: {error.__cause__ or error}")
 
     async def _write_all(self) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()  # so that what waits is still there for the last words
         buffers = self._outbox.next_buffers()
         if buffers:
             data = b"".join(buffers)
+            self._is_sending = True  # and stays so if this is cancelled: then nothing may follow
             await self.transport.send_all(data)
+            self._is_sending = False
             self.bytes_sent += len(data)
             self.machine.sent(trio.current_time())
         if not self._outbox:

@@ -36,6 +36,7 @@ class Doorman:
         self._context = context
         self._pending = 0
         self._pending_by_address: Counter[str] = Counter()
+        self._welcomed = 0
         self._moves: dict[bytes, trio.Event] = {}
         self._private: TransportListener | None = None
         self._private_failed = False
@@ -103,15 +104,24 @@ class Doorman:
         known = context._route(hello.id.to_wire())
         if known is not None and (hello.resume is None or hello.resume not in known.tokens):
             return f"{hello.name or 'this context'} is connected already"
-        if known is None and len(context._connections) >= context._limits.connections:
+        expected = len(context._connections) + self._welcomed
+        if known is None and hello.move is None and expected >= context._limits.connections:
             return f"{context._limits.connections} connections are open already"
         return None
 
     async def _answer(self, shaken: Shaken) -> None:
         """Say welcome, offer a better way, and hand the transport over as soon as the client has chosen it."""
-        context, hello = self._context, shaken.hello
-        known = context._route(hello.id.to_wire())
+        context = self._context
+        known = context._route(shaken.hello.id.to_wire())
         session = context._network.random.randbytes(TOKEN_BYTES)
+        self._welcomed += known is None
+        try:
+            await self._welcome(shaken, known, session)
+        finally:
+            self._welcomed -= known is None
+
+    async def _welcome(self, shaken: Shaken, known: Connection | None, session: bytes) -> None:
+        context = self._context
         path, token = await self._offer(shaken)
         welcome = attrs.evolve(
             context._hello(), session=session, resumed=known is not None, offer_path=path, offer_token=token
@@ -127,13 +137,15 @@ class Doorman:
         finally:
             if token is not None:
                 self._moves.pop(token, None)
-        if following is None:
+        if following is None or context._closing:
             shaken.transport.close()
-        elif known is not None and not known.is_closed:
+        elif known is None:
+            self._take_in(following, session)
+        elif known.is_closed:
+            shaken.transport.close()  # It was told that its session goes on: it must dial again to hear otherwise.
+        else:
             known.tokens[:] = [session]
             known.hand_over(following)
-        else:
-            self._take_in(following, session)
 
     async def _offer(self, shaken: Shaken) -> tuple[str | None, bytes | None]:
         """A private Unix socket for a client of the same user on the same host that came over the loopback."""
@@ -142,6 +154,7 @@ class Doorman:
         if transport.kind != "tcp" or not transport.is_loopback or not same_place:
             return None, None
         if self._private is None and not self._private_failed:
+            self._private_failed = True  # until it has worked: nobody else is to try meanwhile
             self._private = await network.open_private_listener()
             self._private_failed = self._private is None
             if self._private is not None:
@@ -185,6 +198,10 @@ class Doorman:
     def _take_in(self, shaken: Shaken, session: bytes) -> None:
         context, hello = self._context, shaken.hello
         peer = Peer.from_hello(hello, uid=shaken.transport.peer_uid)
+        if context._route(peer.wire_id) is not None:
+            # It came in by two doors at once, and is here already.
+            shaken.transport.close()
+            return
         connection = Connection(
             context,
             name=hello.name,

@@ -66,9 +66,11 @@ async def open_context(
                 yield context
             except BaseException as error:
                 body_error = error
-                raise
-            finally:
-                await context.aclose()
+                try:
+                    await context.aclose()
+                finally:
+                    raise error  # also if closing was cancelled: what has failed in the block must not be lost
+            await context.aclose()
     except BaseExceptionGroup as group:
         _raise_without_group(group, body_error)
         raise

@@ -185,10 +185,12 @@ class Reception:
         if known < header.count:
             self._arrivals += 1
             first, count, arrival = header.first, header.count, self._arrivals
-            for subscription in list(self._slots[header.slot]):
+            for subscription in list(self._slots.get(header.slot, ())):
                 dropped = subscription.deliver(Run(flow, first, body, known, count, arrival, is_lone_bytes))
                 if dropped:
                     self._hub.emit(Gap(flow.slot, ContextId.from_wire(flow.source), dropped))
+                    if subscription.inbox.is_broken:
+                        self.remove(subscription)  # nothing will be received there again
         if flow.is_ended:
             self._ended(flow)
 
@@ -221,9 +223,10 @@ class Reception:
         """Messages were dropped on their way here."""
         if not count:
             return
-        for subscription in self._slots[slot]:
+        for subscription in list(self._slots.get(slot, ())):
             subscription.inbox.missed(count)
             if subscription.inbox.is_broken:
+                self.remove(subscription)
                 subscription.wake()
         self._hub.emit(Gap(slot, ContextId.from_wire(source), count))
 
@@ -387,7 +390,9 @@ class Reception:
         for flow, limit in window.to_ask_back():
             assert isinstance(flow, ReceiveFlow)
             rooms = self._rooms(flow)
-            if flow.granted is not None and limit >= flow.granted:
+            if flow.granted is None:
+                subscription.inbox.ask_back_again(flow)  # it has not started, and what it was offered stands
+            elif limit >= flow.granted:
                 window.kept(flow, limit)  # it could not use more anyway
             elif sum(room.asked_back for room in rooms) > 1:
                 subscription.inbox.ask_back_again(flow)  # another subscription has asked; one after the other
@@ -408,16 +413,25 @@ class Reception:
         if short or window.size == 1:
             subscription.hear_next_take()
         else:
-            subscription.until_credit = window.size // 4
+            subscription.hear_after(window.size // 4)
 
     # ---------------------------------------------------------------- ends
 
     def _tell_unreachable(self, source: bytes, slot: str, stream: int) -> None:
+        message = control.Unreachable(source, slot, stream, "nobody receives on this channel any more")
         connection = self._route(source)
-        if connection is not None:
-            connection.send_control(
-                control.Unreachable(source, slot, stream, "nobody receives on this channel any more")
-            )
+        if source == self._own_id:
+            self.dispatcher.unreachable(message)
+        elif connection is not None:
+            connection.send_control(message)
+
+    def forget_local(self, slot: str) -> None:
+        """This context itself sends no more on a slot, though the flow has not ended: its room is for others."""
+        flow = self._flows.get(slot, {}).get(self._own_id)
+        if flow is not None:
+            self._forget_flow(flow)
+            if slot in self._slots:
+                self._due_now(slot)
 
     def forget_source(self, source: bytes) -> None:
         """A context is gone, or its session is: nothing more comes from it, and what waits may still be taken."""

@@ -76,6 +76,14 @@ class Subscription:
         self.allowed -= self.countdown
         self.countdown = 0
 
+    def hear_after(self, count: int) -> None:
+        """The sources must hear of what is taken when it is more than `count` messages."""
+        self.until_credit = count
+        excess = self.countdown - count
+        if excess > 0:
+            self.allowed -= excess
+            self.countdown = count
+
     def wake(self, count: float = math.inf) -> None:
         """Wake tasks that wait: as many as there are messages for, or all."""
         waiters = self._waiters

@@ -328,7 +328,8 @@ class SendFlow:
         return Package(self._template.header(position, 0), (codec.array_head(0),), 1, position, 0)
 
     def _distribute(self, package: Package) -> None:
-        for branch in self.branches.values():
+        # A subscription of the context itself may break at this very package, and its branch go.
+        for branch in list(self.branches.values()):
             if branch.is_ready:
                 branch.outbox.add_package(branch, package, self)
 

@@ -14,12 +14,22 @@ import attrs
 
 @attrs.define(eq=False)
 class Room:
-    """What one source holds of a window. All are sequence numbers of its flow."""
+    """What one source holds of a window. All numbers are sequence numbers of its flow.
+
+    Attributes:
+        taken: All before this number has been taken.
+        received: All before this number has come.
+        limit: The source may send what is before this number.
+        asked_back: Whether the source was asked for room back, and has not answered yet.
+        is_short: Whether the source was hungry when room was last shared out, and got less than its fair share.
+        is_ended: Whether the source sends nothing more.
+    """
 
     taken: int
     received: int
     limit: int
     asked_back: bool = False
+    is_short: bool = False
     is_ended: bool = False
 
     @property
@@ -108,6 +118,8 @@ class Window:
     def _share_among_many(self) -> None:
         free = self.free
         hungry = [room for room in self.rooms.values() if room.is_hungry]
+        for room in self.rooms.values():
+            room.is_short = False
         for room in hungry:
             most = self.fair_share if len(hungry) > 1 else self.size
             extra = min(most - room.size, free)
@@ -116,11 +128,14 @@ class Window:
             if extra > 0:
                 room.limit += extra
                 free -= extra
+            room.is_short = room.size < self.fair_share
 
     def to_ask_back(self) -> list[tuple[Hashable, int]]:
         """Sources that sit on more than their share while another is short of room: each with the limit to ask for."""
         share = self.fair_share
-        if self.free > 0 or not any(room.is_hungry and room.size < share for room in self.rooms.values()):
+        if self.free > 0 or not any(
+            (room.is_hungry or room.is_short) and room.size < share for room in self.rooms.values()
+        ):
             return []
         asked: list[tuple[Hashable, int]] = []
         for source, room in self.rooms.items():
