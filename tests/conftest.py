@@ -5,6 +5,7 @@ Contexts here live on hosts of a simulated network, under a clock that jumps: no
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol, TypeVar
@@ -13,13 +14,19 @@ import attrs
 import pytest
 import trio
 import trio.testing
+from hypothesis import settings
 
 import trioton
 from trioton.testing import Network
 
+# On a machine of the project all runs try the same examples; at a desk each tries others. `TRIOTON_HYPOTHESIS=soak` tries for long.
+settings.register_profile("default", deadline=None, max_examples=100, derandomize="CI" in os.environ)
+settings.register_profile("soak", deadline=None, max_examples=5000, stateful_step_count=100)
+settings.load_profile(os.environ.get("TRIOTON_HYPOTHESIS", "default"))
+
 E = TypeVar("E")
 
-TIME_LIMIT = 3000.0
+TIME_LIMIT = 100_000.0
 """Seconds of simulated time after which a test has failed: what hangs would otherwise live on from heartbeat to heartbeat."""
 
 
@@ -131,7 +138,7 @@ class Watch:
         while True:
             try:
                 self._events.append(self._stream.receive_nowait())
-            except trio.WouldBlock:
+            except (trio.WouldBlock, trio.EndOfChannel):
                 return self._events
 
     @property

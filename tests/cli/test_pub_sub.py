@@ -26,8 +26,9 @@ pytestmark = [pytest.mark.net, pytest.mark.slow]
 def listening_at(process: subprocess.Popen[str]) -> str:
     """The address that a command with --bind has said."""
     assert process.stderr is not None
-    match = re.fullmatch(r"trioton: listening at (\S+)\n", process.stderr.readline())
-    assert match is not None
+    line = process.stderr.readline()
+    match = re.fullmatch(r"trioton: listening at (\S+)\n", line)
+    assert match is not None, line + (process.communicate()[1] if not line.strip() or "Traceback" in line else "")
     return match[1]
 
 

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.net
 PATIENCE = 20.0
 """Seconds of real time after which a test has failed."""
 
-SLOT = "flow.object.pub-sub"
+SLOT = "flow.obj.pub-sub"
 
 
 @attrs.frozen

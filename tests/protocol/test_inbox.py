@@ -229,6 +229,10 @@ def test_bytes_count_until_the_sources_have_heard_of_them() -> None:
     assert inbox.bytes_ahead == 6
     inbox.next_run()
     assert inbox.bytes_ahead == 6
+    inbox.ready.extend("abc")
+    inbox.reported()
+    assert inbox.bytes_ahead == 6, "a source keeps a package until all of it has been taken"
+    inbox.ready.clear()
     inbox.reported()
     assert inbox.bytes_ahead == 3
 
@@ -388,8 +392,12 @@ class InboxWorld(RuleBasedStateMachine):
         if window is None:
             return
         for number, sender in enumerate(self.senders):
-            first = next((each for owner, each in self.waiting if owner == number), None)
-            assert self.inbox.taken_position(sender.flow) == (sender.flow.expected if first is None else first)
+            first = next((each for owner, each in self.waiting if owner == number), sender.flow.expected)
+            position = self.inbox.taken_position(sender.flow)
+            assert position is not None
+            assert first is not None
+            # In front of a gap it may be said a little late that nothing waits there.
+            assert position == first or (position < first and self.missing and first != sender.flow.expected)
         gone = {number for number, sender in enumerate(self.senders) if sender.is_gone}
         assert window.orphans == sum(owner in gone for owner, _ in self.waiting[self.given_out :])
         assert self.inbox.bytes_ahead >= len(self.waiting) - self.given_out

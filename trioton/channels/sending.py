@@ -86,7 +86,7 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
             trio.ClosedResourceError: The channel, or its context, was closed, before or while it waited.
             trio.BrokenResourceError: Nothing that is sent here can arrive any more.
             MessageTypeError: The message type cannot carry this message.
-            ValueError: The message is larger than `Limits.max_package`.
+            ValueError: The message is larger than `Limits.max_package`, here or at a subscriber.
             CongestedError: There was no room within the channel's `block_deadline`.
         """
         # This is the path of a short text that finds room; all else is in `_send_slowly`. Each call that it saves can be measured.
@@ -187,7 +187,7 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
     def _send_texts(self, texts: list[Any]) -> bool:
         """Whether these are short ASCII texts, and could be sent at once."""
         flow = self._flow
-        if not self._is_text or flow.room < len(texts) or not flow.takes_text or self._closed:
+        if not self._is_text or flow.room < len(texts) or not flow.takes_text or self._closed or self._context._closing:
             return False
         if set(map(type, texts)) != {str} or not all(map(str.isascii, texts)):
             return False
@@ -214,6 +214,9 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
         if self._context._closing:
             raise trio.ClosedResourceError(f"the context of {self!r} was closed")
         outlet = self._outlet
+        objection = outlet.objection(piece[1])
+        if objection is not None:
+            raise objection
         if self._flow.room > 0:
             outlet.add(piece)
             return True

@@ -14,6 +14,7 @@ from ..errors import ConnectError, ProtocolError
 from ..protocol import control
 from ..protocol.control import shorten_reason
 from ..protocol.heartbeat import MIN_TIMEOUT, HeartbeatMachine
+from ..protocol.limits import MAX_RUN_BYTES
 from ..protocol.outbox import Outbox
 from ..protocol.session import PackageReceived
 from . import events
@@ -56,6 +57,7 @@ class Connection:
         peer: Who is at the other end.
         close_reason: Why it ended, or None while it has not.
         outbox: Internal: what waits to be written.
+        max_package: Internal: bytes of the largest message that the peer takes.
         window_bytes: Internal: bytes that a flow may be ahead of what has been taken, on either side.
         awaits_snapshot: Internal: whether the peer is still telling what it listens to.
     """
@@ -78,6 +80,7 @@ class Connection:
         self.awaits_snapshot = True
         self.tokens: list[bytes] = []
         self.window_bytes = context._limits.window_bytes
+        self.max_package = context._limits.max_package
         self.is_resumable = establisher is None or reconnect is not None
         self._context = context
         self._establisher = establisher
@@ -335,6 +338,7 @@ class Connection:
         )
         self._totals.transports += 1
         self.window_bytes = min(context._limits.window_bytes, shaken.hello.window_bytes)
+        self.max_package = max(shaken.hello.max_package, MAX_RUN_BYTES)
         self.outbox.open_limit = min(context._limits.reassembly_bytes, shaken.hello.reassembly_bytes)
         self.awaits_snapshot, self._got_synced = True, False
         self._announced.clear()

@@ -40,6 +40,7 @@ class Doorman:
         self._moves: dict[bytes, trio.Event] = {}
         self._private: TransportListener | None = None
         self._private_failed = False
+        self._private_lock = trio.Lock()
 
     async def welcome(self, transport: Transport) -> None:
         """Take in one transport; it is closed if nothing comes of it. Never raises for anything that the peer does."""
@@ -153,12 +154,12 @@ class Doorman:
         same_place = hello.host == network.host_id and hello.uid is not None and hello.uid == network.uid
         if transport.kind != "tcp" or not transport.is_loopback or not same_place:
             return None, None
-        if self._private is None and not self._private_failed:
-            self._private_failed = True  # until it has worked: nobody else is to try meanwhile
-            self._private = await network.open_private_listener()
-            self._private_failed = self._private is None
-            if self._private is not None:
-                self._context._start_soon(serve_listener, self._private, self._context)
+        async with self._private_lock:
+            if self._private is None and not self._private_failed:
+                self._private = await network.open_private_listener()
+                self._private_failed = self._private is None
+                if self._private is not None:
+                    self._context._start_soon(serve_listener, self._private, self._context)
         if self._private is None:
             return None, None
         return self._private.address.removeprefix("unix://"), network.random.randbytes(TOKEN_BYTES)

@@ -64,7 +64,7 @@ async def open_context(
             await nursery.start(context._own_user_tasks)
             try:
                 yield context
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001  # it is raised again
                 body_error = error
                 try:
                     await context.aclose()

@@ -13,7 +13,7 @@ import trio
 
 from ..errors import DeadError
 from ..protocol.flow import LARGE_MESSAGE, Branch, SendFlow
-from ..protocol.limits import MIB
+from ..protocol.limits import MAX_RUN_BYTES, MIB
 
 if TYPE_CHECKING:
     from ..protocol.packages import Buffer
@@ -106,7 +106,10 @@ class Outlet:
         while self._backlog and flow.room > 0:
             piece = self._backlog.popleft()
             self._backlog_bytes -= piece[1]
-            self.add(piece)
+            if self.objection(piece[1]) is None:
+                self.add(piece)
+            else:
+                self.dropped += 1
         if not self._backlog:
             self._release_waiting()
         if self._backlog or self._waiting:
@@ -116,10 +119,21 @@ class Outlet:
         waiting = self._waiting
         while waiting and self.flow.room > 0:
             send = waiting.popleft()
-            self.add(send.piece)
+            send.error = self.objection(send.piece[1])
+            if send.error is None:
+                self.add(send.piece)
             trio.lowlevel.reschedule(send.task)
 
     # ---------------------------------------------------------------- sending
+
+    def objection(self, size: int) -> ValueError | None:
+        """Why a message of so many bytes cannot be sent, or None: what a subscriber does not take would end its link."""
+        if size > MAX_RUN_BYTES:
+            for branch in self.flow.branches.values():
+                most = getattr(branch.key, "max_package", size)
+                if size > most:
+                    return ValueError(f"the message takes {size} bytes; {branch.key.peer} takes at most {most}")  # type: ignore[attr-defined]  # keys are connections, or LOCAL
+        return None
 
     def add(self, piece: Piece) -> None:
         """Add a message for which there is room, whatever else waits."""

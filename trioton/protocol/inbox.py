@@ -286,8 +286,9 @@ class Inbox:
                 self.window.orphans += sum(run.stop - run.start for run in self._runs if run.flow is flow)
 
     def reported(self) -> None:
-        """The sources have heard what was taken."""
-        self.bytes_ahead = self._waiting_bytes
+        """The sources have heard what was taken; they keep what they have sent until all of its run has been taken."""
+        current = self._current
+        self.bytes_ahead = self._waiting_bytes + (len(current.body) if self.ready and current is not None else 0)
 
     def ask_back_again(self, flow: ReceiveFlow) -> None:
         """A source may not have heard that it was asked for room back."""
