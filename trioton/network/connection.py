@@ -253,6 +253,11 @@ class Connection:
             self._link.end(LinkEnd.REPLACED, "the peer came back over another transport")
         self._changed.unpark_all()
 
+    @property
+    def gives_way(self) -> bool:
+        """Whether to give way to a connection that the peer has made at the same moment: the smaller identity's stays, on both sides."""
+        return self._establisher is not None and not self._has_joined and self.peer.id < self._context.id
+
     def close_now(self, reason: str) -> None:
         """End the connection without a further word."""
         if self._state is not State.CLOSED:

@@ -180,6 +180,8 @@ class Context:
                     await self._wait_up(connection)
                     return connection
                 except ConnectError as error:
+                    if self._objection(connection.peer) is not None:
+                        raise  # Dialling again would not help.
                     failure = error
             if not wait:
                 raise failure
@@ -479,8 +481,8 @@ class Context:
         wire_id = connection.peer.wire_id
         if self._connections.get(wire_id) is connection:
             del self._connections[wire_id]
+            self._reception.forget_source(wire_id)
         self._dispatcher.forget_connection(connection)
-        self._reception.forget_source(wire_id)
 
     def _open_outlet(self, slot: str, *, local: bool = False) -> Outlet:
         self._check_open()

@@ -199,10 +199,13 @@ class Doorman:
     def _take_in(self, shaken: Shaken, session: bytes) -> None:
         context, hello = self._context, shaken.hello
         peer = Peer.from_hello(hello, uid=shaken.transport.peer_uid)
-        if context._route(peer.wire_id) is not None:
+        known = context._route(peer.wire_id)
+        if known is not None and not known.gives_way:
             # It came in by two doors at once, and is here already.
             shaken.transport.close()
             return
+        if known is not None:
+            known.close_now(f"{peer} has connected to this context at the same moment")
         connection = Connection(
             context,
             name=hello.name,

@@ -27,7 +27,8 @@ class _Entry:
         self.branch = branch
         self.package: Package | None = package
         self.flow = flow
-        self.is_droppable = branch.mode is not Mode.BLOCK
+        # A package without messages says where its flow stands, or that it ends: that must arrive.
+        self.is_droppable = branch.mode is not Mode.BLOCK and package.count > 0
 
     def forget(self) -> None:
         """The package will not leave."""
