@@ -32,7 +32,19 @@ ENTRY_POINTS = {"__main__.py": {"cli"}}
 
 # Modules that only some may import. Sockets, processes and files of the system are the affair of the transports; what only the
 # types of an annotation need may be imported by all.
-SYSTEM = {"os", "socket", "ssl", "select", "selectors", "subprocess", "signal", "fcntl", "ctypes", "mmap", "multiprocessing"}
+SYSTEM = {
+    "os",
+    "socket",
+    "ssl",
+    "select",
+    "selectors",
+    "subprocess",
+    "signal",
+    "fcntl",
+    "ctypes",
+    "mmap",
+    "multiprocessing",
+}
 OUTSIDE_OF_SYSTEM = ("transports", "testing", "cli")
 SANS_IO = {"trio", "time", "random", "secrets", "datetime", "logging", "threading", "asyncio"}
 NOWHERE = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "asyncio", "__future__.barry_as_FLUFL"}

@@ -72,7 +72,10 @@ async def test_promise_1_order(autojump_clock: object) -> None:
 async def test_promise_2_block_delivers_exactly_once(autojump_clock: object, open_pair: OpenPair) -> None:
     """Under ``Block``, each message arrives exactly once, also when the transport breaks and the connection is resumed."""
     async with open_pair(reconnect=FAST) as pair, trio.open_nursery() as nursery:
-        pub, sub = PubChannel(pair.a, "numbers", trioton.OBJECT), SubChannel(pair.b, "numbers", trioton.OBJECT, policy=Block(20))
+        pub, sub = (
+            PubChannel(pair.a, "numbers", trioton.OBJECT),
+            SubChannel(pair.b, "numbers", trioton.OBJECT, policy=Block(20)),
+        )
         await pub.wait_subscribers()
         nursery.start_soon(send_numbers, pub, 500, 0.002)
 
@@ -92,7 +95,10 @@ async def test_promise_2_block_delivers_exactly_once(autojump_clock: object, ope
 async def test_promise_2_no_silent_gap(autojump_clock: object, pair: Pair, watch: MakeWatch) -> None:
     """Where a policy drops messages, the receiver can read how many (``sub.statistics()`` and the `trioton.Gap` event)."""
     events = watch(pair.b)
-    pub, sub = PubChannel(pair.a, "numbers", trioton.OBJECT), SubChannel(pair.b, "numbers", trioton.OBJECT, policy=DropOldest(5))
+    pub, sub = (
+        PubChannel(pair.a, "numbers", trioton.OBJECT),
+        SubChannel(pair.b, "numbers", trioton.OBJECT, policy=DropOldest(5)),
+    )
     await pub.wait_subscribers()
     await send_numbers(pub, 100)
     await pair.to_b.flush()
@@ -102,7 +108,9 @@ async def test_promise_2_no_silent_gap(autojump_clock: object, pair: Pair, watch
     assert sum(gap.count for gap in events.all(trioton.Gap)) == 95
 
 
-async def test_promise_2_both_sides_hear_of_a_lost_session(autojump_clock: object, pair: Pair, watch: MakeWatch) -> None:
+async def test_promise_2_both_sides_hear_of_a_lost_session(
+    autojump_clock: object, pair: Pair, watch: MakeWatch
+) -> None:
     """If a connection cannot be resumed in time, both sides are told by ``SessionLost``."""
     at_a, at_b = watch(pair.a), watch(pair.b)
     pair.net.partition("a", "b")
@@ -134,7 +142,10 @@ async def test_promise_3_sent_means_accepted_by_every_subscriber(autojump_clock:
 
 async def test_promise_3_cancelled_means_not_sent(autojump_clock: object, pair: Pair) -> None:
     """If it is cancelled, the message was not sent."""
-    pub, sub = PubChannel(pair.a, "numbers", trioton.OBJECT), SubChannel(pair.b, "numbers", trioton.OBJECT, policy=Block(1))
+    pub, sub = (
+        PubChannel(pair.a, "numbers", trioton.OBJECT),
+        SubChannel(pair.b, "numbers", trioton.OBJECT, policy=Block(1)),
+    )
     await pub.wait_subscribers()
     sent = []
     async with trio.open_nursery() as nursery:
@@ -213,7 +224,9 @@ async def test_promise_4_a_cancelled_context_only_says_goodbye(autojump_clock: o
 
 
 @pytest.mark.parametrize("what", ["silence", "a cut"])
-async def test_promise_5_silence_and_cuts_suspend(autojump_clock: object, pair: Pair, watch: MakeWatch, what: str) -> None:
+async def test_promise_5_silence_and_cuts_suspend(
+    autojump_clock: object, pair: Pair, watch: MakeWatch, what: str
+) -> None:
     """Silence beyond the lease, or the end of a stream without a goodbye, makes a connection *suspended*.
 
     It is dialled again, and nothing fails.
@@ -266,7 +279,9 @@ async def test_promise_5_when_a_peer_is_dead(autojump_clock: object, what: str, 
             assert events.all(trioton.Resumed) == []
 
 
-async def test_promise_5_death_comes_after_the_last_message(autojump_clock: object, pair: Pair, watch: MakeWatch) -> None:
+async def test_promise_5_death_comes_after_the_last_message(
+    autojump_clock: object, pair: Pair, watch: MakeWatch
+) -> None:
     """That a context has died is told once, as `trioton.ContextDied`, after the last message that came from it."""
     events = watch(pair.a)
     pub, sub = PubChannel(pair.b, "numbers", trioton.OBJECT), SubChannel(pair.a, "numbers", trioton.OBJECT)
@@ -279,7 +294,9 @@ async def test_promise_5_death_comes_after_the_last_message(autojump_clock: obje
     assert events.names.count("ContextDied") == 1
 
 
-async def test_promise_6_a_slow_receiver_holds_up_nobody_else(autojump_clock: object, pair: Pair, watch: MakeWatch) -> None:
+async def test_promise_6_a_slow_receiver_holds_up_nobody_else(
+    autojump_clock: object, pair: Pair, watch: MakeWatch
+) -> None:
     """A slow or stopped receiver never holds up other channels, other senders' receivers or heartbeats."""
     events = watch(pair.a)
     slow, fast = PubChannel(pair.a, "slow", trioton.BINARY), PubChannel(pair.a, "fast", trioton.OBJECT)
@@ -323,7 +340,10 @@ async def test_promise_6_memory_stays_below_a_bound(autojump_clock: object, open
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-        assert peak < 2 * (limits.queue_bytes + 2 * 1024 * 1024) + 2 * (limits.window_bytes + limits.max_package) + 1024 * 1024
+        assert (
+            peak
+            < 2 * (limits.queue_bytes + 2 * 1024 * 1024) + 2 * (limits.window_bytes + limits.max_package) + 1024 * 1024
+        )
         assert subs[1].statistics().dropped > 1000
         nursery.cancel_scope.cancel()
 
@@ -370,7 +390,9 @@ class RawPeer:
         return encode_prefix(FrameKind.PACKAGE, 0, len(header), len(body)) + header + body
 
 
-async def test_promise_7_a_peer_ends_its_own_link_and_nothing_else(autojump_clock: object, pair: Pair, watch: MakeWatch) -> None:
+async def test_promise_7_a_peer_ends_its_own_link_and_nothing_else(
+    autojump_clock: object, pair: Pair, watch: MakeWatch
+) -> None:
     """A peer can end its own link and nothing else. No bytes that it sends crash this process or exhaust it.
 
     Damage in a frame or a header closes the link, and so does a body that is not even well-formed.
@@ -396,7 +418,9 @@ async def test_promise_7_a_peer_ends_its_own_link_and_nothing_else(autojump_cloc
     assert pair.to_a.statistics().transports == 1
 
 
-async def test_promise_7_damage_in_a_body_costs_that_message(autojump_clock: object, pair: Pair, watch: MakeWatch) -> None:
+async def test_promise_7_damage_in_a_body_costs_that_message(
+    autojump_clock: object, pair: Pair, watch: MakeWatch
+) -> None:
     """A body that is well-formed and makes no sense costs that message: it is dropped, counted and told as `trioton.BadMessage`."""
     events = watch(pair.a)
     sub = SubChannel(pair.a, "numbers", trioton.OBJECT, policy=DropOldest(10))
@@ -440,7 +464,9 @@ async def test_promise_8_nothing_outlives_its_owner_on_real_sockets() -> None:
             a.start_soon(trio.sleep_forever)
 
 
-async def test_promise_9_every_wait_is_measured_by_the_clock_of_trio(autojump_clock: object, open_pair: OpenPair, watch: MakeWatch) -> None:
+async def test_promise_9_every_wait_is_measured_by_the_clock_of_trio(
+    autojump_clock: object, open_pair: OpenPair, watch: MakeWatch
+) -> None:
     """It can be cancelled and is measured by Trio's clock, so it is instant under `trio.testing.MockClock`."""
     async with open_pair() as pair:
         pub = PubChannel(pair.a, "numbers", trioton.OBJECT)

@@ -261,7 +261,9 @@ class RawPeer:
         assert isinstance(self.events[-1], control.Close)
         return self.events[-1].reason
 
-    def package(self, body: bytes, *, count: int = 1, source: bytes | None = None, destination: bytes | None = None) -> bytes:
+    def package(
+        self, body: bytes, *, count: int = 1, source: bytes | None = None, destination: bytes | None = None
+    ) -> bytes:
         header = PackageTemplate(source or self.id, SLOT, 0, destination).header(0, count)
         return encode_prefix(FrameKind.PACKAGE, 0, len(header), len(body)) + header + body
 
@@ -393,7 +395,13 @@ async def test_credit_beyond_what_was_sent_frees_nothing_of_others(stage: Stage)
 
 
 async def test_memory_does_not_grow_with_what_lengths_claim(stage: Stage) -> None:
-    kinds = ["a body of 2 GiB", "a body of 4 GiB", "an opening of 2^61 bytes", "an opening of 4 GiB", "too many openings"]
+    kinds = [
+        "a body of 2 GiB",
+        "a body of 4 GiB",
+        "an opening of 2^61 bytes",
+        "an opening of 4 GiB",
+        "too many openings",
+    ]
     kinds += ["a run that claims 2^60", "a text that claims 2^62", "more messages than a run has"]
     tracemalloc.start()
     try:
@@ -420,7 +428,9 @@ async def test_unfinished_packages_hold_no_more_than_was_sent(stage: Stage) -> N
     try:
         before, _ = tracemalloc.get_traced_memory()
         async with peer.stream:
-            await peer.stream.send_all(peer.opening(16_000_000) + peer.opening(16_000_000, tag=2) + encode_control(control.Ping(1)))
+            await peer.stream.send_all(
+                peer.opening(16_000_000) + peer.opening(16_000_000, tag=2) + encode_control(control.Ping(1))
+            )
             while control.Pong(1) not in peer.events:
                 peer.events += peer.session.receive_data(await peer.stream.receive_some())
             after, _ = tracemalloc.get_traced_memory()

@@ -30,7 +30,9 @@ async def send_numbers(pub: PubChannel[object], count: int) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 17, 1000])
-async def test_leaving_the_block_delivers_what_was_sent(autojump_clock: object, count: int, caplog: pytest.LogCaptureFixture) -> None:
+async def test_leaving_the_block_delivers_what_was_sent(
+    autojump_clock: object, count: int, caplog: pytest.LogCaptureFixture
+) -> None:
     net = Network(seed=3, latency=0.1, buffer_size=2000)
     async with trioton.open_context("b", network=net.host("b")) as b:
         await b.bind("b:1")
@@ -45,7 +47,9 @@ async def test_leaving_the_block_delivers_what_was_sent(autojump_clock: object, 
     assert warnings_of(caplog) == []
 
 
-async def test_what_waits_in_the_backlog_is_delivered_as_room_comes(autojump_clock: object, caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_waits_in_the_backlog_is_delivered_as_room_comes(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
     """The subscriber takes its time, but grace is longer."""
     net = Network(seed=3, latency=0.01)
     received = []
@@ -68,7 +72,9 @@ async def test_what_waits_in_the_backlog_is_delivered_as_room_comes(autojump_clo
     assert warnings_of(caplog) == []
 
 
-async def test_what_grace_cuts_off_is_counted_and_logged_once(autojump_clock: object, caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_grace_cuts_off_is_counted_and_logged_once(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
     """The way is cut, and the transport takes little: the rest waits here."""
     net = Network(seed=3, latency=0.01, buffer_size=1000)
     async with trioton.open_context("b", network=net.host("b")) as b:
@@ -113,7 +119,9 @@ async def test_what_a_suspended_connection_still_owes_is_counted(
         assert pair.to_a.statistics().messages_dropped == 7
 
 
-async def test_a_backlog_that_found_no_room_is_counted(autojump_clock: object, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_backlog_that_found_no_room_is_counted(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
     net = Network(seed=3, latency=0.01)
     async with trioton.open_context("b", network=net.host("b")) as b:
         await b.bind("b:1")
@@ -148,7 +156,9 @@ async def test_a_suspended_connection_delivers_when_it_comes_back(
         assert warnings_of(caplog) == []
 
 
-async def test_closing_without_anything_to_deliver_is_quick(autojump_clock: object, open_pair: OpenPair, watch: MakeWatch) -> None:
+async def test_closing_without_anything_to_deliver_is_quick(
+    autojump_clock: object, open_pair: OpenPair, watch: MakeWatch
+) -> None:
     async with open_pair() as pair:
         events = watch(pair.a)
         start = trio.current_time()
@@ -249,7 +259,9 @@ async def test_a_cancelled_scope_drains_nothing(autojump_clock: object, caplog: 
         await trio.sleep(20)
         assert sub.pending < 50
         assert connection is not None
-        assert f"closed before {connection.statistics().messages_dropped} messages were sent" in "\n".join(warnings_of(caplog))
+        assert f"closed before {connection.statistics().messages_dropped} messages were sent" in "\n".join(
+            warnings_of(caplog)
+        )
         assert len(warnings_of(caplog)) == 1
 
 
@@ -491,7 +503,9 @@ async def test_a_task_of_the_context_may_close_it(autojump_clock: object, open_p
         await trio.sleep(1)
 
 
-async def test_receivers_end_and_senders_fail_when_the_context_closes(autojump_clock: object, open_pair: OpenPair) -> None:
+async def test_receivers_end_and_senders_fail_when_the_context_closes(
+    autojump_clock: object, open_pair: OpenPair
+) -> None:
     async with open_pair() as pair:
         pub, sub = PubChannel(pair.a, "chat"), SubChannel(pair.b, "chat", policy=Block(1))
         await pub.wait_subscribers()
@@ -532,7 +546,9 @@ async def test_leaving_leaves_no_task(autojump_clock: object, open_pair: OpenPai
 
 
 @pytest.mark.parametrize("state", ["suspended", "connecting", "dialling", "silent"])
-async def test_leaving_leaves_no_task_in_any_state(autojump_clock: object, open_pair: OpenPair, watch: MakeWatch, state: str) -> None:
+async def test_leaving_leaves_no_task_in_any_state(
+    autojump_clock: object, open_pair: OpenPair, watch: MakeWatch, state: str
+) -> None:
     async with leak_check(), open_pair() as pair:
         events = watch(pair.b)
         if state == "dialling":

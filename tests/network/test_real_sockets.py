@@ -128,7 +128,9 @@ def sever(connection: trioton.Connection) -> None:
 # ---------------------------------------------------------------- one story
 
 
-async def tell_story(server: trioton.Context, client: trioton.Context, to_server: trioton.Connection, watch: MakeWatch) -> list[object]:
+async def tell_story(
+    server: trioton.Context, client: trioton.Context, to_server: trioton.Connection, watch: MakeWatch
+) -> list[object]:
     """What two contexts see of each other: messages both ways, back-pressure, drops, large messages, and an end with a reason."""
     history: list[object] = []
     events = watch(server)
@@ -161,7 +163,10 @@ async def tell_story(server: trioton.Context, client: trioton.Context, to_server
         nursery.start_soon(sender.send_many, [large, b"small", large])
         history.append([await receiver.receive() == large, await receiver.receive(), await receiver.receive() == large])
 
-    dropping, kept = PubChannel(client, "drop", trioton.OBJECT), SubChannel(server, "drop", trioton.OBJECT, policy=DropOldest(3))
+    dropping, kept = (
+        PubChannel(client, "drop", trioton.OBJECT),
+        SubChannel(server, "drop", trioton.OBJECT, policy=DropOldest(3)),
+    )
     await dropping.wait_subscribers()
     for number in range(10):
         await dropping.send(number)
@@ -213,7 +218,10 @@ async def test_the_story_is_the_same_on_all_transports(
 async def test_a_cut_is_resumed(ways: Ways, kind: str, watch: MakeWatch) -> None:
     async with open_two(ways, kind) as two:
         at_server, at_client = watch(two.server), watch(two.client)
-        pub, sub = PubChannel(two.client, "chat", trioton.OBJECT), SubChannel(two.server, "chat", trioton.OBJECT, policy=Block(8))
+        pub, sub = (
+            PubChannel(two.client, "chat", trioton.OBJECT),
+            SubChannel(two.server, "chat", trioton.OBJECT, policy=Block(8)),
+        )
         await pub.wait_subscribers()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(pub.send_many, range(3000))
@@ -312,7 +320,9 @@ async def test_an_offer_that_cannot_be_dialled_leaves_the_link_on_tcp() -> None:
 
 @pytest.mark.net
 @needs_unix
-async def test_an_offer_that_leads_to_a_stranger_leaves_the_link_on_tcp(tmp_path_factory: pytest.TempPathFactory) -> None:
+async def test_an_offer_that_leads_to_a_stranger_leaves_the_link_on_tcp(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
     path = tmp_path_factory.mktemp("s") / "stranger.sock"
 
     class Misled(SystemNetwork):
@@ -392,7 +402,9 @@ async def open_echo(heartbeat: Heartbeat, directory: Path) -> AsyncIterator[tupl
     places = {"TMPDIR": str(directory), "XDG_RUNTIME_DIR": str(directory)}
     environment = {**os.environ, **places, "PYTHONPATH": str(Path(trioton.__file__).parents[1])}
     times = [str(heartbeat.interval), str(heartbeat.timeout), str(heartbeat.lease)]
-    process = await trio.lowlevel.open_process([sys.executable, "-c", ECHO, *times], stdout=subprocess.PIPE, env=environment)
+    process = await trio.lowlevel.open_process(
+        [sys.executable, "-c", ECHO, *times], stdout=subprocess.PIPE, env=environment
+    )
     try:
         assert process.stdout is not None
         line = b""

@@ -92,7 +92,9 @@ REASONS = [
 ]
 
 
-@pytest.mark.parametrize(("reason", "short"), REASONS, ids=["empty", "plain", "lines", "longest", "too long", "surrogate"])
+@pytest.mark.parametrize(
+    ("reason", "short"), REASONS, ids=["empty", "plain", "lines", "longest", "too long", "surrogate"]
+)
 def test_a_reason_becomes_one_line(reason: str, short: str) -> None:
     assert shorten_reason(reason) == short
 

@@ -18,7 +18,9 @@ def test_the_parts_come_back(realm: int, number: int) -> None:
     assert type(ContextId.from_wire(identity.to_wire())) is ContextId
 
 
-@pytest.mark.parametrize(("realm", "number", "name"), [(-1, 0, "realm"), (1 << 96, 0, "realm"), (0, -1, "number"), (0, 1 << 32, "number")])
+@pytest.mark.parametrize(
+    ("realm", "number", "name"), [(-1, 0, "realm"), (1 << 96, 0, "realm"), (0, -1, "number"), (0, 1 << 32, "number")]
+)
 def test_parts_that_do_not_fit_are_named(realm: int, number: int, name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must have at most"):
         ContextId.from_parts(realm, number)

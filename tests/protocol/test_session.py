@@ -238,7 +238,9 @@ WRONG_FRAGMENTS = [
 ]
 
 
-@pytest.mark.parametrize(("data", "reason"), [each[1:] for each in WRONG_FRAGMENTS], ids=[e[0] for e in WRONG_FRAGMENTS])
+@pytest.mark.parametrize(
+    ("data", "reason"), [each[1:] for each in WRONG_FRAGMENTS], ids=[e[0] for e in WRONG_FRAGMENTS]
+)
 def test_wrong_fragments_are_refused(data: bytes, reason: str) -> None:
     assert reason in refusal(open_session(), data)
 
@@ -287,9 +289,6 @@ CONTROLS: st.SearchStrategy[Any] = st.one_of(
     st.builds(control.Flush, IDENTITIES, TEXTS, NUMBERS, NUMBERS),
     st.builds(control.Unreachable, IDENTITIES, TEXTS, NUMBERS, TEXTS),
 )
-
-
-
 
 
 @st.composite

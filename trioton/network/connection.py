@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from ..errors import ConnectError, ProtocolError
+from ..errors import ConnectError
 from ..protocol import control
 from ..protocol.control import shorten_reason
 from ..protocol.heartbeat import MIN_TIMEOUT, HeartbeatMachine
@@ -18,6 +18,7 @@ from ..protocol.limits import MAX_RUN_BYTES
 from ..protocol.outbox import Outbox
 from ..protocol.session import PackageReceived
 from . import events
+from .flow_talk import FLOW_HANDLERS
 from .link import Link, LinkEnd, LinkResult
 from .peer import Peer
 from .statistics import ConnectionStatistics, LinkTotals
@@ -450,48 +451,6 @@ class Connection:
     def _synced_came(self, _message: control.Synced) -> None:
         self._got_synced = True
 
-    def _subscribe_came(self, message: control.Subscribe) -> None:
-        limits = self._context._limits
-        if not 1 <= len(message.slot.encode()) <= limits.slot_length:
-            raise ProtocolError(f"the peer subscribed to a slot of {len(message.slot)} characters")
-        if message.mode > 2 or message.size < 1:
-            raise ProtocolError(f"the peer subscribed with mode {message.mode} and size {message.size}")
-        self._announced.add(message.slot)
-        self._context._dispatcher.subscribe(self, message)
-        if self._context._dispatcher.interests_of(self) > limits.subscriptions:
-            raise ProtocolError(f"the peer subscribed to more than {limits.subscriptions} slots")
-
-    def _unsubscribe_came(self, message: control.Unsubscribe) -> None:
-        self._context._dispatcher.unsubscribe(self, message)
-
-    def _credit_came(self, message: control.Credit) -> None:
-        if message.source != self._context._wire_id:
-            raise ProtocolError("the peer sent credit for a flow that is not ours")
-        self._context._dispatcher.credit(self, message)
-
-    def _offer_came(self, message: control.Offer) -> None:
-        self._check_source(message.source)
-        self._context._reception.offer(self, message)
-
-    def _started_came(self, message: control.Started) -> None:
-        self._check_source(message.source)
-        self._context._reception.started(message.source, message.slot, message.stream, message.first)
-
-    def _kept_came(self, message: control.Kept) -> None:
-        self._check_source(message.source)
-        self._context._reception.kept(message)
-
-    def _flush_came(self, message: control.Flush) -> None:
-        self._check_source(message.source)
-        self._context._reception.flush(message)
-
-    def _unreachable_came(self, message: control.Unreachable) -> None:
-        self._context._dispatcher.unreachable(message)
-
-    def _check_source(self, source: bytes) -> None:
-        if source != self.peer.wire_id:
-            raise ProtocolError("the peer spoke of a flow in the name of another context")
-
     _HANDLERS: Final[dict[type, Any]] = {
         control.Ping: _ping_came,
         control.Pong: _pong_came,
@@ -499,14 +458,7 @@ class Connection:
         control.Close: _close_came,
         control.Sync: _sync_came,
         control.Synced: _synced_came,
-        control.Subscribe: _subscribe_came,
-        control.Unsubscribe: _unsubscribe_came,
-        control.Credit: _credit_came,
-        control.Offer: _offer_came,
-        control.Started: _started_came,
-        control.Kept: _kept_came,
-        control.Flush: _flush_came,
-        control.Unreachable: _unreachable_came,
+        **FLOW_HANDLERS,
     }
 
     # ---------------------------------------------------------------- between links, and the end

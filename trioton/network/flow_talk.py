@@ -1,0 +1,76 @@
+"""What a peer says about flows: each message is checked against who may say it, and handed to the side of the context that it concerns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import ProtocolError
+from ..protocol import control
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+
+def subscribe_came(connection: Connection, message: control.Subscribe) -> None:
+    limits = connection._context._limits
+    if not 1 <= len(message.slot.encode()) <= limits.slot_length:
+        raise ProtocolError(f"the peer subscribed to a slot of {len(message.slot)} characters")
+    if message.mode > 2 or message.size < 1:
+        raise ProtocolError(f"the peer subscribed with mode {message.mode} and size {message.size}")
+    connection._announced.add(message.slot)
+    connection._context._dispatcher.subscribe(connection, message)
+    if connection._context._dispatcher.interests_of(connection) > limits.subscriptions:
+        raise ProtocolError(f"the peer subscribed to more than {limits.subscriptions} slots")
+
+
+def unsubscribe_came(connection: Connection, message: control.Unsubscribe) -> None:
+    connection._context._dispatcher.unsubscribe(connection, message)
+
+
+def credit_came(connection: Connection, message: control.Credit) -> None:
+    if message.source != connection._context._wire_id:
+        raise ProtocolError("the peer sent credit for a flow that is not ours")
+    connection._context._dispatcher.credit(connection, message)
+
+
+def offer_came(connection: Connection, message: control.Offer) -> None:
+    check_source(connection, message.source)
+    connection._context._reception.offer(connection, message)
+
+
+def started_came(connection: Connection, message: control.Started) -> None:
+    check_source(connection, message.source)
+    connection._context._reception.started(message.source, message.slot, message.stream, message.first)
+
+
+def kept_came(connection: Connection, message: control.Kept) -> None:
+    check_source(connection, message.source)
+    connection._context._reception.kept(message)
+
+
+def flush_came(connection: Connection, message: control.Flush) -> None:
+    check_source(connection, message.source)
+    connection._context._reception.flush(message)
+
+
+def unreachable_came(connection: Connection, message: control.Unreachable) -> None:
+    connection._context._dispatcher.unreachable(message)
+
+
+def check_source(connection: Connection, source: bytes) -> None:
+    if source != connection.peer.wire_id:
+        raise ProtocolError("the peer spoke of a flow in the name of another context")
+
+
+FLOW_HANDLERS: Final[dict[type, Callable[[Connection, Any], None]]] = {
+    control.Subscribe: subscribe_came,
+    control.Unsubscribe: unsubscribe_came,
+    control.Credit: credit_came,
+    control.Offer: offer_came,
+    control.Started: started_came,
+    control.Kept: kept_came,
+    control.Flush: flush_came,
+    control.Unreachable: unreachable_came,
+}
+"""What to do with each kind of message about flows."""
