@@ -121,7 +121,7 @@ async def open_workers(peer: Peer, transport: str, options: dict[str, Any]) -> A
             patience = GOODBYE_LIMIT
         finally:
             for worker in workers:
-                await worker.end(patience)
+                await worker.end(patience)  # shielded, with a deadline, inside  # noqa: ASYNC102  # shielded, with a deadline, inside
 
 
 async def introduce(workers: Sequence[Worker]) -> None:

@@ -119,7 +119,7 @@ def imports_of(path: Path) -> Iterator[Import]:
             # `from . import x` may lead to a module x: the longer name says more.
             modules = [f"{module}.{alias.name}" for alias in node.names] if module.startswith("trioton") else [module]
         for module in modules:
-            yield Import(file, module, node.lineno, id(node) in for_types)
+            yield Import(file, module, node.lineno, id(node) in for_types)  # type: ignore[attr-defined]
 
 
 IMPORTS = [each for path in FILES for each in imports_of(path)]

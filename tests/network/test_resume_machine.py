@@ -410,23 +410,26 @@ def test_who_gave_room_back_is_not_granted_it_again_before_that_is_known() -> No
     assert sum(mesh.sent.values()) > 5
 
 
-def test_both_of_two_get_about_half_of_a_window() -> None:
-    mesh = Mesh(2, Block(10))
-    sent = [0, 0]
-    for _ in range(20):
-        for number in (0, 1):
-            sent[number] += mesh.send(number, 1)
+@pytest.mark.parametrize("size", [1, 2, 10])
+def test_all_who_want_to_send_get_about_the_same(size: int) -> None:
+    mesh = Mesh(3, Block(size))
+    for _ in range(100):
+        for number in mesh.sent:
+            mesh.send(number, 20)
         mesh.settle()
-        mesh.channels[0].take(1)
+        mesh.channels[0].take(max(1, size // 2))
         mesh.settle()
+    assert max(mesh.sent.values()) <= 2 * min(mesh.sent.values())
     mesh.come_to_rest()
-    assert min(mesh.send(number, 100) for number in (0, 1)) >= 4
 
 
 def test_a_window_of_bytes_opens_again() -> None:
     mesh = Mesh(1, Block(100))
-    assert mesh.send(0, 10, size=700) < 10
+    mesh.send(0, 4, size=700)
+    mesh.settle()
+    assert mesh.send(0, 1) == 0
     mesh.come_to_rest()
+    assert mesh.send(0, 1) == 1
 
 
 def test_a_subscription_that_drops_goes_on_after_one_that_blocked() -> None:
@@ -488,7 +491,9 @@ def test_a_subscription_replaced_while_the_link_is_down_begins_anew(others: list
         mesh.settle()
         channel.take(3)
     mesh.come_to_rest()
-    assert channel.numbers_of(0)[-20:] == list(range(mesh.sent[0]))[-20:]
+    first = channel.received[0][1]
+    assert first <= 3
+    assert channel.numbers_of(0) == list(range(first, mesh.sent[0]))
 
 
 def test_channels_that_are_opened_and_closed_at_once_hold_no_room() -> None:
@@ -501,7 +506,7 @@ def test_channels_that_are_opened_and_closed_at_once_hold_no_room() -> None:
     mesh.come_to_rest()
     mesh.send(1, 8)
     mesh.come_to_rest()
-    assert mesh.send(1, 100) == 8
+    assert mesh.send(1, 100) >= 6, "all but what it need not hear of yet"
 
 
 # ----------------------------------------------------------------------------------------------------- whatever happens
@@ -519,7 +524,7 @@ class World(RuleBasedStateMachine):
             self.mesh.come_to_rest()
 
     def some_link(self, data: st.DataObject) -> Link:
-        return data.draw(st.sampled_from(self.mesh.links))  # type: ignore[no-any-return]
+        return data.draw(st.sampled_from(self.mesh.links))
 
     @rule(data=st.data(), count=st.integers(1, 12), size=st.sampled_from([1, 1, 50, 700]))
     def send(self, data: st.DataObject, count: int, size: int) -> None:

@@ -141,7 +141,7 @@ def test_a_wrong_field_is_named(name: str, value: object) -> None:
 
 
 def test_what_a_later_version_adds_is_ignored() -> None:
-    more = {**LEAST, "colour": "red", 5: [{}], None: b"", "": 1}
+    more = {**LEAST, "colour": "red", 5: [{}], None: b"", "": 1}  # type: ignore[misc]
     assert parse(FrameKind.HELLO, [more]) == parse(FrameKind.HELLO, [LEAST])
 
 

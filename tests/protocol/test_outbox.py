@@ -13,8 +13,8 @@ from trioton.protocol import control
 from trioton.protocol.codec import bytes_head, encode_value
 from trioton.protocol.flow import Branch, SendFlow
 from trioton.protocol.frames import PREFIX, PREFIX_SIZE, FrameKind
-from trioton.protocol.identity import ContextId
 from trioton.protocol.handshake import Hello
+from trioton.protocol.identity import ContextId
 from trioton.protocol.inbox import ReceiveFlow
 from trioton.protocol.limits import LARGE_FRAGMENT, MAX_OPEN_FRAGMENTED, SMALL_FRAGMENT, Limits
 from trioton.protocol.outbox import BATCH_BYTES, Outbox
@@ -521,7 +521,7 @@ class OutboxWorld(RuleBasedStateMachine):
         self.open_bytes: dict[int, int] = {}
 
     def some(self, data: st.DataObject) -> Stream:
-        return data.draw(st.sampled_from(self.streams))  # type: ignore[no-any-return]
+        return data.draw(st.sampled_from(self.streams))
 
     @rule(data=st.data(), count=st.integers(1, 5), together=st.booleans())
     def send_small(self, data: st.DataObject, count: int, together: bool) -> None:

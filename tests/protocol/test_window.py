@@ -178,7 +178,7 @@ class WindowWorld(RuleBasedStateMachine):
             if room is not None and not room.asked_back and room.limit > self.told[name]:
                 source.to_hear.append(room.limit)
                 self.told[name] = room.limit
-        for name, limit in self.window.to_ask_back():
+        for name, limit in self.window.to_ask_back():  # type: ignore[assignment]
             assert isinstance(name, int)
             assert limit <= self.told[name]
             self.sources[name].to_hear.append(limit)

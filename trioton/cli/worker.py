@@ -181,7 +181,7 @@ class Worker:
                 code = await self._forward(program)
                 nursery.cancel_scope.cancel()
         finally:
-            await program.end()
+            await program.end()  # shielded, with a deadline, inside  # noqa: ASYNC102  # shielded, with a deadline, inside
         statistics = self._context.statistics()
         dropped = statistics.messages_dropped + statistics.messages_unheard
         await self._state.send({"state": "ended", "code": code, "dropped": dropped})

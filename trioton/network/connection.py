@@ -21,6 +21,7 @@ from . import events
 from .flow_talk import FLOW_HANDLERS
 from .link import Link, LinkEnd, LinkResult
 from .peer import Peer
+from .resuming import Redialler, wait_resumed
 from .statistics import ConnectionStatistics, LinkTotals
 
 if TYPE_CHECKING:
@@ -84,8 +85,10 @@ class Connection:
         self.max_package = context._limits.max_package
         self.is_resumable = establisher is None or reconnect is not None
         self._context = context
-        self._establisher = establisher
-        self._reconnect = reconnect
+        self._has_dialled = establisher is not None
+        self._redialler = None
+        if establisher is not None and reconnect is not None:
+            self._redialler = Redialler(self, establisher, reconnect)
         self._state = State.CONNECTING
         self._link: Link | None = None
         self._scope = trio.CancelScope()
@@ -257,7 +260,7 @@ class Connection:
     @property
     def gives_way(self) -> bool:
         """Whether to give way to a connection that the peer has made at the same moment: the smaller identity's stays, on both sides."""
-        return self._establisher is not None and not self._has_joined and self.peer.id < self._context.id
+        return self._has_dialled and not self._has_joined and self.peer.id < self._context.id
 
     def close_now(self, reason: str) -> None:
         """End the connection without a further word."""
@@ -330,7 +333,7 @@ class Connection:
 
     async def _run_link(self, shaken: Shaken) -> LinkResult:
         context = self._context
-        machine = HeartbeatMachine(context._heartbeat, trio.current_time(), answers=self._establisher is None)
+        machine = HeartbeatMachine(context._heartbeat, trio.current_time(), answers=not self._has_dialled)
         link = self._link = Link(
             shaken.transport,
             shaken.session,
@@ -349,6 +352,7 @@ class Connection:
         self.awaits_snapshot, self._got_synced = True, False
         self._announced.clear()
         logger.debug("%s: link up over %s, %s", link.name, shaken.transport.kind, shaken.transport.remote_address)
+        since = trio.current_time()
         try:
             if self._timeout != context._heartbeat.timeout:
                 self._apply_timeout(link)
@@ -365,6 +369,8 @@ class Connection:
             self._totals.packages_received += link.session.packages_received
             self._totals.messages_received += link.session.messages_received
             self.outbox.restart()
+            if self._redialler is not None:
+                self._redialler.held(trio.current_time() - since)
 
     def _apply_timeout(self, link: Link) -> None:
         link.machine.set_timeout(self._timeout)
@@ -507,7 +513,7 @@ class Connection:
             self.close_reason = self.close_reason or f"{result.reason}; it did not come back"
             if self._has_joined:
                 context._hub.emit(events.SessionLost(self, self.close_reason))
-        elif not shaken.hello.resumed and self._establisher is not None:
+        elif not shaken.hello.resumed and self._redialler is not None:
             self._lose_session("the server did not know the session any more")
             return self._begin_anew(shaken)
         return shaken
@@ -525,46 +531,17 @@ class Connection:
         return shaken
 
     async def _find_transport(self) -> Shaken | None:
-        window = self._context._limits.resume_window
         if self._handed_over is None:
-            with trio.move_on_after(window):
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._cancel_when_process_ends, nursery.cancel_scope)
-                    if self._establisher is None:
-                        await self._wait_handed_over()
-                    else:
-                        self._handed_over = await self._dial_again(self.tokens)
-                    nursery.cancel_scope.cancel()
-        if self._handed_over is None and self._establisher is not None:
+            await wait_resumed(self)
+        if self._handed_over is None and self._redialler is not None:
             self._lose_session("its resume window is over, or its process has ended")
-            self._handed_over = await self._dial_again([])
+            self._handed_over = await self._redialler.dial(None)
         shaken, self._handed_over = self._handed_over, None
         return shaken
 
     async def _wait_handed_over(self) -> None:
         while self._handed_over is None:
             await self._changed.park()
-
-    async def _cancel_when_process_ends(self, scope: trio.CancelScope) -> None:
-        if self.peer.host == self._context._network.host_id and self.peer.pid != self._context._network.pid:
-            await self._context._network.wait_process_ended(self.peer.pid)
-            scope.cancel()
-
-    async def _dial_again(self, tokens: list[bytes]) -> Shaken:
-        assert self._establisher is not None
-        assert self._reconnect is not None
-        for delay in self._reconnect.delays(self._context._network.random.random):
-            await trio.sleep(delay)
-            hello = self._context._hello(resume=tokens[-1] if tokens else None)
-            try:
-                shaken = await self._establisher.establish(hello)
-            except ConnectError as error:
-                logger.debug("%s: %s; dialling again", self, error)
-                continue
-            assert shaken.hello.session is not None
-            self.tokens[:] = [shaken.hello.session]
-            return shaken
-        raise AssertionError("the delays never end")
 
     def _lose_session(self, reason: str) -> None:
         """Forget what the session knew; its peer counts as dead."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 
-def subscribe_came(connection: Connection, message: control.Subscribe) -> None:
+def _subscribe_came(connection: Connection, message: control.Subscribe) -> None:
     limits = connection._context._limits
     if not 1 <= len(message.slot.encode()) <= limits.slot_length:
         raise ProtocolError(f"the peer subscribed to a slot of {len(message.slot)} characters")
@@ -24,53 +24,53 @@ def subscribe_came(connection: Connection, message: control.Subscribe) -> None:
         raise ProtocolError(f"the peer subscribed to more than {limits.subscriptions} slots")
 
 
-def unsubscribe_came(connection: Connection, message: control.Unsubscribe) -> None:
+def _unsubscribe_came(connection: Connection, message: control.Unsubscribe) -> None:
     connection._context._dispatcher.unsubscribe(connection, message)
 
 
-def credit_came(connection: Connection, message: control.Credit) -> None:
+def _credit_came(connection: Connection, message: control.Credit) -> None:
     if message.source != connection._context._wire_id:
         raise ProtocolError("the peer sent credit for a flow that is not ours")
     connection._context._dispatcher.credit(connection, message)
 
 
-def offer_came(connection: Connection, message: control.Offer) -> None:
-    check_source(connection, message.source)
+def _offer_came(connection: Connection, message: control.Offer) -> None:
+    _check_source(connection, message.source)
     connection._context._reception.offer(connection, message)
 
 
-def started_came(connection: Connection, message: control.Started) -> None:
-    check_source(connection, message.source)
+def _started_came(connection: Connection, message: control.Started) -> None:
+    _check_source(connection, message.source)
     connection._context._reception.started(message.source, message.slot, message.stream, message.first)
 
 
-def kept_came(connection: Connection, message: control.Kept) -> None:
-    check_source(connection, message.source)
+def _kept_came(connection: Connection, message: control.Kept) -> None:
+    _check_source(connection, message.source)
     connection._context._reception.kept(message)
 
 
-def flush_came(connection: Connection, message: control.Flush) -> None:
-    check_source(connection, message.source)
+def _flush_came(connection: Connection, message: control.Flush) -> None:
+    _check_source(connection, message.source)
     connection._context._reception.flush(message)
 
 
-def unreachable_came(connection: Connection, message: control.Unreachable) -> None:
+def _unreachable_came(connection: Connection, message: control.Unreachable) -> None:
     connection._context._dispatcher.unreachable(message)
 
 
-def check_source(connection: Connection, source: bytes) -> None:
+def _check_source(connection: Connection, source: bytes) -> None:
     if source != connection.peer.wire_id:
         raise ProtocolError("the peer spoke of a flow in the name of another context")
 
 
 FLOW_HANDLERS: Final[dict[type, Callable[[Connection, Any], None]]] = {
-    control.Subscribe: subscribe_came,
-    control.Unsubscribe: unsubscribe_came,
-    control.Credit: credit_came,
-    control.Offer: offer_came,
-    control.Started: started_came,
-    control.Kept: kept_came,
-    control.Flush: flush_came,
-    control.Unreachable: unreachable_came,
+    control.Subscribe: _subscribe_came,
+    control.Unsubscribe: _unsubscribe_came,
+    control.Credit: _credit_came,
+    control.Offer: _offer_came,
+    control.Started: _started_came,
+    control.Kept: _kept_came,
+    control.Flush: _flush_came,
+    control.Unreachable: _unreachable_came,
 }
 """What to do with each kind of message about flows."""

@@ -134,7 +134,7 @@ class Link:
                     nursery.start_soon(self._watch)
         finally:
             if self._result is None:
-                await self._say_last_words()
+                await self._say_last_words()  # shielded, with a deadline, inside  # noqa: ASYNC102  # shielded, with a deadline, inside
                 self._result = LinkResult(LinkEnd.CLOSED, "the surrounding scope was cancelled")
             self.transport.close()
             self._drained.unpark_all()

@@ -35,7 +35,7 @@ class Reconnect:
     """What the largest wait grows by with each attempt."""
 
     maximum: float = attrs.field(default=30.0, validator=_not_negative)
-    """The largest wait of all, in seconds."""
+    """The largest wait of all, in seconds. While a session can be resumed no wait is over a tenth of `Limits.resume_window`."""
 
     stable: float = attrs.field(default=60.0, validator=_not_negative)
     """Seconds that a connection must hold before the waits start anew."""

@@ -1,0 +1,81 @@
+"""How a connection that has lost its transport gets the next one: its client dials again, its server waits for that."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from ..errors import ConnectError
+
+if TYPE_CHECKING:
+    from ..protocol.backoff import Reconnect
+    from .connection import Connection
+    from .establish import Establisher, Shaken
+
+LONGEST_WAIT: Final = 0.1
+"""The longest wait between two attempts to resume a session, as a part of the resume window."""
+
+logger = logging.getLogger("trioton.link")
+
+
+class Redialler:
+    """Brings up the next transport of a connection that this side has dialled.
+
+    Args:
+        connection: The connection.
+        establisher: Dials its address.
+        reconnect: How long to wait between the attempts.
+    """
+
+    def __init__(self, connection: Connection, establisher: Establisher, reconnect: Reconnect) -> None:
+        self._connection = connection
+        self._establisher = establisher
+        self._reconnect = reconnect
+        self._delays: Iterator[float] | None = None
+
+    def held(self, seconds: float) -> None:
+        """The last transport has held for so long; if that was long enough, the waits start anew."""
+        if seconds >= self._reconnect.stable:
+            self._delays = None
+
+    async def dial(self, token: bytes | None) -> Shaken:
+        """Dial until somebody answers, to resume the session of a token or for a new one."""
+        context = self._connection._context
+        # While there is a session to lose, no wait may be so long that the window goes by.
+        longest = math.inf if token is None else context._limits.resume_window * LONGEST_WAIT
+        if self._delays is None:
+            self._delays = self._reconnect.delays(context._network.random.random)
+        for delay in self._delays:
+            await trio.sleep(min(delay, longest))
+            try:
+                shaken = await self._establisher.establish(context._hello(resume=token))
+            except ConnectError as error:
+                logger.debug("%s: %s; dialling again", self._connection, error)
+                continue
+            assert shaken.hello.session is not None
+            self._connection.tokens[:] = [shaken.hello.session]
+            return shaken
+        raise AssertionError("the delays never end")
+
+
+async def wait_resumed(connection: Connection) -> None:
+    """Wait until a connection has got its next transport, its resume window is over, or its peer's process is known to have ended."""
+    with trio.move_on_after(connection._context._limits.resume_window):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cancel_when_process_ends, connection, nursery.cancel_scope)
+            if connection._redialler is None:
+                await connection._wait_handed_over()
+            else:
+                connection._handed_over = await connection._redialler.dial(connection.tokens[-1])
+            nursery.cancel_scope.cancel()
+
+
+async def _cancel_when_process_ends(connection: Connection, scope: trio.CancelScope) -> None:
+    network, peer = connection._context._network, connection.peer
+    if peer.host == network.host_id and peer.pid != network.pid:
+        await network.wait_process_ended(peer.pid)
+        scope.cancel()
