@@ -38,7 +38,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinxcontrib_trio",
 ]
-exclude_patterns = ["_build", "_inventories", "snippets"]
+exclude_patterns = ["_build", "_inventories", "snippets", "explain/benchmark_table.rst"]
 
 html_theme = "furo"
 html_title = f"Trioton {version}"
