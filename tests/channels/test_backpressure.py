@@ -165,7 +165,7 @@ async def test_a_publisher_that_stops_leaves_its_room_to_the_other(autojump_cloc
                 while received < one_sent + two_sent + 1000:
                     received += len(await sub.receive_many())
         await trio.sleep(1)
-        assert fill(two) == 100
+        assert 75 < fill(two) <= 100  # what was taken is told when it is a quarter of the window
 
 
 async def test_a_publisher_that_is_idle_gives_room_to_one_that_is_not(autojump_clock: object) -> None:
