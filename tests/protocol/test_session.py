@@ -505,3 +505,27 @@ def test_flows_that_are_made_up_are_not_remembered_for_ever() -> None:
             yield encode_prefix(FrameKind.PACKAGE, 0, len(header), 1) + header + b"\x80"
 
     assert peak_of(pieces(), LIMITS) < 700_000
+
+
+def outcome(session: Session, pieces: list[bytes]) -> list[Event] | str:
+    try:
+        return [event for piece in pieces for event in session.receive_data(piece)]
+    except ProtocolError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("first", [0, 23, 24, 256, 65_536, 1 << 40])
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_package_that_comes_alone_is_read_as_any_other(first: int, count: int) -> None:
+    """There is a shorter way for it; any damage of a single byte has the same outcome on either way."""
+    header = PackageTemplate(SOURCE, "slot", 1).header(first, count)
+    body = bytes([0x80 + count]) + b"\x61x" * count
+    frame = encode_prefix(FrameKind.PACKAGE, 0, len(header), len(body)) + header + body
+    cut = [frame[:3], frame[3:]]
+    known = [[frame, frame], [*cut, *cut]]
+    assert outcome(open_session(), known[0]) == outcome(open_session(), known[1])
+    for position in range(len(frame)):
+        for byte in {0, 1, 23, 24, 25, 26, 27, 28, 48, 0x60, 0x81, 0xFF, frame[position] ^ 1}:
+            damaged = frame[:position] + bytes([byte]) + frame[position + 1 :]
+            alone = outcome(open_session(), [*known[0], damaged])
+            assert alone == outcome(open_session(), [*known[1], damaged[:3], damaged[3:]])

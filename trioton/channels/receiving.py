@@ -56,6 +56,7 @@ class ReceivingEnd(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
         self._decode_extra: codec.DecodeExtra | None = None
         if message_type is not TEXT and message_type is not BINARY:
             self._decode_extra = codec.prepare_decoders(references.decode_extra(context))
+        subscription.decode_lone = self._decode_lone
 
     @property
     def closed(self) -> bool:
@@ -99,12 +100,25 @@ class ReceivingEnd(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
 
     async def _receive_slowly(self) -> T_co:
         """Do all that `receive` promises."""
-        await trio.lowlevel.checkpoint_if_cancelled()
-        if self._budget.spend(self._settle() + 1):
-            await trio.lowlevel.cancel_shielded_checkpoint()
+        if is_cancelled():
+            await trio.lowlevel.checkpoint_if_cancelled()
+        taken = self._settle()
+        if self._ready or self._fill():
+            if self._budget.spend(taken + 1):
+                await trio.lowlevel.checkpoint_if_cancelled()
+                await trio.lowlevel.cancel_shielded_checkpoint()
+        else:
+            handed = await self._subscription.wait()
+            self._budget.refill()  # a task that has waited has yielded
+            if handed is not None:
+                self._taken += 1
+                return handed  # type: ignore[no-any-return]
         while not self._ready:
             if not self._fill():
-                await self._subscription.wait()
+                handed = await self._subscription.wait()
+                if handed is not None:
+                    self._taken += 1
+                    return handed  # type: ignore[no-any-return]
         message = self._ready.popleft()
         self._took(1)
         if type(message) is DecodeFailure:
@@ -114,10 +128,10 @@ class ReceivingEnd(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
 
     def _open_short_path(self) -> None:
         """Let the short path take as many messages as need no look at the budget, the credit, or what could not be decoded."""
-        if not self._has_failures:
-            subscription = self._subscription
-            allowed = min(self._budget.quantum - 1, subscription.until_credit)
-            subscription.allowed = subscription.countdown = max(allowed, 0)
+        subscription = self._subscription
+        if not self._has_failures and subscription.until_credit > 0:
+            quantum, until_credit = self._budget.quantum - 1, subscription.until_credit
+            subscription.allowed = subscription.countdown = min(until_credit, quantum)
 
     def _settle(self) -> int:
         """Count what was taken by the short path, and close that path until the long one opens it again."""
@@ -163,7 +177,10 @@ class ReceivingEnd(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
         self._settle()
         while not self._ready:
             if not self._fill():
-                await self._subscription.wait()
+                handed = await self._subscription.wait()
+                if handed is not None:
+                    self._taken += 1
+                    return [handed]
         return self._take_ready(max)
 
     def receive_all_nowait(self) -> list[T_co]:
@@ -239,6 +256,15 @@ class ReceivingEnd(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
         if self._decode_extra is None:
             return codec.decode_strings(body)
         return codec.decode_run(body, self._decode_extra)
+
+    def _decode_lone(self, body: bytes) -> Any:
+        """The message of a run of one, or None if it is None or none that the message type knows."""
+        if self._type is TEXT:
+            text = codec.decode_lone_text(body)
+            if text is not None:
+                return text
+        (message,) = self._type.decode_many(self._decode(body))
+        return None if type(message) is DecodeFailure else message
 
     def _check_end(self) -> None:
         if self._inbox.is_broken:

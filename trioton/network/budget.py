@@ -36,9 +36,10 @@ class Budget:
         self._has_clock = has_clock
         self._left = 0
         self._started = 0.0
-        self._refill()
+        self.refill()
 
-    def _refill(self) -> None:
+    def refill(self) -> None:
+        """A task has yielded: it, and those whose turn came with that, have done nothing yet."""
         self._left = OPERATIONS if self.quantum > 1 else 1
         if self._has_clock:
             self._started = time.perf_counter()
@@ -48,7 +49,7 @@ class Budget:
         self._left -= operations
         if self._left > 0 and not (self._has_clock and time.perf_counter() - self._started > SECONDS):
             return False
-        self._refill()
+        self.refill()
         return True
 
 

@@ -59,6 +59,7 @@ class Connection:
         peer: Who is at the other end.
         close_reason: Why it ended, or None while it has not.
         outbox: Internal: what waits to be written.
+        open_link: Internal: the link, until it is lost or the goodbye was said over it.
         max_package: Internal: bytes of the largest message that the peer takes.
         window_bytes: Internal: bytes that a flow may be ahead of what has been taken, on either side.
         awaits_snapshot: Internal: whether the peer is still telling what it listens to.
@@ -91,6 +92,7 @@ class Connection:
             self._redialler = Redialler(self, establisher, reconnect)
         self._state = State.CONNECTING
         self._link: Link | None = None
+        self.open_link: Link | None = None
         self._scope = trio.CancelScope()
         self._timeout = context._heartbeat.timeout
         self._announced: set[str] = set()
@@ -294,6 +296,7 @@ class Connection:
         """Say the last word."""
         link.send_control(control.Close(shorten_reason(reason)))
         self._said_goodbye = True
+        self.open_link = None
         link.try_write()
 
     def _count_lost(self, messages: int) -> None:
@@ -345,6 +348,7 @@ class Connection:
             on_cancel=functools.partial(self.say_goodbye_now, CONTEXT_CLOSED),
             name=f"{context}: {self.name or self.peer}",
         )
+        self.open_link = None if self._said_goodbye else link
         self._totals.transports += 1
         self.window_bytes = min(context._limits.window_bytes, shaken.hello.window_bytes)
         self.max_package = max(shaken.hello.max_package, MAX_RUN_BYTES)
@@ -362,7 +366,7 @@ class Connection:
             link.try_write()
             return await link.run(shaken.first_events)
         finally:
-            self._link = None
+            self._link = self.open_link = None
             self._rtt = machine.rtt or self._rtt
             self._totals.bytes_sent += link.bytes_sent
             self._totals.bytes_received += link.session.bytes_received
@@ -396,14 +400,16 @@ class Connection:
     # ---------------------------------------------------------------- what the peer says
 
     def _on_events(self, received: list[Event]) -> None:
+        answered = False
         for event in received:
             if type(event) is PackageReceived:
                 self._context._reception.package(self, event)
             else:
                 self._HANDLERS[type(event)](self, event)
+                answered = True
         if self._state is not State.CONNECTED:
             self._check_connected()
-        if self.outbox:
+        if answered and self.outbox:
             self.try_write()
 
     def _check_connected(self) -> None:

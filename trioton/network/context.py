@@ -399,7 +399,7 @@ class Context:
         """The nursery of all that the context does for itself."""
         async with trio.open_nursery() as self._nursery:
             self._nursery.start_soon(self._dispatcher.flush_forever)
-            self._nursery.start_soon(self._dispatcher.watch_forever)
+            self._nursery.start_soon(self._dispatcher.congestion.run_forever)
             task_status.started()
 
     async def _own_user_tasks(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

@@ -16,49 +16,22 @@ import trio
 
 from ..protocol import control
 from ..protocol.flow import Branch, SendFlow
-from ..protocol.packages import PackageHeader, PackageKind
 from ..protocol.policies import Mode
-from .events import Congested
+from .congestion import CongestionWatch
+from .local import LOCAL, LocalOutbox
 from .outlet import Outlet
 
 if TYPE_CHECKING:
     from ..protocol.limits import Limits
-    from ..protocol.packages import Buffer, Package
+    from ..protocol.packages import Buffer
     from .connection import Connection
     from .events import EventHub
     from .reception import Reception
 
 logger = logging.getLogger("trioton.context")
 
-CONGESTED_AFTER: Final = 5.0
-"""Seconds that a task waits in `send` before a `Congested` event tells of it."""
-
-
 LONE_AFTER: Final = 50e-6
 """Seconds after a write in which the next message is taken for the start of a burst: about what a write costs, twice."""
-
-LOCAL: Final = "local"
-"""The key of the branch that leads to the subscriptions of the context itself."""
-
-
-class LocalOutbox:
-    """Stands where a link's outbox would: packages go straight to the context's own subscriptions."""
-
-    links_lost = 0
-
-    def __init__(self, reception: Reception, source: bytes) -> None:
-        self._reception = reception
-        self._source = source
-
-    def add_package(self, _branch: Branch, package: Package, flow: SendFlow) -> None:
-        """Deliver a package."""
-        header = PackageHeader(
-            PackageKind.PUBLISH, self._source, flow.stream, package.first, flow.slot, package.count, None
-        )
-        self._reception.local_package(header, b"".join(package.body), is_last=package.is_last)
-
-    def remove_branch(self, branch: Branch) -> None:
-        """Nothing ever waits here."""
 
 
 class Dispatcher:
@@ -76,6 +49,7 @@ class Dispatcher:
         is_hot: Whether the flusher runs in the next pass of the scheduler.
         outlets: The open outlets by slot.
         dropped: Messages that nobody listened to, of outlets that are closed.
+        congestion: Tells of tasks that wait in `send` for long.
     """
 
     def __init__(
@@ -93,8 +67,7 @@ class Dispatcher:
         self._interests: dict[str, dict[Connection, control.Subscribe]] = {}
         self._unwritten: dict[Connection, None] = {}
         self._lot = trio.lowlevel.ParkingLot()
-        self._congestion_lot = trio.lowlevel.ParkingLot()
-        self._maybe_congested: dict[Outlet, None] = {}
+        self.congestion = CongestionWatch(hub)
         self._next_stream = 0
         self._clock = clock
         self._last_lone_write = -math.inf
@@ -112,17 +85,32 @@ class Dispatcher:
             self.write()
             self.heat()
         elif not self.is_hot:
-            self._add_when_cold()
+            self._add_when_cold(flow)
 
-    def _add_when_cold(self) -> None:
+    def _add_when_cold(self, flow: SendFlow) -> None:
         """Write a lone message at once; one that follows closely waits for those that come behind it."""
         now = self._clock()
         if now - self._last_lone_write > LONE_AFTER:
             self._last_lone_write = now
-            self.cut()
-            self.write()
+            if not self._write_lone(flow):
+                self.cut()
+                self.write()
         else:
             self.heat()
+
+    def _write_lone(self, flow: SendFlow) -> bool:
+        """Write the lone text that has gathered past the outbox, if it is for one link only and that is idle; whether it was."""
+        if len(flow.branches) != 1 or len(flow.pieces) != 1 or not flow.takes_text:
+            return False
+        (branch,) = flow.branches.values()
+        if branch.key is LOCAL or not branch.is_ready or branch.is_behind:
+            return False
+        link = branch.key.open_link  # type: ignore[attr-defined]  # keys are connections, or LOCAL
+        if link is None or not link.is_idle or (branch.blocks and branch.links_lost != branch.outbox.links_lost):
+            return False
+        self.gathering = None
+        link.write_lone(flow.cut_lone())
+        return True
 
     def add_large(self, flow: SendFlow, buffers: tuple[Buffer, ...], size: int) -> None:
         """Add a large message, whose buffers are sent as they are."""
@@ -551,36 +539,3 @@ class Dispatcher:
         kept = outlet.flow.credit(branch, message.taken or 0, message.limit, trio.current_time())
         self._changed(outlet)
         return kept
-
-    # ---------------------------------------------------------------- congestion
-
-    def watch_congestion(self, outlet: Outlet) -> None:
-        """A task waits for room on an outlet."""
-        self._maybe_congested[outlet] = None
-        self._congestion_lot.unpark()
-
-    async def watch_forever(self) -> None:
-        """Tell of tasks that have waited in `send` for long."""
-        while True:
-            if not self._maybe_congested:
-                await self._congestion_lot.park()
-            since = math.inf
-            for outlet in list(self._maybe_congested):
-                waiting_since = outlet.congested_since()
-                # Sums are compared, as the sleep below has it: a difference would round otherwise, and we would not sleep at all.
-                if waiting_since + CONGESTED_AFTER <= trio.current_time():
-                    self._tell_congestion(outlet, trio.current_time() - waiting_since)
-                    waiting_since = math.inf
-                if waiting_since is math.inf:
-                    del self._maybe_congested[outlet]
-                since = min(since, waiting_since)
-            if since < math.inf:
-                await trio.sleep_until(since + CONGESTED_AFTER)
-
-    def _tell_congestion(self, outlet: Outlet, seconds: float) -> None:
-        outlet.told_congestion()
-        branch = outlet.flow.slowest()
-        if branch is not None and branch.key is not LOCAL:
-            peer = branch.key.peer  # type: ignore[attr-defined]  # keys are connections, or LOCAL
-            self._hub.emit(Congested(outlet.flow.slot, peer.id, seconds))
-            logger.info("send on %r has waited %.1f s for %s", outlet.flow.slot, seconds, peer)

@@ -181,7 +181,7 @@ class Outlet:
         send = _WaitingSend(trio.lowlevel.current_task(), piece, owner, trio.current_time())
         self._waiting.append(send)
         self.flow.hold(held=True)
-        self.dispatcher.watch_congestion(self)
+        self.dispatcher.congestion.watch(self)
 
         def abort(_raise_cancel: object) -> trio.lowlevel.Abort:
             self._waiting.remove(send)

@@ -157,35 +157,42 @@ class Reception:
         Raises:
             ProtocolError: The peer itself sent nonsense; its link must be closed.
         """
-        header = event.header
-        if header.source != connection.peer.wire_id:
+        header, is_last, body, is_lone_bytes = event
+        kind, source, stream, _, slot, count, destination = header
+        if source != connection.peer.wire_id:
             raise ProtocolError("the peer sent a package in the name of another context")
-        if header.kind == PackageKind.DIRECT and header.destination != self._own_id:
+        if kind == PackageKind.DIRECT and destination != self._own_id:
             raise ProtocolError("the peer sent a package for another context")
-        if not event.is_lone_bytes:
-            scan_run(event.body, header.count, tags=MESSAGE_TAGS)
-        if header.slot in self._slots:
-            self._deliver(header, event.body, is_last=event.is_last, is_lone_bytes=event.is_lone_bytes)
-        elif header.kind == PackageKind.DIRECT:
-            self._tell_unreachable(header.source, header.slot, header.stream)
+        if not is_lone_bytes:
+            scan_run(body, count, tags=MESSAGE_TAGS)
+        if slot in self._slots:
+            self._deliver(header, body, is_last, is_lone_bytes)
+        elif kind == PackageKind.DIRECT:
+            self._tell_unreachable(source, slot, stream)
 
     def local_package(self, header: PackageHeader, body: bytes, *, is_last: bool) -> None:
         """Deliver a package of this context to its own subscriptions."""
         if header.slot in self._slots:
-            self._deliver(header, body, is_last=is_last)
+            self._deliver(header, body, is_last, False)
 
-    def _deliver(self, header: PackageHeader, body: bytes, *, is_last: bool, is_lone_bytes: bool = False) -> None:
-        flow = self._flow(header.source, header.slot, header.stream)
-        if flow is None:
-            self._missed(header.slot, header.source, header.count)
-            return
-        known, missing = flow.receive(header, is_last=is_last)
+    def _deliver(self, header: PackageHeader, body: bytes, is_last: bool, is_lone_bytes: bool) -> None:
+        _, source, stream, first, slot, count, _ = header
+        flow = self._flows.get(slot, {}).get(source)
+        if flow is None or flow.stream != stream:
+            flow = self._flow(source, slot, stream)
+            if flow is None:
+                self._missed(slot, source, count)
+                return
+        known = missing = 0
+        if is_last or not flow.receive_next(first, count):
+            known, missing = flow.receive(header, is_last=is_last)
         if missing:
-            self._missed(flow.slot, flow.source, missing)
-        if known < header.count:
-            self._arrivals += 1
-            first, count, arrival = header.first, header.count, self._arrivals
-            for subscription in list(self._slots.get(header.slot, ())):
+            self._missed(slot, source, missing)
+        if known < count:
+            self._arrivals = arrival = self._arrivals + 1
+            for subscription in self._slots.get(slot, [])[:]:
+                if count == 1 and not is_lone_bytes and subscription.hand_over(flow, body):
+                    continue
                 dropped = subscription.deliver(Run(flow, first, body, known, count, arrival, is_lone_bytes))
                 if dropped:
                     self._hub.emit(Gap(flow.slot, ContextId.from_wire(flow.source), dropped))
@@ -196,7 +203,9 @@ class Reception:
 
     def _flow(self, source: bytes, slot: str, stream: int) -> ReceiveFlow | None:
         """The flow with this stream; an older one of the same source is forgotten, a package of an older one is not wanted."""
-        flows = self._flows.setdefault(slot, {})
+        flows = self._flows.get(slot)
+        if flows is None:
+            flows = self._flows[slot] = {}
         flow = flows.get(source)
         if flow is not None and flow.stream == stream:
             return flow

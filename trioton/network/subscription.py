@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
+from ..errors import ProtocolError
 from ..protocol.inbox import Inbox, ReceiveFlow, Run
 
 if TYPE_CHECKING:
     from ..protocol.policies import Policy
+    from ..protocol.window import Window
     from .reception import Reception
 
 NEVER: Final = 1 << 62
@@ -35,6 +37,7 @@ class Subscription:
         is_ended: Whether nothing more will come.
         error: Why nothing more will come, if that is no clean end.
         on_arrival: Called when something has come, for those who wait on several subscriptions.
+        decode_lone: The channel's way to make a message of a run of one; raises `ProtocolError` or gives None if that fails.
     """
 
     def __init__(self, reception: Reception, slot: str, policy: Policy) -> None:
@@ -47,21 +50,49 @@ class Subscription:
         self.is_ended = False
         self.error: Exception | None = None
         self.on_arrival: list[Callable[[], None]] = []
+        self.decode_lone: Callable[[bytes], Any] | None = None
         self._reception = reception
         self._waiters: deque[trio.lowlevel.Task] = deque()
+        self._handed: dict[trio.lowlevel.Task, Any] = {}
+
+    def hand_over(self, flow: ReceiveFlow, body: bytes) -> bool:
+        """Give the message of a run of one straight to a task that waits, if nothing else waits; whether that was done.
+
+        It counts as taken from now on. As in Trio's memory channels, the task gets it even if it is cancelled before its turn.
+        """
+        inbox = self.inbox
+        if not self._waiters or inbox.pending or self.on_arrival or inbox.is_broken or self.decode_lone is None:
+            return False
+        try:
+            message = self.decode_lone(body)
+        except ProtocolError:
+            return False  # whoever takes it will say so
+        if message is None:
+            return False
+        task = self._waiters.popleft()
+        self._handed[task] = message
+        trio.lowlevel.reschedule(task)
+        inbox.handed_over(flow, len(body))
+        if inbox.window is not None:
+            if self.until_credit:
+                self._watch_room(flow, inbox.window)
+            self.until_credit -= 1
+            if self.until_credit < 0:
+                self.credit_due()
+        return True
 
     def deliver(self, run: Run) -> int:
         """Take a run in; gives how many messages were dropped."""
-        dropped = self.inbox.add(run)
-        self._watch_room(run.flow)
-        self.wake(run.stop - run.start)
+        inbox = self.inbox
+        dropped = inbox.add(run)
+        if inbox.window is not None and self.until_credit:
+            self._watch_room(run.flow, inbox.window)
+        if self._waiters or self.on_arrival:
+            self.wake(run.stop - run.start)
         return dropped
 
-    def _watch_room(self, flow: ReceiveFlow) -> None:
+    def _watch_room(self, flow: ReceiveFlow, window: Window) -> None:
         """If a source is short of room, it must hear at once of what is taken, and of what was."""
-        window = self.inbox.window
-        if window is None or self.until_credit == 0:
-            return
         room = window.rooms.get(flow)
         short = room is not None and room.limit - room.received < window.size // 2
         if short or self.inbox.bytes_ahead >= flow.window_bytes // 2:
@@ -93,8 +124,12 @@ class Subscription:
         for callback in self.on_arrival:
             callback()
 
-    async def wait(self) -> None:
-        """Wait until something may have come, or the end; the caller looks again."""
+    async def wait(self) -> Any:
+        """Wait until something may have come, or the end.
+
+        Returns:
+            A message that was handed over, which counts as taken; or None: the caller looks again.
+        """
         task = trio.lowlevel.current_task()
         self._waiters.append(task)
 
@@ -103,6 +138,7 @@ class Subscription:
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(abort)
+        return self._handed.pop(task, None)
 
     def credit_due(self) -> None:
         """Messages were taken: tell the sources in the next pass of the scheduler."""

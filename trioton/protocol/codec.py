@@ -496,6 +496,21 @@ def decode_strings(body: Data) -> list[Any]:
     return messages
 
 
+def decode_lone_text(body: bytes) -> str | None:
+    """Decode a run that `scan_run` has let through, if it is one short text; else, or if that is not UTF-8, give None.
+
+    A text of fewer than 256 bytes has its length in one or two bytes, and there is nothing that a decoder could add.
+    """
+    head = body[1]
+    start = 3 if head == 0x78 else 2 if 0x60 <= head < 0x78 else 0
+    if not start:
+        return None
+    try:
+        return body[start:].decode()
+    except UnicodeDecodeError:
+        return None
+
+
 def decode_header(data: Data) -> list[Any]:
     """Decode a header: an array of plain values, at most 8 KiB and four levels, without tags.
 

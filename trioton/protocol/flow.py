@@ -288,6 +288,22 @@ class SendFlow:
             self.room = 0
         return count
 
+    def cut_lone(self) -> Package:
+        """Make the package of the only text that has gathered, and put it nowhere: the owner writes it itself."""
+        assert self.takes_text
+        (text,) = self.pieces
+        self.pieces = []
+        self.piece_bytes = 0
+        first = self.cut_to
+        self.cut_to = first + 1
+        body = ONE_MESSAGE + codec.text_head(len(text)) + text.encode()  # type: ignore[union-attr]  # it is text
+        package = self._package((body,), len(body), first, 1)
+        if not self._blocking:
+            self.taken = self.cut_to
+        elif self.log_bytes >= self.window_bytes:
+            self.room = 0
+        return package
+
     def _package(self, parts: tuple[Buffer, ...], size: int, first: int, count: int) -> Package:
         package = Package(self._template.header(first, count), parts, size, first, count)
         if self._blocking:

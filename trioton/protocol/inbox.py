@@ -72,6 +72,16 @@ class ReceiveFlow:
         begun, self.first_seen = self.first_seen, None
         return 0 if begun is None else max(0, begun - first)
 
+    def receive_next(self, first: int, count: int) -> bool:
+        """Take note of a package which is the very next one, and for which there is room; False if it is not, and nothing has changed.
+
+        A quicker way for what nearly all packages are; `receive` takes any.
+        """
+        if first != self.expected or self.is_ended or (self.granted is not None and first + count > self.granted):
+            return False
+        self.expected = first + count
+        return True
+
     def receive(self, header: PackageHeader, *, is_last: bool) -> tuple[int, int]:
         """Take note of a package.
 
@@ -186,15 +196,16 @@ class Inbox:
 
     def add(self, run: Run) -> int:
         """Add the messages of a run; gives how many messages, these or older ones, were dropped for want of room."""
-        count = run.stop - run.start
+        count, size = run.stop - run.start, len(run.body)
         if self.is_broken:
             return 0
-        self.counts.received += count
-        self.counts.bytes += len(run.body)
+        counts = self.counts
+        counts.received += count
+        counts.bytes += size
         self._runs.append(run)
         self._waiting += count
         if self.window is not None:
-            self._await_take(run, self.window)
+            self._await_take(run, size, self.window)
             return 0
         excess = self.pending - self.policy.size
         if excess <= 0:
@@ -206,17 +217,29 @@ class Inbox:
             self._drop_newest(run, excess)
         return excess
 
-    def _await_take(self, run: Run, window: Window) -> None:
+    def handed_over(self, flow: ReceiveFlow, size: int) -> None:
+        """A message of `size` bytes, the newest of its flow, was taken as it came; to be called while nothing else waits."""
+        counts = self.counts
+        counts.received += 1
+        counts.bytes += size
+        if self.window is not None:
+            self.bytes_ahead += size
+            room = self.window.rooms.get(flow)
+            if room is not None and flow.expected is not None and room.received < flow.expected:
+                room.received = flow.expected
+
+    def _await_take(self, run: Run, size: int, window: Window) -> None:
         """Take note of messages that their source wants to know taken."""
-        flow, size = run.flow, len(run.body)
+        flow = run.flow
         self.bytes_ahead += size
         self._waiting_bytes += size
         runs = self._runs_of.get(flow, 0)
         self._runs_of[flow] = runs + 1
         if not runs:
             self._first_of[flow] = run.first + run.start
-        if flow in window.rooms:
-            window.received(flow, run.first + run.stop)
+        room = window.rooms.get(flow)
+        if room is not None and room.received < run.first + run.stop:
+            room.received = run.first + run.stop
 
     def missed(self, count: int) -> None:
         """Messages were lost on the way; a subscription that may not lose any ends with those that came before."""

@@ -12,11 +12,16 @@ from typing import Final, NamedTuple
 
 from ..errors import ProtocolError
 from . import codec
-from .frames import FLAG_END, FrameKind, encode_prefix
+from .frames import FLAG_END, PREFIX, FrameKind, encode_prefix
 from .identity import ID_BYTES
 from .limits import MAX_RUN_MESSAGES
 
 Buffer = bytes | bytearray | memoryview
+
+_PACKAGE: Final = int(FrameKind.PACKAGE)
+_ONE: Final = codec.uint(1)
+_UINT_HEADS: Final = {2: 24, 3: 25, 5: 26, 9: 27}
+"""The first byte of an unsigned number by the bytes that it takes."""
 
 MAX_SEQUENCE: Final = 1 << 62
 """Sequence numbers stay below this: more than a flow of a billion messages a second sends in a century."""
@@ -80,7 +85,7 @@ class PackageHeaderReader:
     Nearly all headers differ from the last one of their flow in two numbers only; these are read without the decoder.
     """
 
-    __slots__ = ("_known",)
+    __slots__ = ("_known", "_last")
 
     _STREAM_AT = 19  # behind the heads of the array and the source, the kind, and the source
     _MOST_KNOWN = 1024
@@ -88,25 +93,48 @@ class PackageHeaderReader:
 
     def __init__(self) -> None:
         self._known: dict[bytes, tuple[bytes, PackageHeader]] = {}
+        # Of the last package that was one message of a known flow: what is before its number, and behind it, and its header.
+        self._last: tuple[bytes, bytes, PackageHeader] | None = None
 
-    def read(self, header: bytes) -> PackageHeader:
-        """Read and check a header; see `parse_package_header`.
+    def read(self, data: bytes, start: int = 0, end: int | None = None) -> PackageHeader:
+        """Read and check the header that is ``data[start:end]``, or all of `data`; see `parse_package_header`.
 
         Raises:
             ProtocolError: It is not the array that the module's text describes.
         """
+        if end is None:
+            end = len(data)
+        if self._last is not None:
+            before, behind, known = self._last
+            first_at = start + len(before)
+            if data.startswith(before, start) and data.startswith(behind, end - len(behind)):
+                first = _uint_of(data[first_at : end - len(behind)])
+                if first is not None:
+                    kind, source, stream, _, slot, _, _ = known
+                    return tuple.__new__(PackageHeader, (kind, source, stream, first, slot, 1, None))
+        header = data[start:end]
+        return self._read_known(header) or self._read_unknown(header)
+
+    def _read_known(self, header: bytes) -> PackageHeader | None:
+        """Read a header of a known flow; None if it is none."""
         try:
             stream_head = header[self._STREAM_AT]
             first_at = self._STREAM_AT + 1 + (0 if stream_head < 24 else 1 << (stream_head - 24 & 3))
             middle, known = self._known[header[:first_at]]
             first, slot_at = _read_uint(header, first_at)
-            if header.startswith(middle, slot_at):
-                count, end = _read_uint(header, slot_at + len(middle))
-                if end == len(header) and count <= MAX_RUN_MESSAGES and first < MAX_SEQUENCE:
-                    kind, source, stream, _, slot, _, _ = known
-                    return tuple.__new__(PackageHeader, (kind, source, stream, first, slot, count, None))
+            if not header.startswith(middle, slot_at):
+                return None
+            count, end = _read_uint(header, slot_at + len(middle))
         except (KeyError, IndexError, ValueError):
-            pass
+            return None
+        if end != len(header) or count > MAX_RUN_MESSAGES or first >= MAX_SEQUENCE:
+            return None
+        if count == 1:
+            self._last = header[:first_at], middle + _ONE, known
+        kind, source, stream, _, slot, _, _ = known
+        return tuple.__new__(PackageHeader, (kind, source, stream, first, slot, count, None))
+
+    def _read_unknown(self, header: bytes) -> PackageHeader:
         parsed = parse_package_header(header)
         if parsed.kind == PackageKind.PUBLISH and len(header) <= self._LONGEST_KNOWN:
             self._remember(header, parsed)
@@ -118,6 +146,19 @@ class PackageHeaderReader:
             if len(self._known) >= self._MOST_KNOWN:
                 self._known.clear()
             self._known[template.before] = template.middle, parsed
+
+
+def _uint_of(data: bytes) -> int | None:
+    """The sequence number whose encoding `data` is; None if it is something else."""
+    size = len(data)
+    if size == 3 and data[0] == 25:
+        return data[1] << 8 | data[2]
+    if size == 1:
+        return data[0] if data[0] < 24 else None
+    if not size or data[0] != _UINT_HEADS.get(size):
+        return None
+    number = int.from_bytes(data[1:], "big")
+    return number if number < MAX_SEQUENCE else None
 
 
 def _read_uint(data: bytes, position: int) -> tuple[int, int]:
@@ -147,17 +188,16 @@ class Package:
         end: The first sequence number after it. The last package of a flow takes a number for the end itself.
         is_last: Whether it ends its flow.
         header: The encoded header.
-        body: The buffers of the body, in order.
-        body_size: Their bytes in all.
+        body_size: Bytes of the body.
     """
 
-    __slots__ = ("_frame", "body", "body_size", "count", "end", "first", "header", "is_last")
+    __slots__ = ("_body", "_frame", "body_size", "count", "end", "first", "header", "is_last")
 
     def __init__(
         self, header: bytes, body: Sequence[Buffer], body_size: int, first: int, count: int, *, is_last: bool = False
     ) -> None:
         self.header = header
-        self.body = body
+        self._body = body
         self.body_size = body_size
         self.first = first
         self.count = count
@@ -170,14 +210,20 @@ class Package:
         """The flags of the frames that carry it."""
         return FLAG_END if self.is_last else 0
 
+    @property
+    def body(self) -> Sequence[Buffer]:
+        """The buffers of the body, in order."""
+        return self._body if self._frame is None else (memoryview(self._frame)[-self.body_size :],)
+
     def frame(self) -> bytes:
         """The whole package in one frame, joined once however many links it leaves on. For small packages."""
-        if self._frame is None:
-            prefix = encode_prefix(FrameKind.PACKAGE, self.flags, len(self.header), self.body_size)
-            self._frame = b"".join((prefix, self.header, *self.body))
-            # From here on the bytes are held once.
-            self.body = (memoryview(self._frame)[len(prefix) + len(self.header) :],)
-        return self._frame
+        frame = self._frame
+        if frame is None:
+            header = self.header
+            prefix = PREFIX.pack(_PACKAGE, FLAG_END if self.is_last else 0, len(header), self.body_size)
+            frame = self._frame = b"".join((prefix, header, *self._body))
+            self._body = ()  # the bytes are held once
+        return frame
 
     def __repr__(self) -> str:
         return f"<package of messages {self.first} to {self.end}, {self.body_size} bytes>"
@@ -197,7 +243,7 @@ class PackageTemplate:
         middle: Those between it and the count.
     """
 
-    __slots__ = ("_after", "before", "middle")
+    __slots__ = ("_after", "_behind_lone", "before", "middle")
 
     def __init__(self, source: bytes, slot: str, stream: int, destination: bytes | None = None) -> None:
         kind = PackageKind.PUBLISH if destination is None else PackageKind.DIRECT
@@ -206,9 +252,12 @@ class PackageTemplate:
         text = slot.encode()
         self.middle = codec.text_head(len(text)) + text
         self._after = b"" if destination is None else codec.bytes_head(len(destination)) + destination
+        self._behind_lone = self.middle + _ONE + self._after
 
     def header(self, first: int, count: int) -> bytes:
         """The header of the package that carries messages `first` to ``first + count``."""
+        if count == 1:
+            return self.before + codec.uint(first) + self._behind_lone
         return b"".join((self.before, codec.uint(first), self.middle, codec.uint(count), self._after))
 
 

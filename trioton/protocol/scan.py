@@ -398,6 +398,10 @@ def scan_run(
         raise ProtocolError(f"a run of {count} messages: there may be 0 to {MAX_RUN_MESSAGES}")
     size = len(body)
     index = -1  # the array itself
+    if count == 1 and size > 2 and body[0] == 0x81:  # one short item, as most lone messages are
+        step = STEPS[body[1]]
+        if (step if step >= 0 else body[2] + 2) == size - 1:
+            return
     try:
         major, length, position = head(body, 0)
         if major != 4 or length != count:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from ..errors import ProtocolError
 from .control import CONTROL_KINDS, Control, parse_control
-from .frames import FLAG_END, Frame, FrameKind, FrameReader
+from .frames import FLAG_END, PREFIX_SIZE, Frame, FrameKind, FrameReader
 from .handshake import Hello, parse_refusal
 from .limits import MAX_OPEN_FRAGMENTED, MAX_RUN_BYTES, MIN_FRAGMENT, Limits
 from .packages import PackageHeader, PackageHeaderReader, parse_fragment, parse_opening, parse_package_header
@@ -123,7 +123,13 @@ class Session:
             ProtocolError: The peer breaks the format or its rules. The session is over.
         """
         self.bytes_received += len(data)
-        return self._events(self._reader.receive_data(bytes(data)))
+        data = bytes(data)
+        lone = self._reader.lone_package(data)
+        if lone is None or self._is_closed:
+            return self._events(self._reader.receive_data(data))
+        flags, body_at = lone
+        header = self._headers.read(data, PREFIX_SIZE, body_at)
+        return [self._package(header, flags, data[body_at:])]
 
     def wanted_buffer(self) -> memoryview | None:
         """A buffer that the transport may receive straight into, because a large body is under way, or None."""
@@ -180,7 +186,8 @@ class Session:
     ) -> PackageReceived:
         if is_lone_bytes and header.count != 1:
             raise ProtocolError(f"a run that is not an array of {header.count} messages")
-        self._check_size(len(body))
+        if len(body) > self._max_body:
+            self._check_size(len(body))
         self.packages_received += 1
         self.messages_received += header.count
         return tuple.__new__(PackageReceived, (header, bool(flags & FLAG_END), body, is_lone_bytes))

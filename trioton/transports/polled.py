@@ -190,55 +190,56 @@ class PolledTransport(Transport):
             raise TypeError(f"max_bytes must be an int or None, not {max_bytes!r}")
         elif max_bytes < 1:
             raise ValueError(f"max_bytes must be 1 or more, not {max_bytes}")
-        if self._receiving:
-            raise self._busy("receiving")
+        if self._closed or self._receiving:
+            self._check_can_receive()
         self._receiving = True
         try:
-            data = await self._receive(self._read, max_bytes)
+            data = await self._receive_more(self._read, max_bytes) if self._last_read_was_full else None
+            while data is None:
+                await trio.lowlevel.wait_readable(self._read_handle)
+                data = self._try_receive(self._read, max_bytes)
         finally:
             self._receiving = False
-        self._note_received(len(data), min(max_bytes, FIRST_RECEIVE_SIZE))
+        self._note_received(len(data), max_bytes)
         return data
 
     async def receive_into(self, buffer: memoryview) -> int:
         """Receive into `buffer`, without a copy; see `Transport.receive_into`. If it is cancelled, nothing was received."""
         if not len(buffer):
             raise ValueError("buffer must not be empty")
-        if self._receiving:
-            raise self._busy("receiving")
+        if self._closed or self._receiving:
+            self._check_can_receive()
         self._receiving = True
         try:
-            size = await self._receive(self._read_into, buffer)
+            size = await self._receive_more(self._read_into, buffer) if self._last_read_was_full else None
+            while size is None:
+                await trio.lowlevel.wait_readable(self._read_handle)
+                size = self._try_receive(self._read_into, buffer)
         finally:
             self._receiving = False
-        self._note_received(size, min(len(buffer), FIRST_RECEIVE_SIZE))
+        self._note_received(size, len(buffer))
         return size
 
-    async def _receive(self, read: Callable[[ArgumentT], ResultT], argument: ArgumentT) -> ResultT:
+    def _try_receive(self, read: Callable[[ArgumentT], ResultT], argument: ArgumentT) -> ResultT | None:
+        """What is there now, or None if nothing is."""
         self._check_open()
-        if self._last_read_was_full:
-            await trio.lowlevel.checkpoint_if_cancelled()
-            try:
-                result = read(argument)
-            except BlockingIOError:
-                pass
-            except OSError as error:
-                raise self._failure(error) from error
-            else:
-                await trio.lowlevel.cancel_shielded_checkpoint()
-                return result
-        while True:
-            await trio.lowlevel.wait_readable(self._read_handle)
-            self._check_open()
-            try:
-                return read(argument)
-            except BlockingIOError:
-                continue
-            except OSError as error:
-                raise self._failure(error) from error
+        try:
+            return read(argument)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise self._failure(error) from error
 
-    def _note_received(self, size: int, full: int) -> None:
-        self._last_read_was_full = size >= full
+    async def _receive_more(self, read: Callable[[ArgumentT], ResultT], argument: ArgumentT) -> ResultT | None:
+        """After a read that was filled: what is there now, with a checkpoint, or None if nothing is."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        result = self._try_receive(read, argument)
+        if result is not None:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        return result
+
+    def _note_received(self, size: int, wanted: int) -> None:
+        self._last_read_was_full = size >= FIRST_RECEIVE_SIZE or size >= wanted
         if not size and self._reset_by is not None:
             # The system tells the reason of a reset once. If a sender has had it, the reader would see a clean end.
             raise self._failure(self._reset_by) from self._reset_by
@@ -263,6 +264,11 @@ class PolledTransport(Transport):
     def _check_open(self) -> None:
         if self._closed:
             raise trio.ClosedResourceError(f"this {self.kind} transport was closed")
+
+    def _check_can_receive(self) -> None:
+        if self._receiving:
+            raise self._busy("receiving")
+        self._check_open()
 
     def _check_can_send(self, *, waiting_is_busy: bool = False) -> None:
         if self._sending or (waiting_is_busy and self._awaiting_room):
