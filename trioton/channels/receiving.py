@@ -68,6 +68,7 @@ class ReceivingEnd(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
         """Messages that wait to be received."""
         return self._inbox.pending
 
+    @trio.lowlevel.enable_ki_protection
     async def receive(self) -> T_co:
         """Receive the next message.
 
@@ -87,6 +88,7 @@ class ReceivingEnd(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
             return self._ready.popleft()  # type: ignore[no-any-return]  # the message type vouches for it
         return await self._receive_slowly()
 
+    @trio.lowlevel.enable_ki_protection
     async def __anext__(self) -> T_co:
         """As `receive`, and ends the loop where that raises `trio.EndOfChannel`."""
         subscription = self._subscription
@@ -162,6 +164,7 @@ class ReceivingEnd(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
             self._fail(message)
         return message  # type: ignore[no-any-return]
 
+    @trio.lowlevel.enable_ki_protection
     async def receive_many(self, max: int | None = None) -> list[T_co]:  # noqa: A002
         """Wait until at least one message is there, and receive all that came with it in one package, or at most `max`.
 

@@ -12,6 +12,7 @@ import trio
 
 from ..errors import CongestedError
 from ..network.cancellation import is_cancelled
+from ..network.outlet import TEXT_HEAD
 from ..protocol.flow import CUT_BYTES, LARGE_MESSAGE
 from ..protocol.limits import MAX_RUN_MESSAGES
 from . import references
@@ -24,11 +25,8 @@ if TYPE_CHECKING:
 
 T_contra = TypeVar("T_contra", contravariant=True)
 
-CHUNK: Final = 128
-"""Messages that `send_many` encodes between two looks at the room."""
-
-TEXT_HEAD: Final = 3
-"""Bytes in front of a text, as far as the size of a run is concerned."""
+CHUNK: Final = 256
+"""Messages that `send_many` hands over at a time: a quarter of the default window, so that both sides are busy at once."""
 
 
 @attrs.frozen(kw_only=True)
@@ -76,6 +74,7 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
         """Whether the channel was closed here."""
         return self._closed
 
+    @trio.lowlevel.enable_ki_protection
     async def send(self, value: T_contra) -> None:
         """Send one message, when every blocking subscriber has room for it.
 
@@ -114,7 +113,7 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
         if self._budget.spend(self._settle() + 1):
             await trio.lowlevel.cancel_shielded_checkpoint()
         if not self._send_texts([value]):
-            await self._add(value)
+            await self._send_chunk([value])
         if self._is_text and not self._closed:
             self._allowed = self._countdown = self._budget.quantum - 1
 
@@ -140,6 +139,7 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
         for sender in leaving:
             sender.has_left()
 
+    @trio.lowlevel.enable_ki_protection
     async def send_many(self, values: Iterable[T_contra]) -> None:
         """Send messages one after another, faster than so many calls of `send`.
 
@@ -149,55 +149,80 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
         Raises:
             trio.ClosedResourceError: As `send`; and so are `trio.BrokenResourceError`, `MessageTypeError`, `ValueError` and
                 `CongestedError`.
+            Exception: Whatever the iterable raises, when all that it gave before has been sent.
         """
         await trio.lowlevel.checkpoint()
         iterator = iter(values)
         sent = 0
-        while chunk := list(islice(iterator, CHUNK)):
+        failure: Exception | None = None
+        while failure is None:
+            chunk: list[T_contra] = []
+            try:
+                chunk.extend(islice(iterator, CHUNK))
+            except Exception as error:  # noqa: BLE001  # raised below
+                failure = error
+            if not chunk:
+                break
             await self._send_chunk(chunk)
             sent += len(chunk)
-            if sent >= 4 * CHUNK:
+            if sent >= 2 * CHUNK:
                 sent = 0
                 await trio.lowlevel.checkpoint()
             else:
                 await trio.lowlevel.checkpoint_if_cancelled()
+        if failure is not None:
+            raise failure
 
     async def _send_chunk(self, chunk: list[T_contra]) -> None:
+        """Send messages in their order, each as soon as there is room."""
         position = 0
         while position < len(chunk):
-            room = self._flow.room
-            if self._is_text and room > 0:
-                several = chunk[position : position + room] if position or room < len(chunk) else chunk
-                if self._send_texts(several):
-                    position += len(several)
-                    continue
-            await self._add(chunk[position])
-            position += 1
+            rest = chunk[position:] if position else chunk
+            sent = self._send_texts(rest)
+            if (
+                not sent
+                and self._is_text
+                and self._outlet.lets_wait
+                and not self._closed
+                and not self._context._closing
+            ):
+                sent = await self._wait_with_texts(rest)
+            if not sent:
+                await self._add(rest[0])
+                sent = 1
+            position += sent
 
     async def _add(self, value: T_contra) -> None:
         """Encode a message and add it as soon as there is room."""
         piece = self._encode(value)
         leaving = _take_leaving()
         if not self._try_add(piece):
-            await self._wait_add(piece)
+            await self._wait_for_room(piece, [])
         self._sent += 1
         for sender in leaving:
             sender.has_left()
 
-    def _send_texts(self, texts: list[Any]) -> bool:
-        """Whether these are short ASCII texts, and could be sent at once."""
+    def _send_texts(self, texts: list[Any]) -> int:
+        """Send the first of these messages for which there is room, if they are short ASCII texts; gives how many that were."""
         flow = self._flow
-        if not self._is_text or flow.room < len(texts) or not flow.takes_text or self._closed or self._context._closing:
-            return False
-        if set(map(type, texts)) != {str} or not all(map(str.isascii, texts)):
-            return False
-        size = sum(map(len, texts)) + TEXT_HEAD * len(texts)
-        if size >= LARGE_MESSAGE:
-            return False
-        due = flow.add_texts(texts, size)
-        self._sent += len(texts)
-        self._dispatcher.added(flow, due=due)
-        return True
+        room = flow.room
+        if not self._is_text or room <= 0 or not flow.takes_text or self._closed or self._context._closing:
+            return 0
+        texts, size = _short_texts(texts[:room] if room < len(texts) else texts)
+        if texts:
+            due = flow.add_texts(texts, size)
+            self._sent += len(texts)
+            self._dispatcher.added(flow, due=due)
+        return len(texts)
+
+    async def _wait_with_texts(self, texts: list[Any]) -> int:
+        """Where there is no room: if these are short ASCII texts, wait until the first of them are sent; gives how many that were."""
+        if self._flow.room > 0:
+            return 0
+        texts, _ = _short_texts(texts)
+        if texts:
+            await self._wait_for_room(None, texts)
+        return len(texts)
 
     def _encode(self, value: T_contra) -> Piece:
         if self._closed:
@@ -222,14 +247,21 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
             return True
         return outlet.try_add(piece)
 
-    async def _wait_add(self, piece: Piece) -> None:
+    async def _wait_for_room(self, piece: Piece | None, texts: list[str]) -> None:
         deadline = self._block_deadline
-        with trio.move_on_after(deadline if deadline is not None else float("inf")) as scope:
-            await self._outlet.wait_add(piece, self)
+        if deadline is None:
+            await self._outlet.wait_add(self, piece, texts)
+            return
+        with trio.move_on_after(deadline) as scope:
+            await self._outlet.wait_add(self, piece, texts)
         if scope.cancelled_caught:
             branch = self._flow.slowest()
             peer = getattr(branch.key, "peer", "a subscription of this context") if branch is not None else "anybody"
             raise CongestedError(f"no room on {self._flow.slot!r} within {deadline:g} s: waiting for {peer}")
+
+    def count_sent(self, count: int) -> None:
+        """Internal: so many messages with which a task waited were sent."""
+        self._sent += count
 
     def _close_end(self) -> None:
         """Close the end at once; what was accepted still leaves."""
@@ -243,6 +275,7 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
         """Close at once, without waiting. What was accepted still leaves while the context lives. May be called twice."""
         self._close_end()
 
+    @trio.lowlevel.enable_ki_protection
     async def aclose(self) -> None:
         """Close, and wait until what was accepted has been handed to the transports; at most for the context's `grace`.
 
@@ -282,6 +315,17 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
             waiting=outlet.waiting,
             unconfirmed=flow.next - flow.taken,
         )
+
+
+def _short_texts(messages: list[Any]) -> tuple[list[str], int]:
+    """The first of these messages, and their bytes, if all are ASCII texts; as many as one run can take whatever it holds already."""
+    if set(map(type, messages)) != {str} or not all(map(str.isascii, messages)):
+        return [], 0
+    while True:
+        size = sum(map(len, messages)) + TEXT_HEAD * len(messages)
+        if size < LARGE_MESSAGE:
+            return messages, size
+        messages = messages[: len(messages) // 2]
 
 
 def _take_leaving() -> list[Sender[Any]]:

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-OPERATIONS: Final = 64
+OPERATIONS: Final = 128
 SECONDS: Final = 0.001
-QUANTUM: Final = 8
-"""Operations that a channel does before it asks the budget."""
+MOST_QUANTUM: Final = 32
+"""Operations that a channel does before it asks the budget, as long as so many take only a small part of `SECONDS`."""
 
 _strict = 0
 
@@ -29,28 +29,37 @@ class Budget:
         quantum: Operations that a channel may do without asking; 1 if each of them must yield.
     """
 
-    __slots__ = ("_has_clock", "_left", "_started", "quantum")
+    __slots__ = ("_has_clock", "_left", "_looked", "_started", "quantum")
 
     def __init__(self, *, has_clock: bool) -> None:
-        self.quantum = 1 if _strict else QUANTUM
-        self._has_clock = has_clock
+        self.quantum = 1 if _strict else MOST_QUANTUM
+        self._has_clock = has_clock and not _strict
         self._left = 0
-        self._started = 0.0
+        self._started = self._looked = 0.0
         self.refill()
 
     def refill(self) -> None:
         """A task has yielded: it, and those whose turn came with that, have done nothing yet."""
-        self._left = OPERATIONS if self.quantum > 1 else 1
+        self._left = OPERATIONS if self.quantum > 1 or self._has_clock else 1
         if self._has_clock:
-            self._started = time.perf_counter()
+            self._started = self._looked = time.perf_counter()
 
     def spend(self, operations: int) -> bool:
         """Take note of operations; whether the task that did them must yield now."""
         self._left -= operations
-        if self._left > 0 and not (self._has_clock and time.perf_counter() - self._started > SECONDS):
-            return False
-        self.refill()
-        return True
+        is_spent = self._left <= 0
+        if self._has_clock:
+            now = time.perf_counter()
+            is_spent = is_spent or now - self._started > SECONDS
+            self._adapt((now - self._looked) / operations)
+            self._looked = now
+        if is_spent:
+            self.refill()
+        return is_spent
+
+    def _adapt(self, seconds: float) -> None:
+        """So much one operation took, with what its caller did: ask often enough that the next ones cannot take much too long."""
+        self.quantum = max(1, min(MOST_QUANTUM, int(SECONDS / 4 / max(seconds, 1e-9))))
 
 
 @contextmanager

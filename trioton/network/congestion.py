@@ -38,6 +38,7 @@ class CongestionWatch:
         self._maybe_congested[outlet] = None
         self._lot.unpark()
 
+    @trio.lowlevel.enable_ki_protection
     async def run_forever(self) -> None:
         """Tell of tasks that have waited in `send` for long."""
         while True:

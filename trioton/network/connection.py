@@ -158,6 +158,7 @@ class Connection:
         if self._link is not None:
             self._apply_timeout(self._link)
 
+    @trio.lowlevel.enable_ki_protection
     async def aclose(self, reason: str = "") -> None:
         """Send what was sent before, say goodbye with a reason that the peer sees, and close.
 
@@ -316,6 +317,7 @@ class Connection:
         if self._state is not State.CONNECTED:
             raise ConnectError(f"{self.address}: {self.close_reason or 'the connection was lost at once'}")
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self, shaken: Shaken) -> None:
         """Own the connection until it has ended for good. To be run as a task of the context."""
         following: Shaken | None = shaken
@@ -449,6 +451,7 @@ class Connection:
         self._close(link, "goodbye")
         self._context._start_soon(self._end_when_drained, link)
 
+    @trio.lowlevel.enable_ki_protection
     async def _end_when_drained(self, link: Link) -> None:
         with trio.move_on_after(self._context._grace):
             await link.wait_drained()

@@ -70,7 +70,7 @@ class Dispatcher:
         self.congestion = CongestionWatch(hub)
         self._next_stream = 0
         self._clock = clock
-        self._last_lone_write = -math.inf
+        self._last_write = -math.inf
 
     # ---------------------------------------------------------------- messages
 
@@ -90,8 +90,8 @@ class Dispatcher:
     def _add_when_cold(self, flow: SendFlow) -> None:
         """Write a lone message at once; one that follows closely waits for those that come behind it."""
         now = self._clock()
-        if now - self._last_lone_write > LONE_AFTER:
-            self._last_lone_write = now
+        if now - self._last_write > LONE_AFTER:
+            self._last_write = now
             if not self._write_lone(flow):
                 self.cut()
                 self.write()
@@ -156,18 +156,23 @@ class Dispatcher:
         for connection in unwritten:
             connection.try_write()
 
+    @trio.lowlevel.enable_ki_protection
     async def flush_forever(self) -> None:
         """The flusher: one pass after something was written, write what has gathered since; cold again when nothing has."""
         while True:
             if not self.is_hot:
                 await self._lot.park()
             self.reception.report_due()
+            is_burst = False
             while self.gathering is not None or self._unwritten:
+                is_burst = self.gathering is not None
                 self.cut()
                 self.write()
                 await trio.lowlevel.checkpoint()
                 self.reception.report_due()
             self.is_hot = False
+            if is_burst:
+                self._last_write = self._clock()  # what comes right behind belongs to it
 
     # ---------------------------------------------------------------- outlets
 

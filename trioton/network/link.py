@@ -169,6 +169,7 @@ class Link:
 
     # ---------------------------------------------------------------- reading
 
+    @trio.lowlevel.enable_ki_protection
     async def _read(self, first_events: list[Event]) -> None:
         try:
             if first_events:
@@ -282,6 +283,7 @@ class Link:
             self._drained.unpark_all()
         return True
 
+    @trio.lowlevel.enable_ki_protection
     async def _write(self) -> None:
         """Write what `try_write` could not."""
         transport = self.transport
@@ -333,6 +335,7 @@ class Link:
         """The times of the heartbeat have changed."""
         self._beat_scope.cancel()
 
+    @trio.lowlevel.enable_ki_protection
     async def _watch(self) -> None:
         machine = self.machine
         while True:

@@ -42,6 +42,7 @@ class Doorman:
         self._private_failed = False
         self._private_lock = trio.Lock()
 
+    @trio.lowlevel.enable_ki_protection
     async def welcome(self, transport: Transport) -> None:
         """Take in one transport; it is closed if nothing comes of it. Never raises for anything that the peer does."""
         limits = self._context._limits
@@ -232,6 +233,7 @@ def _host_of(transport: Transport) -> str | None:
     return transport.remote_address.rpartition(":")[0]
 
 
+@trio.lowlevel.enable_ki_protection
 async def serve_listener(listener: TransportListener, context: Context) -> None:
     """Accept until the listener is closed."""
     try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
@@ -21,20 +21,41 @@ if TYPE_CHECKING:
 
 BACKLOG_BYTES: Final = MIB
 
+TEXT_HEAD: Final = 3
+"""Bytes in front of a text, as far as the size of a run is concerned."""
+
 Piece = tuple[tuple["Buffer", ...], int]
 """One encoded message: its buffers, and their bytes in all."""
 
 
+class Sender(Protocol):
+    """What a channel that sends is to its outlet."""
+
+    def count_sent(self, count: int) -> None:
+        """So many messages with which a task waited were sent."""
+
+
 class _WaitingSend:
-    """A task in `send`, with the message that it wants to send."""
+    """A task in `send` or `send_many`, with what it wants to send: one encoded message, or several short texts.
 
-    __slots__ = ("error", "owner", "piece", "since", "task", "told")
+    Attributes:
+        task: The task.
+        owner: Its channel.
+        piece: The message, if there is just one.
+        texts: The texts otherwise.
+        since: When it began to wait.
+        told: Whether an event has told of it.
+        error: What the task shall raise.
+    """
 
-    def __init__(self, task: trio.lowlevel.Task, piece: Piece, owner: object, since: float) -> None:
-        self.task = task
-        self.piece = piece
+    __slots__ = ("error", "owner", "piece", "since", "task", "texts", "told")
+
+    def __init__(self, owner: Sender, piece: Piece | None, texts: list[str]) -> None:
+        self.task = trio.lowlevel.current_task()
         self.owner = owner
-        self.since = since
+        self.piece = piece
+        self.texts = texts
+        self.since = trio.current_time()
         self.told = False
         self.error: Exception | None = None
 
@@ -116,13 +137,29 @@ class Outlet:
             flow.hold(held=True)
 
     def _release_waiting(self) -> None:
-        waiting = self._waiting
-        while waiting and self.flow.room > 0:
-            send = waiting.popleft()
-            send.error = self.objection(send.piece[1])
-            if send.error is None:
-                self.add(send.piece)
+        waiting, flow = self._waiting, self.flow
+        while waiting and flow.room > 0:
+            send = waiting[0]
+            if send.piece is None:
+                self._release_texts(send)
+                if send.texts:
+                    continue
+            else:
+                send.error = self.objection(send.piece[1])
+                if send.error is None:
+                    self.add(send.piece)
+            waiting.remove(send)
             trio.lowlevel.reschedule(send.task)
+
+    def _release_texts(self, send: _WaitingSend) -> None:
+        """Add as many of the texts as there is room for."""
+        flow = self.flow
+        if not flow.takes_text:
+            self.dispatcher.cut()
+        texts, send.texts = send.texts[: flow.room], send.texts[flow.room :]
+        send.owner.count_sent(len(texts))
+        due = flow.add_texts(texts, sum(map(len, texts)) + TEXT_HEAD * len(texts))
+        self.dispatcher.added(flow, due=due)
 
     # ---------------------------------------------------------------- sending
 
@@ -171,14 +208,21 @@ class Outlet:
             self.dropped += 1
         return True
 
-    async def wait_add(self, piece: Piece, owner: object) -> None:
-        """Wait for room and add a message for a channel. Cancelled means: not added.
+    @property
+    def lets_wait(self) -> bool:
+        """Whether a message for which there is no room must wait, and is not kept for a first subscriber."""
+        return self.dead_reason is None and (self._had_subscriber or bool(self._waiting))
+
+    async def wait_add(self, owner: Sender, piece: Piece | None, texts: list[str]) -> None:
+        """Wait for room and add a message for a channel, or short ASCII texts, one after the other, each as soon as there is room.
+
+        The channel counts the texts that are added. Cancelled or failed, the first of them were; a single message was not.
 
         Raises:
             trio.BrokenResourceError: What is sent here cannot arrive any more.
             trio.ClosedResourceError: The channel or the context was closed.
         """
-        send = _WaitingSend(trio.lowlevel.current_task(), piece, owner, trio.current_time())
+        send = _WaitingSend(owner, piece, texts)
         self._waiting.append(send)
         self.flow.hold(held=True)
         self.dispatcher.congestion.watch(self)

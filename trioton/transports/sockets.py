@@ -201,7 +201,7 @@ class SocketListener(TransportListener):
 
     def _accept_now(self) -> Transport | None:
         """Accept a connection that is there already, or return None."""
-        self._sockets.append(self._sockets.pop(0))  # so that no socket is always served before the others
+        self._sockets = [*self._sockets[1:], self._sockets[0]]  # so that no socket is always served before the others
         for sock in self._sockets:
             try:
                 transport = self._accept_from(sock)
