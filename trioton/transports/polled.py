@@ -215,10 +215,14 @@ class PolledTransport(Transport):
             while size is None:
                 await trio.lowlevel.wait_readable(self._read_handle)
                 size = self._try_receive(self._read_into, buffer)
+            total = more = size
+            while more and total < len(buffer):  # what came while that was copied saves a visit to the scheduler
+                more = self._try_receive(self._read_into, buffer[total:]) or 0
+                total += more
         finally:
             self._receiving = False
-        self._note_received(size, len(buffer))
-        return size
+        self._note_received(total, len(buffer))
+        return total
 
     def _try_receive(self, read: Callable[[ArgumentT], ResultT], argument: ArgumentT) -> ResultT | None:
         """What is there now, or None if nothing is."""
