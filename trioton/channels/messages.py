@@ -29,8 +29,6 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final, Generic, NoReturn, TypeAlias, TypeVar
 
-import attrs
-
 from ..errors import MessageDecodeError, MessageTypeError
 from ..protocol.codec import EncodeExtra, bytes_head, encode_value, text_head
 
@@ -49,7 +47,6 @@ def _check_name(owner: object, name: object) -> None:
         raise ValueError(f"the name of {owner!r} must be {rule}, not {name!r}")
 
 
-@attrs.frozen(eq=False)
 class DecodeFailure:
     """Stands in the place of a message that could not be decoded, until the `receive` that would have returned it.
 
@@ -57,7 +54,10 @@ class DecodeFailure:
         error: What that `receive` raises.
     """
 
-    error: MessageDecodeError
+    __slots__ = ("error",)
+
+    def __init__(self, error: MessageDecodeError) -> None:
+        self.error = error
 
 
 class MessageType(abc.ABC, Generic[T]):

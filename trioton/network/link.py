@@ -10,9 +10,8 @@ import enum
 import functools
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-import attrs
 import trio
 
 from ..errors import ProtocolError
@@ -60,8 +59,7 @@ class LinkEnd(enum.Enum):
     REPLACED = "replaced"
 
 
-@attrs.frozen
-class LinkResult:
+class LinkResult(NamedTuple):
     """Why and how a link ended."""
 
     end: LinkEnd

@@ -27,15 +27,17 @@ class ConnectionStatistics:
     """How many transports it has had."""
 
 
-@attrs.define
 class LinkTotals:
     """What has gone over the transports that a connection no longer has."""
 
-    bytes_sent: int = 0
-    bytes_received: int = 0
-    packages_received: int = 0
-    messages_received: int = 0
-    transports: int = 0
+    __slots__ = ("bytes_received", "bytes_sent", "messages_received", "packages_received", "transports")
+
+    def __init__(self) -> None:
+        self.bytes_sent = 0
+        self.bytes_received = 0
+        self.packages_received = 0
+        self.messages_received = 0
+        self.transports = 0
 
 
 @attrs.frozen(kw_only=True)

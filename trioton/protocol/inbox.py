@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-import attrs
-
 from ..errors import ProtocolError
 from .packages import PackageHeader
 from .policies import Block, Disconnect, Policy
@@ -142,13 +140,21 @@ class Run:
         self.arrival = arrival
 
 
-@attrs.define
 class InboxCounts:
-    """What an inbox has seen."""
+    """What an inbox has seen.
 
-    received: int = 0
-    dropped: int = 0
-    bytes: int = 0
+    Attributes:
+        received: Messages that came.
+        dropped: Messages that were lost, here or on the way here.
+        bytes: Bytes of the packages.
+    """
+
+    __slots__ = ("bytes", "dropped", "received")
+
+    def __init__(self) -> None:
+        self.received = 0
+        self.dropped = 0
+        self.bytes = 0
 
 
 class Inbox:

@@ -9,10 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-import attrs
 
-
-@attrs.define(eq=False)
 class Room:
     """What one source holds of a window. All numbers are sequence numbers of its flow.
 
@@ -25,12 +22,16 @@ class Room:
         is_ended: Whether the source sends nothing more.
     """
 
-    taken: int
-    received: int
-    limit: int
-    asked_back: bool = False
-    is_short: bool = False
-    is_ended: bool = False
+    __slots__ = ("asked_back", "is_ended", "is_short", "limit", "received", "taken")
+
+    def __init__(self, position: int) -> None:
+        self.taken = self.received = self.limit = position
+        self.asked_back = False
+        self.is_short = False
+        self.is_ended = False
+
+    def __repr__(self) -> str:
+        return f"<Room {self.taken} taken, {self.received} received, limit {self.limit}>"
 
     @property
     def size(self) -> int:
@@ -76,7 +77,7 @@ class Window:
 
     def join(self, source: Hashable, position: int) -> Room:
         """A source will send from `position` on; gives its first room."""
-        room = self.rooms[source] = Room(position, position, position)
+        room = self.rooms[source] = Room(position)
         room.limit = position + max(self.least, min(self.fair_share, self.free))
         return room
 
