@@ -71,7 +71,7 @@ async def test_both_directions_go_on(autojump_clock: object, pair: Pair) -> None
     assert forth.statistics().subscribers == back.statistics().subscribers == 1
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(12))
 async def test_random_cuts_lose_double_and_reorder_nothing(
     autojump_clock: object, open_pair: OpenPair, seed: int
 ) -> None:
@@ -80,7 +80,7 @@ async def test_random_cuts_lose_double_and_reorder_nothing(
     latency = rng.choice(latencies)
     chunk = rng.choice([None, (1, 40), (1, 1500)])
     net = Network(seed=seed, latency=latency, chunk=chunk)
-    count = 400
+    count = 300
     async with open_pair(net, reconnect=FAST) as pair, trio.open_nursery() as nursery:
         ways = []
         for number, (sender, receiver) in enumerate([(pair.a, pair.b), (pair.b, pair.a), (pair.a, pair.b)]):
@@ -116,7 +116,7 @@ async def test_random_cuts_lose_double_and_reorder_nothing(
         assert pair.to_a.is_connected or pair.to_a.statistics().state == "suspended"
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(5))
 async def test_random_partitions_within_the_window_lose_nothing(
     autojump_clock: object, open_pair: OpenPair, seed: int
 ) -> None:
@@ -249,7 +249,7 @@ async def test_what_is_subscribed_while_the_session_is_lost_is_known_to_the_next
     assert await late.receive() == "late"
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(5))
 async def test_channels_opened_at_any_moment_of_a_new_session_work(
     autojump_clock: object, open_pair: OpenPair, seed: int
 ) -> None:
@@ -487,7 +487,7 @@ async def test_drops_with_a_lost_link_are_counted(autojump_clock: object, pair: 
     assert [(gap.source, gap.count) for gap in events.all(trioton.Gap)] == [(pair.a.id, 10)]
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(6))
 async def test_no_silent_gap_over_random_cuts(
     autojump_clock: object, open_pair: OpenPair, seed: int, watch: MakeWatch
 ) -> None:
@@ -545,3 +545,50 @@ async def test_no_wait_is_so_long_that_the_session_is_lost(open_pair: OpenPair, 
             pair.net.cut("a", "b")
             with trio.fail_after(4):
                 await events.wait_for(trioton.Resumed, number)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_random_partitions_beyond_the_window_leave_working_sessions(open_pair: OpenPair, seed: int) -> None:
+    """Sessions are lost again and again, on one side sooner than on the other; nothing comes twice, and all goes on in the end."""
+    rng = random.Random(seed)
+    net = Network(seed=seed, latency=(0.0, 0.05))
+    windows = [{"limits": Limits(resume_window=rng.choice([1, 5]))} for _ in range(2)]
+    beat = trioton.Heartbeat(interval=0.5, timeout=1, lease=2)
+    async with (
+        open_pair(net, heartbeat=beat, a_options=windows[0], b_options=windows[1]) as pair,
+        trio.open_nursery() as nursery,
+    ):
+        sent, received = [0] * 3, [[] for _ in range(3)]  # type: ignore[var-annotated]
+        policies: list[trioton.Policy] = [Block(3), Block(100), DropOldest(10)]
+
+        async def send(number: int, pub: PubChannel[object]) -> None:
+            while True:
+                await pub.send(sent[number])
+                sent[number] += 1
+                await trio.sleep(0.1)
+
+        async def receive(number: int, sub: SubChannel[object]) -> None:
+            async for message in sub:
+                received[number].append(message)
+
+        for number, policy in enumerate(policies):
+            sender, receiver = (pair.a, pair.b) if number else (pair.b, pair.a)
+            pub = PubChannel(sender, str(number), trioton.OBJECT)
+            nursery.start_soon(receive, number, SubChannel(receiver, str(number), trioton.OBJECT, policy=policy))
+            nursery.start_soon(send, number, pub)
+        for _ in range(5):
+            await trio.sleep(rng.uniform(0, 8))
+            net.partition("a", "b", oneway=rng.random() < 0.3)
+            await trio.sleep(rng.uniform(0, 15))
+            net.heal()
+            if rng.random() < 0.3:
+                net.cut("a", "b")
+        await trio.sleep(40)
+        before = [len(messages) for messages in received]
+        await trio.sleep(10)
+        for number, messages in enumerate(received):
+            assert messages == sorted(set(messages))
+            assert len(messages) - before[number] >= 90
+            assert messages[-1] >= sent[number] - 3
+        assert pair.a.statistics().connections == pair.b.statistics().connections == 1
+        nursery.cancel_scope.cancel()
