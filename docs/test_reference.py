@@ -41,7 +41,7 @@ def package() -> bytes:
 
 
 def refusal() -> bytes:
-    return handshake.encode_refusal("no")
+    return handshake.encode_refusal("no", SOURCE)
 
 
 VECTORS = {function.__name__: function for function in (ping, close, subscribe, credit, package, refusal)}

@@ -165,6 +165,25 @@ async def test_connections(autojump_clock: object) -> None:
         assert (await d.connect("a:1")).is_connected
 
 
+async def test_who_waits_comes_in_when_there_is_a_place(autojump_clock: object) -> None:
+    """That a context is full may change by waiting."""
+    net = Network(seed=1, latency=0.01)
+    async with (
+        trioton.open_context("a", network=net.host("a"), limits=Limits(connections=1)) as a,
+        trioton.open_context("b", network=net.host("b")) as b,
+        trioton.open_context("c", network=net.host("c")) as c,
+        trio.open_nursery() as nursery,
+    ):
+        await a.bind("a:1")
+        first = await b.connect("a:1")
+        nursery.start_soon(lambda: c.connect("a:1", wait=True))
+        await trio.sleep(100)
+        assert c.connections == []
+        await first.aclose()
+        with trio.fail_after(31):
+            await c.wait_context("a")
+
+
 async def test_connections_that_arrive_at_the_same_moment(autojump_clock: object) -> None:
     """The bound holds also for those who pass the door together."""
     net = Network(seed=1, latency=0.01)

@@ -162,22 +162,27 @@ def test_secrets_are_not_shown() -> None:
 
 @pytest.mark.parametrize("reason", ["no", "", "two\nlines", "x" * 5000, "\ud800"])
 def test_a_refusal_brings_its_reason(reason: str) -> None:
-    header = header_of(encode_refusal(reason), FrameKind.REFUSE)
+    header = header_of(encode_refusal(reason, bytes(range(16))), FrameKind.REFUSE)
     assert len(header) <= Limits().max_handshake
-    again = parse_refusal(header)
+    again, source = parse_refusal(header)
+    assert source == bytes(range(16))
     assert len(again) <= MAX_REASON
     assert "\n" not in again
     assert again[:2] == reason[:2] or not reason.isprintable()
 
 
-@pytest.mark.parametrize("fields", [[], [5], [b"no"], ["no", "no"], [None], "no"])
-def test_a_refusal_is_one_text(fields: object) -> None:
+@pytest.mark.parametrize(
+    "fields",
+    [[], ["no"], [b"no", bytes(16)], ["no", "no"], ["no", bytes(15)], ["no", bytes(16), 1], [None, bytes(16)], "no"],
+)
+def test_a_refusal_is_a_text_and_an_identity(fields: object) -> None:
     with pytest.raises(ProtocolError):
         parse_refusal(cbor2.dumps(fields))
 
 
 def test_a_server_cannot_write_lines_into_our_log() -> None:
-    assert parse_refusal(cbor2.dumps(["one\ntwo" + "x" * 5000])) == "one two" + "x" * (MAX_REASON - 8) + "…"
+    reason, _source = parse_refusal(cbor2.dumps(["one\ntwo" + "x" * 5000, bytes(16)]))
+    assert reason == "one two" + "x" * (MAX_REASON - 8) + "…"
 
 
 def test_strangers_get_an_answer_that_their_tools_show() -> None:

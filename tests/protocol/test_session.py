@@ -102,14 +102,16 @@ def test_a_handshake_gives_one_event_and_the_rest_waits(role: Role) -> None:
 
 
 def test_a_client_hears_why_it_was_refused() -> None:
-    assert Session(Role.CLIENT, LIMITS).receive_data(encode_refusal("too many")) == [Refused("too many")]
+    assert Session(Role.CLIENT, LIMITS).receive_data(encode_refusal("too many", SOURCE)) == [
+        Refused("too many", SOURCE)
+    ]
 
 
 @pytest.mark.parametrize(
     ("role", "data", "reason"),
     [
         (Role.SERVER, HELLO.to_frame(FrameKind.WELCOME), "a WELCOME is out of place here"),
-        (Role.SERVER, encode_refusal("no"), "a REFUSE is out of place here"),
+        (Role.SERVER, encode_refusal("no", SOURCE), "a REFUSE is out of place here"),
         (Role.CLIENT, HELLO.to_frame(FrameKind.HELLO), "a HELLO is out of place here"),
         (Role.SERVER, PREFACE + package(b"\x80", count=0), "a frame of kind PACKAGE is out of place here"),
         (Role.SERVER, PREFACE + encode_control(control.Ping(1)), "a frame of kind PING is out of place here"),

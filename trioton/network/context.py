@@ -22,7 +22,7 @@ from . import events
 from .budget import Budget
 from .connection import CLOSE_DEADLINE, Connection
 from .dispatcher import Dispatcher
-from .establish import Establisher, Shaken
+from .establish import Establisher, RefusedError, Shaken
 from .events import EventHub, EventStream
 from .listener import Doorman, Listener, serve_listener
 from .outlet import Outlet
@@ -145,7 +145,8 @@ class Context:
             address: Whom to dial; see `trioton.transports.address`.
             name: What to call the connection; the peer's own name by default.
             reconnect: How to dial again when the transport is lost; None makes a loss final.
-            wait: Dial again until somebody answers, instead of failing.
+            wait: Dial again until somebody answers and takes us in, instead of failing. What no waiting would change fails all the same:
+                a connection to this context itself, or a second one to the same peer.
             ssl_context: For ``tls://``; by default the system's trusted authorities.
             insecure: Must be True to connect without TLS to another machine.
             local_shortcut: Move to the Unix socket that a listener on the same host offers, which is several times faster.
@@ -173,6 +174,8 @@ class Context:
             try:
                 shaken = await establisher.establish(hello)
             except ConnectError as error:
+                if isinstance(error, RefusedError) and self._has_session(error.source):
+                    raise  # Dialling again would not help.
                 failure = error
             else:
                 connection = self._new_connection(shaken, name, address, establisher, reconnect)
@@ -229,6 +232,10 @@ class Context:
         if peer.wire_id in self._connections:
             return f"this context is connected to {peer} already"
         return CLOSED_CONTEXT if self._closing else None
+
+    def _has_session(self, wire_id: bytes) -> bool:
+        """Whether a context is this one or connected to it, so that it must refuse another connection."""
+        return wire_id == self._wire_id or wire_id in self._connections
 
     @property
     def connections(self) -> list[Connection]:

@@ -29,6 +29,18 @@ LINGER: Final = 0.5
 """Seconds that a refusal is given to reach the other end."""
 
 
+class RefusedError(ConnectError):
+    """A context turned us away on purpose.
+
+    Attributes:
+        source: The 16 bytes of its identity.
+    """
+
+    def __init__(self, message: str, source: bytes) -> None:
+        super().__init__(message)
+        self.source = source
+
+
 @attrs.frozen
 class Shaken:
     """A transport on which both ends have said who they are.
@@ -50,7 +62,8 @@ async def greet_server(transport: Transport, hello: Hello, limits: Limits) -> Sh
     """Do the client's part of the handshake.
 
     Raises:
-        ConnectError: The server refused, went away, or is no Trioton.
+        RefusedError: The server refused.
+        ConnectError: It went away, or is no Trioton.
     """
     session = Session(Role.CLIENT, limits)
     try:
@@ -63,7 +76,7 @@ async def greet_server(transport: Transport, hello: Hello, limits: Limits) -> Sh
             f"{transport.remote_address}: the handshake was cut off: {error.__cause__ or error}"
         ) from error
     if isinstance(answer, Refused):
-        raise ConnectError(f"{transport.remote_address} refused: {answer.reason}")
+        raise RefusedError(f"{transport.remote_address} refused: {answer.reason}", answer.source)
     if not isinstance(answer, Hello):
         raise ConnectError(f"{transport.remote_address} closed the connection during the handshake")
     return Shaken(transport, session, answer, session.accept_peer())
@@ -95,9 +108,9 @@ async def _first_event(transport: Transport, session: Session) -> Event | None:
             return events[0]
 
 
-async def refuse(transport: Transport, reason: str) -> None:
-    """Tell a client why it is turned away, and close."""
-    await _last_words(transport, encode_refusal(reason))
+async def refuse(transport: Transport, reason: str, source: bytes) -> None:
+    """Tell a client why it is turned away, and by whom, and close."""
+    await _last_words(transport, encode_refusal(reason, source))
 
 
 async def answer_stranger(transport: Transport) -> None:
@@ -149,6 +162,7 @@ class Establisher:
         """Dial once and shake hands.
 
         Raises:
+            RefusedError: Who answers there does not want us.
             ConnectError: Nobody answers there as a Trioton does, in time.
             trio.Cancelled: Nothing is left open.
         """

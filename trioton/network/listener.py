@@ -90,7 +90,7 @@ class Doorman:
         objection = self._objection(shaken)
         if objection is not None:
             logger.info("%s: refused %s: %s", transport.remote_address, shaken.hello.name or "a client", objection)
-            await refuse(transport, objection)
+            await refuse(transport, objection, self._context.id.to_wire())
             return
         if shaken.hello.move is not None:
             self._moves.pop(shaken.hello.move).set()

@@ -144,21 +144,21 @@ class Hello:
         return PREFACE + encode_frame(kind, codec.encode_header([fields]))
 
 
-def encode_refusal(reason: str) -> bytes:
-    """Give the preface and the frame with which a server turns a client away."""
-    return PREFACE + encode_frame(FrameKind.REFUSE, codec.encode_header([shorten_reason(reason)]))
+def encode_refusal(reason: str, source: bytes) -> bytes:
+    """Give the preface and the frame with which a server of an identity turns a client away."""
+    return PREFACE + encode_frame(FrameKind.REFUSE, codec.encode_header([shorten_reason(reason), source]))
 
 
-def parse_refusal(header: bytes) -> str:
-    """Read why the server turned us away.
+def parse_refusal(header: bytes) -> tuple[str, bytes]:
+    """Read why the server turned us away, and which context it is.
 
     Raises:
-        ProtocolError: The header is no array of one text.
+        ProtocolError: The header is no array of a text and an identity.
     """
     fields = codec.decode_header(header)
-    if len(fields) != 1 or type(fields[0]) is not str:
-        raise ProtocolError("a REFUSE must be an array of one text")
-    return shorten_reason(fields[0])
+    if len(fields) != 2 or type(fields[0]) is not str or type(fields[1]) is not bytes or len(fields[1]) != ID_BYTES:
+        raise ProtocolError("a REFUSE must be an array of a text and an identity")
+    return shorten_reason(fields[0]), fields[1]
 
 
 STRANGER_REPLY: Final = (

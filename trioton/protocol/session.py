@@ -32,6 +32,8 @@ class Refused(NamedTuple):
     """The server turned us away."""
 
     reason: str
+    source: bytes
+    """The 16 bytes of the server's identity."""
 
 
 class PackageReceived(NamedTuple):
@@ -178,7 +180,7 @@ class Session:
             raise ProtocolError(f"a second {frame.kind.name} came")
         self._answered = True
         if frame.kind is FrameKind.REFUSE:
-            return Refused(parse_refusal(frame.header))
+            return Refused(*parse_refusal(frame.header))
         return Hello.from_header(frame.kind, frame.header)
 
     def _package(
