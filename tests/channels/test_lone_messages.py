@@ -11,8 +11,8 @@ import trio.testing
 
 import trioton
 from trioton import BINARY, OBJECT, TEXT, Block, DropNewest, DropOldest, Latest, PubChannel, SubChannel, merge
-from trioton.protocol.codec import encode_value
 from trioton.protocol.packages import PackageTemplate
+from trioton.protocol.values import encode_value
 from trioton.testing import Network
 
 if TYPE_CHECKING:

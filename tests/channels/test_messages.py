@@ -7,6 +7,7 @@ import collections
 import dataclasses
 import datetime as dt
 import enum
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -29,7 +30,8 @@ from trioton.channels.messages import (
     typed,
 )
 from trioton.errors import MessageDecodeError, MessageTypeError
-from trioton.protocol.codec import EncodeExtra, bytes_head, decode_value, encode_value, text_head
+from trioton.protocol.codec import bytes_head, text_head
+from trioton.protocol.values import EncodeExtra, decode_value, encode_value
 
 
 def there_and_back(message_type: MessageType[Any], message: Any) -> Any:
@@ -528,3 +530,37 @@ def test_typed_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "trioton.channels.typed_messages")
     with pytest.raises(ImportError, match=r"trioton\[typed\]"):
         typed(Order)
+
+
+# ------------------------------------------------------------------------------------------------- what is imported when
+
+SLOW_MODULES = ["datetime", "decimal", "uuid", "trioton.protocol.sendable", "trioton.protocol.values"]
+LOADED_BY = """
+import sys, trio, attrs, cbor2
+before = set(sys.modules)
+import trioton
+async def main():
+    async with trioton.open_context() as ctx:
+        {code}
+trio.run(main)
+print(*sorted(set(sys.modules) - before))
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "loads"),
+    [
+        ("", False),
+        ("trioton.PubChannel(ctx, 'x').send_nowait('text')", False),
+        ("trioton.SubChannel(ctx, 'x', trioton.BINARY)", False),
+        ("trioton.PubChannel(ctx, 'x', trioton.OBJECT)", True),
+        ("trioton.SubChannel(ctx, 'x', trioton.OBJECT)", True),
+    ],
+)
+def test_only_a_channel_of_richer_values_loads_what_they_need(code: str, loads: bool) -> None:
+    """They would slow down `import trioton`; and the first message need not wait for them."""
+    program = LOADED_BY.format(code=code or "pass")
+    output = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=True, text=True).stdout
+    loaded = output.split()
+    assert "trioton.protocol.codec" in loaded
+    assert [module for module in SLOW_MODULES if module in loaded] == (SLOW_MODULES if loads else [])

@@ -23,7 +23,6 @@ from trioton.network.outlet import Outlet
 from trioton.network.reception import Reception
 from trioton.network.subscription import Subscription
 from trioton.protocol import control
-from trioton.protocol.codec import decode_run, encode_value
 from trioton.protocol.frames import FrameKind
 from trioton.protocol.handshake import Hello
 from trioton.protocol.identity import ContextId
@@ -31,6 +30,7 @@ from trioton.protocol.limits import Limits
 from trioton.protocol.outbox import Outbox
 from trioton.protocol.policies import Block, DropNewest, DropOldest, Latest, Policy
 from trioton.protocol.session import PackageReceived, Role, Session
+from trioton.protocol.values import decode_run, encode_value
 
 SLOT = "numbers.obj.pub-sub"
 LIMITS = Limits(window_bytes=2000, queue_bytes=2000)

@@ -19,20 +19,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from trioton.errors import MessageTypeError, ProtocolError
-from trioton.protocol import codec
-from trioton.protocol.codec import (
-    EncodeExtra,
-    array_head,
-    bytes_head,
-    decode_header,
-    decode_run,
-    decode_value,
-    encode_header,
-    encode_texts,
-    encode_value,
-    text_head,
-    uint,
-)
+from trioton.protocol import values
+from trioton.protocol.codec import array_head, bytes_head, decode_header, encode_header, encode_texts, text_head, uint
+from trioton.protocol.scan import TAGS, scan_run
+from trioton.protocol.values import EncodeExtra, decode_run, decode_value, encode_value
 
 UTC = dt.UTC
 ODD_ZONE = dt.timezone(-dt.timedelta(hours=3, seconds=7, microseconds=5))
@@ -498,7 +488,7 @@ def test_many_texts_are_encoded_at_once() -> None:
 def test_a_run_is_one_level_deeper_than_its_messages() -> None:
     message = _nested(32)
     body = array_head(2) + encode_value(message) * 2
-    codec.scan_run(body, 2)
+    scan_run(body, 2)
     assert decode_run(body) == [message, message]
 
 
@@ -507,7 +497,7 @@ def test_what_is_decoded_may_be_any_buffer(make: Callable[[bytes], bytes]) -> No
     value = [1, "x" * 300, (1, b"y" * 30), {2**70: Decimal("1.5")}]
     data = encode_value(value)
     assert decode_value(make(data)) == value
-    codec.scan_run(make(array_head(1) + data), 1)
+    scan_run(make(array_head(1) + data), 1)
     assert decode_run(make(array_head(1) + data)) == [value]
     assert decode_header(make(encode_header([1, "a"]))) == [1, "a"]
     assert decode_header(make(encode_header([1, ["a"]]))) == [1, ["a"]]
@@ -642,7 +632,7 @@ keys = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=3).map(tuple), st.frozensets(inner, max_size=3)),
     max_leaves=5,
 )
-values = st.recursive(
+any_values = st.recursive(
     scalars,
     lambda inner: st.one_of(
         st.lists(inner, max_size=4),
@@ -655,15 +645,15 @@ values = st.recursive(
 )
 
 
-@given(values)
+@given(any_values)
 def test_any_value_comes_back_exactly(value: Any) -> None:
     assert exactly(decode_value(encode_value(value))) == exactly(value)
 
 
-@given(st.lists(values, max_size=5))
+@given(st.lists(any_values, max_size=5))
 def test_any_run_comes_back_exactly(messages: list[Any]) -> None:
     body = array_head(len(messages)) + b"".join(map(encode_value, messages))
-    codec.scan_run(body, len(messages))
+    scan_run(body, len(messages))
     assert exactly(decode_run(body)) == exactly(messages)
 
 
@@ -732,7 +722,7 @@ def test_any_bytes_give_a_value_or_a_protocol_error(data: bytes) -> None:
             assert len(str(error)) < 250
 
 
-@given(values, st.data())
+@given(any_values, st.data())
 def test_damaged_data_gives_a_value_that_can_be_sent_or_a_protocol_error(value: Any, data: st.DataObject) -> None:
     encoded = bytearray(encode_value(value))
     for _ in range(data.draw(st.integers(1, 4))):
@@ -767,6 +757,6 @@ def test_ints_are_never_turned_into_text() -> None:
 
 def test_tables_are_complete() -> None:
     """Each type that may be sent has an encoder, and each tag a decoder."""
-    assert set(codec._DECODERS) == codec.TAGS
-    assert set(codec._BASES) == set(codec._ENCODERS) - {type(None), bool, memoryview}
-    assert list(itertools.islice(codec._BASES, 2)) == [int, float]
+    assert set(values._DECODERS) == TAGS
+    assert set(values._BASES) == set(values._ENCODERS) - {type(None), bool, memoryview}
+    assert list(itertools.islice(values._BASES, 2)) == [int, float]

@@ -15,19 +15,20 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from trioton.errors import ProtocolError
-from trioton.protocol import codec
-from trioton.protocol.codec import (
+from trioton.protocol import values
+from trioton.protocol.codec import array_head, bytes_head, uint
+from trioton.protocol.scan import (
+    MAX_AWKWARD_KEYS,
+    MAX_DATETIME,
+    MAX_EXPONENT,
+    MAX_ITEMS,
+    STEPS,
     TAGS,
     TUPLE_TAG,
-    array_head,
-    bytes_head,
-    decode_value,
-    encode_value,
     scan,
     scan_run,
-    uint,
 )
-from trioton.protocol.scan import MAX_AWKWARD_KEYS, MAX_DATETIME, MAX_EXPONENT, MAX_ITEMS, STEPS
+from trioton.protocol.values import decode_value, encode_value
 
 EXTRA_TAG = 60_000
 
@@ -176,7 +177,7 @@ def accepts(data: bytes, **options: Any) -> bool:
 def decodes(data: bytes) -> tuple[bool, str]:
     """Whether the strict decoder alone accepts `data`, and why not."""
     try:
-        codec._decode(data, 32, None)
+        values._decode(data, 32, None)
     except ProtocolError as error:
         return False, str(error)
     return True, ""

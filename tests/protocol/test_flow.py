@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from trioton.protocol.codec import decode_run, encode_value
 from trioton.protocol.flow import CUT_BYTES, LARGE_MESSAGE, UNLIMITED, Branch, SendFlow
 from trioton.protocol.limits import MAX_RUN_BYTES, MAX_RUN_MESSAGES
 from trioton.protocol.packages import Package, PackageHeader, parse_package_header
 from trioton.protocol.policies import Mode
+from trioton.protocol.values import decode_run, encode_value
 
 SOURCE = bytes(range(16))
 MIB = 1 << 20

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from trioton.protocol import control
-from trioton.protocol.codec import bytes_head, encode_value
+from trioton.protocol.codec import bytes_head
 from trioton.protocol.flow import Branch, SendFlow
 from trioton.protocol.frames import PREFIX, PREFIX_SIZE, FrameKind
 from trioton.protocol.handshake import Hello
@@ -21,6 +21,7 @@ from trioton.protocol.outbox import BATCH_BYTES, Outbox
 from trioton.protocol.packages import Buffer, parse_opening, parse_package_header
 from trioton.protocol.policies import Mode
 from trioton.protocol.session import PackageReceived, Role, Session
+from trioton.protocol.values import encode_value
 
 SOURCE = bytes(range(16))
 KIB = 1024

@@ -5,7 +5,7 @@ meet, and sender and receiver need to agree on nothing else::
 
     TEXT      str                                              "txt"
     BINARY    bytes, bytearray, memoryview; arrive as bytes    "bin"
-    OBJECT    None, numbers, str, bytes, lists, dicts, ...     "obj"; see `trioton.protocol.codec` for all of it
+    OBJECT    None, numbers, str, bytes, lists, dicts, ...     "obj"; see `trioton.protocol.values` for all of it
     typed(C)  instances of the attrs class or dataclass C      "typed-" and the name of C
 
 A type of your own says how a message becomes a value that OBJECT can carry, and back::
@@ -25,12 +25,16 @@ and is given to a channel as ``Number`` or ``Number()``.
 from __future__ import annotations
 
 import abc
+import functools
 import re
-from collections.abc import Sequence
-from typing import Any, Final, Generic, NoReturn, TypeAlias, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeAlias, TypeVar
 
 from ..errors import MessageDecodeError, MessageTypeError
-from ..protocol.codec import EncodeExtra, bytes_head, encode_value, text_head
+from ..protocol.codec import bytes_head, text_head
+
+if TYPE_CHECKING:
+    from ..protocol.values import EncodeExtra
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
@@ -45,6 +49,18 @@ def _check_name(owner: object, name: object) -> None:
     if not _NAME.fullmatch(name):
         rule = "1 to 64 lower-case letters, digits, '_' and '-'"
         raise ValueError(f"the name of {owner!r} must be {rule}, not {name!r}")
+
+
+@functools.cache
+def value_encoder() -> Callable[[object, EncodeExtra | None], bytes]:
+    """Give `trioton.protocol.values.encode_value`.
+
+    TEXT and BINARY do without its module, which takes a while to import. So a channel with another message type asks for it when
+    it is made, and then no message has to wait for it.
+    """
+    from ..protocol.values import encode_value
+
+    return encode_value
 
 
 class DecodeFailure:
@@ -101,7 +117,7 @@ class MessageType(abc.ABC, Generic[T]):
 
         Args:
             message: The message.
-            encode_extra: How values are sent that this layer does not know; see `trioton.protocol.codec.encode_value`.
+            encode_extra: How values are sent that this layer does not know; see `trioton.protocol.values.encode_value`.
 
         Raises:
             MessageTypeError: It is not of this type.
@@ -113,7 +129,7 @@ class MessageType(abc.ABC, Generic[T]):
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             raise MessageTypeError(f"{self.name}: cannot encode a {type(message).__name__} ({reason})") from error
-        return encode_value(value, encode_extra)
+        return value_encoder()(value, encode_extra)
 
     def encode_buffers(self, message: T, encode_extra: EncodeExtra | None = None) -> tuple[Buffer, ...]:
         """Encode one message as several buffers, so that a large one need not be copied.
@@ -143,7 +159,7 @@ class MessageType(abc.ABC, Generic[T]):
         """Make messages of the values of a run.
 
         Args:
-            values: What `trioton.protocol.codec.decode_run` gave. The list may be returned itself.
+            values: What `trioton.protocol.values.decode_run` gave. The list may be returned itself.
 
         Returns:
             As many messages, with a `DecodeFailure` in the place of each that `decode` refused.
@@ -276,13 +292,13 @@ class ObjectMessages(MessageType[Any]):
 
     def encode_message(self, message: Any, encode_extra: EncodeExtra | None = None) -> bytes:
         """Encode one value; see `MessageType.encode_message`."""
-        return encode_value(message, encode_extra)
+        return value_encoder()(message, encode_extra)
 
     def encode_buffers(self, message: Any, encode_extra: EncodeExtra | None = None) -> tuple[Buffer, ...]:
         """Encode one value; only a message that is `bytes` is not copied. See `MessageType.encode_buffers`."""
         if type(message) is bytes:
             return bytes_head(len(message)), message
-        return (encode_value(message, encode_extra),)
+        return (value_encoder()(message, encode_extra),)
 
     def decode_many(self, values: list[Any]) -> list[Any]:
         """Return the values themselves; see `MessageType.decode_many`."""
@@ -296,7 +312,7 @@ BINARY: Final = BinaryMessages()
 """Messages that are bytes, bytearray or memoryview, and arrive as bytes."""
 
 OBJECT: Final = ObjectMessages()
-"""Messages that are what CBOR can carry; see `trioton.protocol.codec`."""
+"""Messages that are what CBOR can carry; see `trioton.protocol.values`."""
 
 
 def typed(cls: type[T]) -> MessageType[T]:

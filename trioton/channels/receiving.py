@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar
 
@@ -53,9 +55,12 @@ class ReceivingEnd(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
         self._budget = context._budget
         self._taken = 0
         self._has_failures = False
-        self._decode_extra: codec.DecodeExtra | None = None
+        self._decode: Callable[[bytes], list[Any]] = codec.decode_strings
         if message_type is not TEXT and message_type is not BINARY:
-            self._decode_extra = codec.prepare_decoders(references.decode_extra(context))
+            from ..protocol import values  # it takes a while to import, and TEXT and BINARY do without
+
+            decode_extra = values.prepare_decoders(references.decode_extra(context))
+            self._decode = partial(values.decode_run, decode_extra=decode_extra)
         subscription.decode_lone = self._decode_lone
 
     @property
@@ -254,11 +259,6 @@ class ReceivingEnd(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
             self._has_failures = messages is not values and DecodeFailure in set(map(type, messages))
             self._ready.extend(messages)
             return True
-
-    def _decode(self, body: bytes) -> list[Any]:
-        if self._decode_extra is None:
-            return codec.decode_strings(body)
-        return codec.decode_run(body, self._decode_extra)
 
     def _decode_lone(self, body: bytes) -> Any:
         """The message of a run of one, or None if it is None or none that the message type knows."""

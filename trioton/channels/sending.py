@@ -16,7 +16,7 @@ from ..network.outlet import TEXT_HEAD
 from ..protocol.flow import CUT_BYTES, LARGE_MESSAGE
 from ..protocol.limits import MAX_RUN_MESSAGES
 from . import references
-from .messages import TEXT, MessageType
+from .messages import BINARY, TEXT, MessageType, value_encoder
 
 if TYPE_CHECKING:
     from ..network.context import Context
@@ -55,6 +55,8 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
     def __init__(self, context: Context, message_type: MessageType[Any], outlet: Outlet) -> None:
         self._context = context
         self._type = message_type
+        if message_type is not TEXT and message_type is not BINARY:
+            value_encoder()
         # The short paths do not look at the size beyond LARGE_MESSAGE.
         self._is_text = message_type is TEXT and context._limits.max_package >= LARGE_MESSAGE
         self._outlet = outlet

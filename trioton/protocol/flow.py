@@ -245,7 +245,7 @@ class SendFlow:
         """
         if self.takes_text:
             self.takes_text = False
-            self.pieces = [codec.encode_value(text) for text in self.pieces]
+            self.pieces = [codec.text_head(len(text)) + text.encode() for text in self.pieces]  # type: ignore[union-attr]
         self.pieces.append(piece)
         self.room -= 1
         self.piece_bytes += len(piece)

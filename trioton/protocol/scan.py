@@ -3,7 +3,7 @@
 A CBOR decoder that is fed by a stranger can be made to work for ever, to fill the memory or to run code, and each of
 these takes only a few bytes. So every byte that comes from a peer passes through here first: one loop over the heads
 of the items, without recursion, that jumps over strings and builds nothing. What it lets through is exactly what
-`trioton.protocol.codec` knows how to make Python objects of, within the limits below.
+`trioton.protocol.values` knows how to make Python objects of, within the limits below.
 
 The rules:
 

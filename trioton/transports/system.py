@@ -8,7 +8,6 @@ import platform
 import random
 import ssl
 import sys
-import uuid
 from typing import Final
 
 import trio
@@ -143,5 +142,7 @@ def _host_id() -> bytes:
     except OSError:
         # No Linux, or no /proc. Without a hardware address getnode is random: then each process is a host of its own,
         # which costs the way over the private listener and nothing else.
+        import uuid  # only for this, and slow to import
+
         parts = [str(uuid.getnode()).encode(), platform.node().encode(), sys.platform.encode()]
     return hashlib.sha256(b"trioton host\0" + b"\0".join(parts)).digest()[:_HOST_ID_SIZE]
