@@ -338,12 +338,13 @@ class Connection:
 
     async def _run_link(self, shaken: Shaken) -> LinkResult:
         context = self._context
-        machine = HeartbeatMachine(context._heartbeat, trio.current_time(), answers=not self._has_dialled)
+        machine = HeartbeatMachine(context._heartbeat, trio.current_time(), answers=self._has_dialled)
         link = self._link = Link(
             shaken.transport,
             shaken.session,
             self.outbox,
             machine,
+            context._heart,
             on_events=self._on_events,
             on_beat=self._on_beat,
             on_damage=self.say_goodbye_now,
@@ -382,7 +383,7 @@ class Connection:
         link.machine.set_timeout(self._timeout)
         link.send_control(control.Beat(max(1, int(self._timeout * 500))))
         self._context._dispatcher.will_write(self)
-        link.watch_anew()
+        self._context._heart.watch(link)
 
     def _on_beat(self, timed_out: bool) -> None:
         self._context._hub.emit(events.TimedOut(self) if timed_out else events.Recovered(self))
@@ -425,7 +426,8 @@ class Connection:
             self._changed.unpark_all()
 
     def _ping_came(self, message: control.Ping) -> None:
-        self.send_control(control.Pong(message.nonce))
+        if self._link is not None and not self._said_goodbye:
+            self._link.send_control(control.Pong(message.nonce))  # written with all other answers
 
     def _pong_came(self, message: control.Pong) -> None:
         if self._link is not None:
@@ -435,7 +437,7 @@ class Connection:
     def _beat_came(self, message: control.Beat) -> None:
         if self._link is not None:
             self._link.machine.peer_wants(message.milliseconds / 1000)
-            self._link.watch_anew()
+            self._context._heart.watch(self._link)
 
     def _close_came(self, message: control.Close) -> None:
         link = self._link

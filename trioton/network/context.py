@@ -24,6 +24,7 @@ from .connection import CLOSE_DEADLINE, Connection
 from .dispatcher import Dispatcher
 from .establish import Establisher, RefusedError, Shaken
 from .events import EventHub, EventStream
+from .heart import PAUSE, Heart
 from .listener import Doorman, Listener, serve_listener
 from .outlet import Outlet
 from .peer import ContextInfo, Peer
@@ -59,6 +60,7 @@ class Context:
         self._wire_id = self.id.to_wire()
         self._hub = EventHub()
         self._budget = Budget(has_clock=not network.is_simulated)
+        self._heart = Heart(pause=0.0 if network.is_simulated else PAUSE)
         self._connections: dict[bytes, Connection] = {}
         self._without_session: dict[Connection, None] = {}
         self._closed_totals = {"sent": 0, "received": 0, "bytes_sent": 0, "bytes_received": 0, "dropped": 0}
@@ -407,6 +409,7 @@ class Context:
         async with trio.open_nursery() as self._nursery:
             self._nursery.start_soon(self._dispatcher.flush_forever)
             self._nursery.start_soon(self._dispatcher.congestion.run_forever)
+            self._nursery.start_soon(self._heart.run_forever)
             task_status.started()
 
     async def _own_user_tasks(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

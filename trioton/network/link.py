@@ -1,4 +1,4 @@
-"""One live transport to a neighbour: the tasks that read it, write it and watch it.
+"""One live transport to a neighbour: the task that reads it, and the one that writes when that takes more than a moment.
 
 The transport is written in two places only: by the writer task, and by `Link.try_write`, a plain function that never waits. It
 keeps what the transport did not take for the writer, and leaves errors to the reader. So no cancelled user task can cut a frame.
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..protocol.packages import Buffer, Package
     from ..protocol.session import Event, Session
     from ..transports.base import Transport
+    from .heart import Heart
 
 logger = logging.getLogger("trioton.link")
 
@@ -74,6 +75,7 @@ class Link:
         session: What makes events of its bytes.
         outbox: What waits to be written.
         machine: The heartbeat.
+        heart: Looks at the heartbeat when that is due.
         on_events: Called with what has come, in order; may raise `ProtocolError`.
         on_beat: Called when the heartbeat says that the peer timed out (True) or recovered (False).
         on_damage: Called with what is wrong when the peer breaks the protocol, before the link ends.
@@ -87,6 +89,7 @@ class Link:
         session: Session,
         outbox: Outbox,
         machine: HeartbeatMachine,
+        heart: Heart,
         *,
         on_events: Callable[[list[Event]], None],
         on_beat: Callable[[bool], None],
@@ -100,6 +103,7 @@ class Link:
         self.name = name
         self.bytes_sent = 0
         self._outbox = outbox
+        self._heart = heart
         self._on_events = on_events
         self._on_beat = on_beat
         self._on_damage = on_damage
@@ -108,16 +112,17 @@ class Link:
         self._unwritten: list[Buffer] = []
         self._writer_lot = trio.lowlevel.ParkingLot()
         self._writer_is_idle = True
+        self._has_writer = False
         self._is_sending = False
         self._drained = trio.lowlevel.ParkingLot()
         self._result: LinkResult | None = None
         self._scope = trio.CancelScope()
-        self._beat_scope = trio.CancelScope()
+        self._nursery: trio.Nursery | None = None
 
     # ---------------------------------------------------------------- life
 
     async def run(self, first_events: list[Event]) -> LinkResult:
-        """Read, write and watch until the link ends, then close the transport.
+        """Read and write until the link ends, then close the transport.
 
         Args:
             first_events: What came behind the handshake.
@@ -127,11 +132,14 @@ class Link:
         """
         try:
             with self._scope:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._read, first_events)
-                    nursery.start_soon(self._write)
-                    nursery.start_soon(self._watch)
+                async with trio.open_nursery() as self._nursery:
+                    self._heart.watch(self)
+                    if not self._writer_is_idle:
+                        self._rouse_writer()
+                    await self._read(first_events)
         finally:
+            self._nursery = None
+            self._heart.forget(self)
             if self._result is None:
                 await self._say_last_words()  # shielded, with a deadline, inside  # noqa: ASYNC102  # shielded, with a deadline, inside
                 self._result = LinkResult(LinkEnd.CLOSED, "the surrounding scope was cancelled")
@@ -233,8 +241,16 @@ class Link:
             if finished:
                 return
         if self._unwritten or self._outbox:
-            self._writer_is_idle = False
+            self._rouse_writer()
+
+    def _rouse_writer(self) -> None:
+        """Let the writer task go on; there is none before it is needed, and most links never need one."""
+        self._writer_is_idle = False
+        if self._has_writer:
             self._writer_lot.unpark()
+        elif self._nursery is not None:
+            self._has_writer = True
+            self._nursery.start_soon(self._write)
 
     @property
     def is_idle(self) -> bool:
@@ -257,8 +273,7 @@ class Link:
             self.machine.sent(self._now())
         if sent < len(frame):
             self._unwritten = [memoryview(frame)[sent:]]
-            self._writer_is_idle = False
-            self._writer_lot.unpark()
+            self._rouse_writer()
 
     def _write_now(self) -> bool:
         """Write until nothing waits (True), the transport is full, or it was enough for one turn."""
@@ -329,27 +344,17 @@ class Link:
 
     # ---------------------------------------------------------------- watching
 
-    def watch_anew(self) -> None:
-        """The times of the heartbeat have changed."""
-        self._beat_scope.cancel()
-
-    @trio.lowlevel.enable_ki_protection
-    async def _watch(self) -> None:
+    def beat(self, now: float) -> None:
+        """Do what the heartbeat says is due."""
         machine = self.machine
-        while True:
-            with trio.CancelScope(deadline=machine.next_wake()) as self._beat_scope:
-                await trio.sleep_forever()
-            # What has come while we were stopped is read first: silence that ends in the buffer is none.
-            await trio.lowlevel.checkpoint()
-            for beat in machine.wake(trio.current_time()):
-                if beat is Beat.SEND_PING:
-                    self.send_control(control.Ping(machine.next_ping(trio.current_time())))
-                    self.try_write()
-                elif beat is Beat.TIMED_OUT:
-                    self._on_beat(True)
-                else:
-                    self.end(LinkEnd.SILENT, f"the peer was silent for {machine.lease:g} s")
-                    return
+        for beat in machine.wake(now):
+            if beat is Beat.SEND_PING:
+                self.send_control(control.Ping(machine.next_ping(now)))
+                self.try_write()
+            elif beat is Beat.TIMED_OUT:
+                self._on_beat(True)
+            else:
+                self.end(LinkEnd.SILENT, f"the peer was silent for {machine.lease:g} s")
 
 
 def _rest(buffers: list[Buffer], sent: int) -> list[Buffer]:
