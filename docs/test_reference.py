@@ -2,87 +2,537 @@
 
 from __future__ import annotations
 
+import json
+import random
 import re
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
+import attrs
 import pytest
+import trio
+import trio.testing
 
 import trioton
-from trioton.protocol import control, frames, handshake, packages
-from trioton.protocol.frames import FrameKind
+from trioton.channels import base, messages
+from trioton.errors import ProtocolError
+from trioton.network.reception import MESSAGE_TAGS, SENDER_TAG
+from trioton.protocol import codec, control, frames, handshake, limits, packages, policies, scan
+from trioton.protocol.frames import HANDSHAKE_KINDS, PREFACE, FrameKind
+from trioton.protocol.handshake import STRANGER_REPLY, Hello
+from trioton.protocol.identity import ContextId
+from trioton.protocol.session import PackageReceived, Refused, Role, Session
+from trioton.protocol.values import EncodeExtra, decode_run, decode_value, encode_value
+from trioton.testing import Host, Network
+from trioton.transports.address import parse_address
+from trioton.transports.base import Transport
 
 REFERENCE = Path(__file__).parent / "reference"
 WIRE = (REFERENCE / "wire.rst").read_text(encoding="utf-8")
+FLOWS = (REFERENCE / "wire_flows.rst").read_text(encoding="utf-8")
+VECTORS = (REFERENCE / "wire_vectors.rst").read_text(encoding="utf-8")
 API = (REFERENCE / "api.rst").read_text(encoding="utf-8")
 
-SOURCE = bytes(range(16))
+SHOWN = {
+    name: json.loads((REFERENCE / "wire_vectors" / name).read_text(encoding="utf-8"))
+    for name in re.findall(r"^\.\. literalinclude:: wire_vectors/(.+)$", VECTORS, re.MULTILINE)
+}
+"""The vectors, of the files that the page shows."""
+
+Json = dict[str, Any]
+
+FRAME_VECTORS: dict[str, list[Json]] = {
+    each["name"]: each["frames"] for each in (*SHOWN["frames.json"], *SHOWN["sessions.json"])
+}
+SESSIONS: dict[str, list[Json]] = {each["name"]: each["frames"] for each in SHOWN["sessions.json"]}
+MESSAGES: dict[str, Json] = {each["name"]: each for each in SHOWN["messages.json"]}
+REFUSED: dict[str, dict[str, Json]] = {
+    kind: {each["name"]: each for each in vectors} for kind, vectors in SHOWN["refused.json"].items()
+}
+ROLES = {"client": Role.SERVER, "server": Role.CLIENT}
+"""As what one reads a frame, by who has sent it."""
 
 
-def ping() -> bytes:
-    return control.encode_control(control.Ping(7))
+@attrs.frozen
+class Reference:
+    """What tag 54022 stands for, where no context is at hand to make a sender of it."""
+
+    content: Any
 
 
-def close() -> bytes:
-    return control.encode_control(control.Close("bye"))
+def data_of(part: Any) -> bytes:
+    """The bytes of a prefix, header, body or the like."""
+    parts = part if isinstance(part, list) else [part]
+    return b"".join(
+        bytes.fromhex(each["repeat"]) * each["times"] if isinstance(each, dict) else bytes.fromhex(each)
+        for each in parts
+    )
 
 
-def subscribe() -> bytes:
-    return control.encode_control(control.Subscribe("chat.txt.pub-sub", 1, 0, 1024, 1, None, None))
+def frame_data(frame: Json) -> bytes:
+    """All bytes of a frame, or of a preface."""
+    return b"".join(data_of(frame.get(name, [])) for name in ("preface", "prefix", "header", "body"))
 
 
-def credit() -> bytes:
-    return control.encode_control(control.Credit(SOURCE, "chat.txt.pub-sub", 3, 10, 1034))
+MAKERS: dict[str, Callable[[Any], Any]] = {
+    "int": int,
+    "float": float,
+    "bytes": bytes.fromhex,
+    "map": lambda pairs: {value_of(key): value_of(value) for key, value in pairs},
+    "tuple": lambda items: tuple(value_of(items)),
+    "set": lambda items: set(value_of(items)),
+    "datetime": datetime.fromisoformat,
+    "uuid": UUID,
+    "decimal": Decimal,
+    "sender": lambda content: Reference(value_of(content)),
+}
 
 
-def package() -> bytes:
-    template = packages.PackageTemplate(SOURCE, "chat.txt.pub-sub", 3)
-    body = bytes.fromhex("82") + b"\x65hello" + b"\x65world"
-    return packages.Package(template.header(10, 2), [body], len(body), 10, 2).frame()
+def value_of(noted: Any) -> Any:
+    """The value that a note of the vectors means."""
+    if isinstance(noted, dict):
+        ((kind, content),) = noted.items()
+        return MAKERS[kind](content)
+    return [value_of(item) for item in noted] if isinstance(noted, list) else noted
 
 
-def refusal() -> bytes:
-    return handshake.encode_refusal("no", SOURCE)
+def fields_of(frame: Json) -> Json:
+    return {name: value_of(value) for name, value in frame["fields"].items()}
 
 
-VECTORS = {function.__name__: function for function in (ping, close, subscribe, credit, package, refusal)}
+def frames_of(vector: list[Json]) -> Iterator[Json]:
+    return (frame for frame in vector if "kind" in frame)
 
 
-def documented_vectors() -> dict[str, bytes]:
-    block = WIRE.partition("Test vectors\n")[2]
-    found = re.findall(r"^   # (\w+): .*\n((?:   [0-9a-f ]+\n)+)", block, re.MULTILINE)
-    return {name: bytes.fromhex(text) for name, text in found}
+def encode_package(frame: Json) -> packages.Package:
+    fields = fields_of(frame)
+    body = codec.array_head(fields["count"]) + b"".join(encode_value(value_of(each)) for each in frame["messages"])
+    template = packages.PackageTemplate(fields["source"], fields["slot"], fields["stream"], fields.get("destination"))
+    first, count = fields["first"], fields["count"]
+    return packages.Package(template.header(first, count), (body,), len(body), first, count, is_last=frame["end"])
 
 
-def table_rows(*, after: str) -> list[list[str]]:
-    """The cells of the first table behind a heading, without the table's own headings."""
-    table = WIRE.partition(f"\n{after}\n")[2].partition("\n==")[2].partition("\n\n")[0]
+def encode_documented(frame: Json) -> bytes:
+    """What the library sends for the fields of a frame."""
+    kind, fields = FrameKind[frame["kind"]], fields_of(frame)
+    if kind is FrameKind.REFUSE:
+        return handshake.encode_refusal(fields["reason"], fields["id"])[len(PREFACE) :]
+    if kind in HANDSHAKE_KINDS:
+        return Hello(**{**fields, "id": ContextId.from_wire(fields["id"])}).to_frame(kind)[len(PREFACE) :]
+    if kind is FrameKind.PACKAGE:
+        return encode_package(frame).frame()
+    return control.encode_control(control.CONTROL_KINDS[kind](**fields))
+
+
+def greeting(sender: str) -> bytes:
+    """A handshake of the vectors by one side."""
+    return b"".join(map(frame_data, FRAME_VECTORS["hello" if sender == "client" else "welcome"]))
+
+
+def read_documented(frame: Json) -> object:
+    """What the library makes of the bytes of a frame."""
+    session = Session(ROLES[frame["from"]], trioton.Limits())
+    if FrameKind[frame["kind"]] in HANDSHAKE_KINDS:
+        (event,) = session.receive_data(PREFACE + frame_data(frame))
+        return event
+    session.receive_data(greeting(frame["from"]))
+    session.accept_peer()
+    (event,) = session.receive_data(frame_data(frame))
+    return event
+
+
+# ---------------------------------------------------------------- vectors of frames
+
+
+def test_every_file_of_vectors_is_shown() -> None:
+    assert SHOWN.keys() == {path.name for path in (REFERENCE / "wire_vectors").iterdir()}
+
+
+def test_there_is_a_vector_for_every_kind_of_frame() -> None:
+    kinds = {frame["kind"] for vector in FRAME_VECTORS.values() for frame in frames_of(vector)}
+    assert kinds == {kind.name for kind in FrameKind}
+
+
+@pytest.mark.parametrize("name", FRAME_VECTORS.keys() - {"fragments"})
+def test_frame_is_what_is_sent(name: str) -> None:
+    for frame in frames_of(FRAME_VECTORS[name]):
+        assert frame.get("other_form") or encode_documented(frame).hex(" ") == frame_data(frame).hex(" ")
+
+
+@pytest.mark.parametrize("name", FRAME_VECTORS.keys() - {"fragments"})
+def test_frame_is_read_as_documented(name: str) -> None:
+    for frame in frames_of(FRAME_VECTORS[name]):
+        fields, event = fields_of(frame), read_documented(frame)
+        if isinstance(event, Hello):
+            told = {**attrs.asdict(event, recurse=False), "id": event.id.to_wire()}
+            assert told == {**{field.name: field.default for field in attrs.fields(Hello)}, **fields}
+        elif isinstance(event, Refused):
+            assert event._asdict() == {"reason": fields["reason"], "source": fields["id"]}
+        elif isinstance(event, PackageReceived):
+            assert event.header._asdict() == {"destination": None, **fields}
+            assert event.is_last == frame["end"]
+            scan.scan_run(event.body, event.header.count, tags=MESSAGE_TAGS)
+            assert decode_run(event.body) == value_of(frame["messages"])
+        else:
+            assert event == control.CONTROL_KINDS[FrameKind[frame["kind"]]](**fields)
+
+
+def test_fragments_are_what_is_sent_and_read() -> None:
+    vector = FRAME_VECTORS["fragments"]
+    opening, *others = vector
+    fragments = [frame for frame in others if frame["kind"] == "FRAGMENT"]
+    fields = fields_of(opening)
+    body = b"".join(data_of(frame["body"]) for frame in (opening, *fragments))
+    assert len(body) == fields["size"]
+    header = packages.parse_package_header(fields["header"])
+    package = packages.Package(fields["header"], (body,), len(body), header.first, header.count)
+    parts = packages.Fragments(package, fields["tag"])
+    for frame in (opening, *fragments):
+        assert b"".join(parts.next_buffers(limits.MIN_FRAGMENT)) == frame_data(frame)
+        assert fields_of(frame)["tag"] == fields["tag"]
+    assert not parts.remaining
+    session = Session(Role.CLIENT, trioton.Limits())
+    session.receive_data(greeting("server"))
+    session.accept_peer()
+    events = session.receive_data(b"".join(map(frame_data, vector)))
+    assert events == [control.Ping(8), PackageReceived(header, is_last=False, body=body)]
+    assert decode_run(body) == [b"a" * 9000]
+
+
+# ---------------------------------------------------------------- vectors of sessions
+
+
+class FixedChance(random.Random):
+    """Draws the identity and the tokens that the vectors have, and dials again at once."""
+
+    def __init__(self, realm: bytes, tokens: list[bytes]) -> None:
+        super().__init__(0)
+        self._realm = int.from_bytes(realm, "big")
+        self._tokens = iter(tokens)
+
+    def getrandbits(self, _bits: int, /) -> int:
+        return self._realm
+
+    def randbytes(self, _size: int) -> bytes:
+        return next(self._tokens)
+
+    def random(self) -> float:
+        return 0.0
+
+
+class Tap:
+    """Stands between client and server, and writes down what each of them sends.
+
+    Attributes:
+        heard: What came from each side over each transport.
+        swallows: Whether what the server sends gets lost from now on.
+        swallowed: Whether something has.
+    """
+
+    def __init__(self) -> None:
+        self.heard: dict[tuple[int, str], bytes] = {}
+        self.swallows = False
+        self.swallowed = trio.Event()
+        self._ends: list[Transport] = []
+
+    async def run(self, host: Host) -> None:
+        listener = await host.listen(parse_address("tap:1"))
+        async with trio.open_nursery() as nursery:
+            for number in range(1, 3):
+                to_client = await listener.accept()
+                to_server = await host.dial(parse_address("server:1"))
+                self._ends += [to_client, to_server]
+                nursery.start_soon(self._copy, (number, "client"), to_client, to_server)
+                nursery.start_soon(self._copy, (number, "server"), to_server, to_client)
+
+    async def _copy(self, key: tuple[int, str], source: Transport, target: Transport) -> None:
+        try:
+            async for data in source:
+                self.heard[key] = self.heard.get(key, b"") + bytes(data)
+                if self.swallows and key[1] == "server":
+                    self.swallowed.set()
+                else:
+                    await target.send_all(data)
+            await target.send_eof()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # it was cut, or has been closed
+
+    def cut(self) -> None:
+        self.swallows = False
+        for end in self._ends:
+            end.close()
+
+
+Scenario = Callable[[trioton.Context, trioton.Context, Tap], Awaitable[None]]
+
+PAUSE = 1.0
+"""Long enough for all that is under way on the simulated network, and too short for a heartbeat."""
+
+
+async def minimal(client: trioton.Context, server: trioton.Context, tap: Tap) -> None:
+    pub = trioton.PubChannel(server, "chat")
+    sub = trioton.SubChannel(client, "chat", policy=trioton.Block(4))
+    connection = await client.connect("tap:1")
+    await pub.wait_subscribers()
+    await pub.send_many(["hello", "world", "again"])
+    await trio.sleep(PAUSE)
+    assert await sub.receive_many() == ["hello", "world", "again"]
+    await trio.sleep(PAUSE)
+    pub.close()
+    await trio.sleep(PAUSE)
+    await connection.aclose("bye")
+
+
+async def resumed(client: trioton.Context, server: trioton.Context, tap: Tap) -> None:
+    pub = trioton.PubChannel(server, "chat")
+    sub = trioton.SubChannel(client, "chat", policy=trioton.Block(4))
+    connection = await client.connect("tap:1")
+    await pub.wait_subscribers()
+    await pub.send("hello")
+    assert await sub.receive() == "hello"
+    await trio.sleep(PAUSE)
+    tap.swallows = True
+    await pub.send("world")
+    await tap.swallowed.wait()
+    tap.cut()
+    assert await sub.receive() == "world"
+    await trio.sleep(PAUSE)
+    await pub.send("again")
+    assert await sub.receive() == "again"
+    await trio.sleep(PAUSE)
+    await connection.aclose("bye")
+
+
+SCENARIOS: dict[str, Scenario] = {"minimal": minimal, "resumed": resumed}
+
+
+def documented_streams(name: str) -> dict[tuple[int, str], bytes]:
+    streams: dict[tuple[int, str], bytes] = {}
+    for frame in SESSIONS[name]:
+        key = frame.get("transport", 1), frame["from"]
+        streams[key] = streams.get(key, b"") + frame_data(frame)
+    return streams
+
+
+@pytest.mark.parametrize("name", SESSIONS)
+async def test_session_is_what_two_contexts_say(name: str, autojump_clock: trio.testing.MockClock) -> None:
+    network, tap = Network(seed=1, latency=0.001), Tap()
+    tokens = [fields_of(frame)["session"] for frame in frames_of(SESSIONS[name]) if frame["kind"] == "WELCOME"]
+    hosts: dict[str, Host] = {}
+    for greeter in ("client", "server"):
+        kind = "HELLO" if greeter == "client" else "WELCOME"
+        hello = fields_of(next(frame for frame in frames_of(SESSIONS[name]) if frame["kind"] == kind))
+        host = hosts[greeter] = network.host(greeter)
+        host.pid, host.uid, host.host_id = hello["pid"], hello["uid"], hello["host"]
+        host.random = FixedChance(hello["id"][:12], tokens if greeter == "server" else [])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(tap.run, network.host("tap"))
+        async with (
+            trioton.open_context("server", network=hosts["server"]) as server,
+            trioton.open_context("client", network=hosts["client"]) as client,
+        ):
+            await server.bind("server:1")
+            await SCENARIOS[name](client, server, tap)
+        nursery.cancel_scope.cancel()
+    documented = documented_streams(name)
+    assert tap.heard.keys() == documented.keys()
+    for key, data in documented.items():
+        assert tap.heard[key].hex(" ") == data.hex(" "), key
+
+
+# ---------------------------------------------------------------- vectors of messages
+
+ENCODE_EXTRA: EncodeExtra = {Reference: lambda reference: (SENDER_TAG, reference.content)}
+DECODE_EXTRA = {SENDER_TAG: Reference}
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Whether two values are equal, of the same types and with the same signs and digits."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(is_same, one, other))
+    if isinstance(one, dict):
+        return is_same(list(one.items()), list(other.items()))
+    return str(one) == str(other) if isinstance(one, float | Decimal | datetime) else bool(one == other)
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_message_is_what_is_sent_and_read(name: str) -> None:
+    vector = MESSAGES[name]
+    value, data = value_of(vector["value"]), bytes.fromhex(vector["cbor"])
+    if not vector.get("other_form"):
+        assert encode_value(value, ENCODE_EXTRA).hex(" ") == data.hex(" ")
+    assert is_same(decode_value(data, DECODE_EXTRA), value)
+
+
+def test_there_is_a_message_for_every_tag() -> None:
+    tags = {
+        scan.head(bytes.fromhex(each["cbor"]), 0)[1]
+        for each in MESSAGES.values()
+        if each["cbor"][0] in "cd" and not each.get("other_form")
+    }
+    assert tags == MESSAGE_TAGS
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize("name", REFUSED["handshake"])
+def test_refused_handshake(name: str) -> None:
+    vector = REFUSED["handshake"][name]
+    session = Session(Role.SERVER if vector["to"] == "server" else Role.CLIENT, trioton.Limits())
+    with pytest.raises(ProtocolError, match=re.escape(vector["error"])):
+        session.receive_data(bytes.fromhex(vector["bytes"]))
+
+
+@pytest.mark.parametrize("name", REFUSED["body"])
+def test_refused_body(name: str) -> None:
+    vector = REFUSED["body"][name]
+    body, error = bytes.fromhex(vector["body"]), re.escape(vector["error"])
+    if vector["costs"] == "link":
+        with pytest.raises(ProtocolError, match=error):
+            scan.scan_run(body, vector["count"], tags=MESSAGE_TAGS)
+    else:
+        scan.scan_run(body, vector["count"], tags=MESSAGE_TAGS)
+        with pytest.raises(ProtocolError, match=error):
+            decode_run(body)
+
+
+@pytest.mark.parametrize("name", REFUSED["link"])
+async def test_refused_behind_the_handshake(name: str, autojump_clock: trio.testing.MockClock) -> None:
+    vector = REFUSED["link"][name]
+    network = Network(seed=1)
+    async with trioton.open_context("server", network=network.host("server")) as server:
+        await server.bind("server:1")
+        trioton.SubChannel(server, "chat", policy=trioton.Block(4))
+        transport = await network.host("client").dial(parse_address("server:1"))
+        session = Session(Role.CLIENT, trioton.Limits())
+        await transport.send_all(greeting("client"))
+        events = session.receive_data(await transport.receive_some())
+        events += session.accept_peer()
+        await transport.send_all(control.encode_control(control.Sync()))
+        while control.Synced() not in events:
+            events += session.receive_data(await transport.receive_some())
+        await transport.send_all(bytes.fromhex(vector["bytes"]))
+        async for data in transport:
+            events += session.receive_data(bytes(data))
+        transport.close()
+        assert isinstance(events[-1], control.Close)
+        assert vector["error"] in events[-1].reason
+
+
+def test_strangers_get_the_documented_line() -> None:
+    block = WIRE.partition("   HTTP/1.1")[2].partition("\n\nIts lines")[0]
+    lines = ["HTTP/1.1", *(line.strip() for line in block.splitlines())]
+    assert "\r\n".join([lines[0] + " " + lines[1], *lines[2:], ""]).encode() == STRANGER_REPLY
+
+
+# ---------------------------------------------------------------- tables
+
+
+def table_rows(page: str, *, after: str) -> list[list[str]]:
+    """The cells of the first table behind a text, without the table's own headings and the further lines of a cell."""
+    table = page.partition(f"\n{after}\n")[2].partition("\n==")[2].partition("\n\n")[0]
     *_, rows, _ = re.split(r"\n==.*", f"\n=={table}")
-    return [re.split(r"\s{2,}", line) for line in rows.strip().splitlines()]
-
-
-@pytest.mark.parametrize("name", VECTORS)
-def test_vector_is_what_is_sent(name: str) -> None:
-    assert documented_vectors()[name].hex(" ") == VECTORS[name]().hex(" ")
-
-
-def test_every_documented_vector_is_tested() -> None:
-    assert documented_vectors().keys() == VECTORS.keys()
+    return [re.split(r"\s{2,}", line) for line in rows.strip("\n").splitlines() if not line.startswith(" ")]
 
 
 def test_preface() -> None:
-    assert frames.PREFACE.hex(" ") in WIRE
+    assert PREFACE.hex(" ") in WIRE
 
 
 def test_table_of_frames_is_complete() -> None:
-    rows = {int(row[0]): row for row in table_rows(after="Frames")}
+    rows = {int(row[0]): row for row in table_rows(WIRE, after="Frames")}
     assert {number: row[1] for number, row in rows.items()} == {int(kind): kind.name for kind in FrameKind}
     for kind, message in control.CONTROL_KINDS.items():
         assert rows[kind][2] == f"``[{', '.join(message._fields)}]``"
 
 
+def test_every_control_frame_about_flows_is_explained() -> None:
+    assert {kind.name for kind in FrameKind if 16 <= kind < 48} <= set(re.findall(r"\b[A-Z]+\b", FLOWS))
+
+
+def test_table_of_subscribe_has_its_fields() -> None:
+    fields = [row[0].strip("`") for row in table_rows(FLOWS, after="Interest")]
+    assert ["slot", *fields] == list(control.Subscribe._fields)
+    assert {mode.name: mode.value for mode in policies.Mode} == {"BLOCK": 0, "DROP_OLDEST": 1, "DROP_NEWEST": 2}
+
+
+def test_table_of_packages_has_their_fields() -> None:
+    fields = [row[0].strip("`") for row in table_rows(WIRE, after="Packages")]
+    assert fields == list(packages.PackageHeader._fields)
+
+
 def test_table_of_the_handshake_is_complete() -> None:
-    fields = {row[0].strip("`") for row in table_rows(after="The handshake")}
-    assert fields == set(handshake._FIELD_CHECKS)
+    rows = {row[0].strip("`"): row for row in table_rows(WIRE, after="The handshake")}
+    assert rows.keys() == handshake._FIELD_CHECKS.keys()
+    good: dict[str, object] = {"16 bytes": bytes(16), "text": "x", "number": 1, "seconds": 0.5, "boolean": True}
+    least = {"client": fields_of(FRAME_VECTORS["hello_least"][1]).keys()}
+    for name, (_, kind, must, *_) in rows.items():
+        for other, value in good.items():
+            fits = other == kind or (kind == "seconds" and other == "number")
+            assert handshake._FIELD_CHECKS[name](value) == fits, (name, other)
+        assert (must == "both") == (name in least["client"]), name
+
+
+def test_table_of_tags_is_complete() -> None:
+    assert {int(row[0]) for row in table_rows(WIRE, after="What CBOR is allowed")} == MESSAGE_TAGS
+
+
+LIMITS = trioton.Limits()
+BOUNDS: dict[str, object] = {
+    "bytes of the header of HELLO, WELCOME, REFUSE": LIMITS.max_handshake,
+    "bytes of the header of another frame": LIMITS.max_header,
+    "levels of a header": codec.MAX_HEADER_DEPTH,
+    "bytes of the body of a frame": limits.LARGE_FRAGMENT,
+    "bytes of a message, encoded": LIMITS.max_package,
+    "bytes of the messages of a run of several": limits.MAX_RUN_BYTES,
+    "messages of a run": limits.MAX_RUN_MESSAGES,
+    "bytes of each part of a large package but the last": limits.MIN_FRAGMENT,
+    "large packages under way on a link": limits.MAX_OPEN_FRAGMENTED,
+    "bytes of large packages under way on a link": LIMITS.reassembly_bytes,
+    "bytes that a flow is ahead of a blocking subscriber": LIMITS.window_bytes,
+    "bytes of a slot that is subscribed to": LIMITS.slot_length,
+    "slots that a peer subscribes to": LIMITS.subscriptions,
+    "characters of a name": handshake.MAX_NAME,
+    "values in a message": scan.MAX_ITEMS,
+    "levels of a message": scan.MAX_DEPTH,
+    "awkward keys in a message": scan.MAX_AWKWARD_KEYS,
+    "bytes of a large integer": scan.MAX_BIGNUM,
+    "bytes of the digits of a decimal": scan.MAX_MANTISSA,
+    "exponent of a decimal, in either direction": scan.MAX_EXPONENT,
+    "bytes of the text of a datetime": scan.MAX_DATETIME,
+    "seconds of a handshake": LIMITS.handshake_deadline,
+    "handshakes at once": LIMITS.pending_handshakes,
+    "seconds for which a session waits for its client": LIMITS.resume_window,
+}
+
+
+def test_table_of_limits_is_right() -> None:
+    rows = table_rows(WIRE, after="Limits")
+    assert {row[0]: int(row[1]) for row in rows} == BOUNDS
+    names = {name for row in rows for name in re.findall(r"``(\w+)``", row[2])}
+    assert names <= {field.name for field in attrs.fields(trioton.Limits)}
+
+
+def test_numbers_in_the_text_are_right() -> None:
+    beat = trioton.Heartbeat()
+    assert (beat.interval, beat.timeout, beat.lease) == (2.5, 5, 10)
+    assert control.MAX_REASON == 512
+    assert packages.MAX_SEQUENCE == 1 << 62
+    assert base.MAX_BASE == 400
+    assert (limits.SMALL_FRAGMENT, limits.LARGE_FRAGMENT) == (64 * 1024, 1028 * 1024)
+    assert LIMITS.max_header <= codec.MAX_HEADER
+    assert frames.FLAG_END == 1
+
+
+def test_example_of_a_slot_is_right() -> None:
+    assert base.slot_name("  Chat.Room 1 ", messages.TEXT, "pub-sub") in WIRE
 
 
 def test_every_public_name_is_documented() -> None:
