@@ -25,6 +25,14 @@ def use_up(window: Window, source: str) -> None:
 # -------------------------------------------------------------------------------------------------------------- stories
 
 
+def test_a_room_says_what_it_holds() -> None:
+    window = Window(10)
+    room = window.join("a", 100)
+    window.received("a", 103)
+    window.take("a", 101)
+    assert repr(room) == "<Room 101 taken, 103 received, limit 110>"
+
+
 def test_a_source_alone_gets_everything() -> None:
     window = Window(10)
     room = window.join("a", 100)
