@@ -66,6 +66,21 @@ async def test_promise_1_order(autojump_clock: object) -> None:
     assert received == {"b": list(range(300)), "c": list(range(300))}
 
 
+async def test_promise_1_merge_gives_the_order_of_arrival(autojump_clock: object, pair: Pair) -> None:
+    """There is no order between senders; `trioton.merge` gives the order of arrival."""
+    subs = [SubChannel(pair.a, slot, trioton.OBJECT) for slot in ("near", "far")]
+    near, far = PubChannel(pair.a, "near", trioton.OBJECT, local=True), PubChannel(pair.b, "far", trioton.OBJECT)
+    await far.wait_subscribers()
+    for number in range(0, 20, 2):
+        await far.send(number)  # it takes longer to arrive than the next one
+        await near.send(number + 1)
+        await trio.sleep(1)
+    merged = trioton.merge(*subs)
+    received = [await anext(merged) for _ in range(20)]
+    assert [number for _, number in received] == [number ^ 1 for number in range(20)]
+    assert [channel is subs[number % 2 == 0] for channel, number in received] == [True] * 20
+
+
 # ---------------------------------------------------------------- delivery
 
 
@@ -116,6 +131,23 @@ async def test_promise_2_both_sides_hear_of_a_lost_session(
     pair.net.partition("a", "b")
     await at_a.wait_for(trioton.SessionLost)
     await at_b.wait_for(trioton.SessionLost)
+
+
+async def test_promise_2_what_a_lost_transport_took_is_counted(
+    autojump_clock: object, pair: Pair, watch: MakeWatch
+) -> None:
+    """There is no silent gap: what was on its way under a policy that drops is counted, though nothing follows it."""
+    events = watch(pair.b)
+    pub = PubChannel(pair.a, "numbers", trioton.OBJECT)
+    sub = SubChannel(pair.b, "numbers", trioton.OBJECT, policy=DropOldest(1000))
+    await pub.wait_subscribers()
+    await send_numbers(pub, 10)
+    pair.net.cut("a", "b")
+    await events.wait_for(trioton.Resumed)
+    await trio.sleep(1)
+    assert sub.pending == 0
+    assert sub.statistics().dropped == 10
+    assert sum(gap.count for gap in events.all(trioton.Gap)) == 10
 
 
 async def test_promise_3_sent_means_accepted_by_every_subscriber(autojump_clock: object) -> None:
@@ -292,6 +324,23 @@ async def test_promise_5_death_comes_after_the_last_message(
     assert sub.receive_all_nowait() == list(range(50))
     await trio.sleep(100)
     assert events.names.count("ContextDied") == 1
+
+
+async def test_promise_5_one_that_comes_back_joins_anew(autojump_clock: object, pair: Pair, watch: MakeWatch) -> None:
+    """A dead session is never resumed. Who comes back after it joins anew, and is told of once each time."""
+    events = watch(pair.a)
+    pub, sub = PubChannel(pair.b, "numbers", trioton.OBJECT), SubChannel(pair.a, "numbers", trioton.OBJECT)
+    await pub.wait_subscribers()
+    for number in range(1, 3):
+        pair.net.partition("a", "b")
+        assert (await events.wait_for(trioton.ContextDied, number)).id == pair.b.id
+        pair.net.heal()
+        assert (await events.wait_for(trioton.ContextJoined, number)).id == pair.b.id
+        await pub.wait_subscribers()
+        await pub.send(number)
+        assert await sub.receive() == number
+    assert events.all(trioton.Resumed) == []
+    assert events.names.count("ContextDied") == events.names.count("ContextJoined") == 2
 
 
 async def test_promise_6_a_slow_receiver_holds_up_nobody_else(
