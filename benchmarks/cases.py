@@ -115,7 +115,7 @@ GROUPS = {
             plotted=False,
         ),
         Group("memory", "An idle network: memory of one end of a link", "KiB", "memory", False, plotted=False),
-        Group("imports", "Import in a fresh interpreter", "ms", "time", False, "trio, attrs, cbor2"),
+        Group("imports", "Import in a fresh interpreter, from byte code", "ms", "time", False, "trio, attrs, cbor2"),
     )
 }
 

@@ -239,21 +239,36 @@ class Runner:
         return max(min(int(rate * self.seconds), case.most), case.warmup)
 
     async def measure_imports(self, number: int) -> None:
-        """The time that each library takes to import, in an interpreter of its own."""
+        """The time that each library takes to import, in an interpreter of its own and from byte code."""
         for name, modules in IMPORTS.items():
             series = Series(name, "", "imports")
             if self.failed(series):
                 continue
             self.report(f"import {modules}")
-            code = f"import time; t = time.perf_counter(); import {modules}; print(time.perf_counter() - t)"
-            self.results.problems[self._name(series)] = f"not imported within {IMPORT_LIMIT:.0f} s"
-            with trio.move_on_after(IMPORT_LIMIT):
-                done = await trio.run_process(
-                    [sys.executable, "-c", code], capture_stdout=True, capture_stderr=True, check=False, env=ENVIRONMENT
-                )
-                if done.returncode:
-                    lines = done.stderr.decode(errors="replace").strip().splitlines()
-                    self.results.problems[self._name(series)] = lines[-1] if lines else "failed"
-                else:
-                    del self.results.problems[self._name(series)]
-                    self.results.add(series, number, {"time": float(done.stdout) * 1e3})
+            try:
+                if number == 0:
+                    await _time_import(
+                        modules
+                    )  # it leaves the byte code that the next one finds, as a user's first start does
+                self.results.add(series, number, {"time": await _time_import(modules) * 1e3})
+            except WorkerError as error:
+                self.results.problems[self._name(series)] = str(error)
+
+
+async def _time_import(modules: str) -> float:
+    """Give the seconds that an import takes in a new interpreter, which writes byte code where there is none.
+
+    Raises:
+        WorkerError: It failed or took too long.
+    """
+    code = f"import time; t = time.perf_counter(); import {modules}; print(time.perf_counter() - t)"
+    environment = {name: value for name, value in ENVIRONMENT.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    with trio.move_on_after(IMPORT_LIMIT):
+        done = await trio.run_process(
+            [sys.executable, "-c", code], capture_stdout=True, capture_stderr=True, check=False, env=environment
+        )
+        if done.returncode:
+            lines = done.stderr.decode(errors="replace").strip().splitlines()
+            raise WorkerError(lines[-1] if lines else "failed")
+        return float(done.stdout)
+    raise WorkerError(f"not imported within {IMPORT_LIMIT:.0f} s")
