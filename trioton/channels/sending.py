@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import islice
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Self, TypeVar
 
-import attrs
 import trio
 
 from ..errors import CongestedError
@@ -29,8 +28,7 @@ CHUNK: Final = 256
 """Messages that `send_many` hands over at a time: a quarter of the default window, so that both sides are busy at once."""
 
 
-@attrs.frozen(kw_only=True)
-class SendStatistics:
+class SendStatistics(NamedTuple):
     """What a sending channel has done."""
 
     sent: int

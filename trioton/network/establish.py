@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import attrs
 import trio
@@ -41,8 +41,7 @@ class RefusedError(ConnectError):
         self.source = source
 
 
-@attrs.frozen
-class Shaken:
+class Shaken(NamedTuple):
     """A transport on which both ends have said who they are.
 
     Attributes:
@@ -55,7 +54,7 @@ class Shaken:
     transport: Transport
     session: Session
     hello: Hello
-    first_events: list[Event] = attrs.field(factory=list, repr=False)
+    first_events: list[Event]
 
 
 async def greet_server(transport: Transport, hello: Hello, limits: Limits) -> Shaken:
@@ -95,7 +94,7 @@ async def hear_client(transport: Transport, limits: Limits) -> Shaken | None:
         session.receive_end()
         return None
     assert isinstance(hello, Hello)
-    return Shaken(transport, session, hello)
+    return Shaken(transport, session, hello, [])
 
 
 async def _first_event(transport: Transport, session: Session) -> Event | None:

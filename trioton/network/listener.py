@@ -181,7 +181,7 @@ class Doorman:
             except (ProtocolError, trio.BrokenResourceError) as error:
                 failure = error  # It leaves as itself, not in the nursery's group.
             else:
-                following = attrs.evolve(shaken, first_events=events) if events else None
+                following = shaken._replace(first_events=events) if events else None
             nursery.cancel_scope.cancel()
         if failure is not None:
             raise failure

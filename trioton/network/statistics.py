@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import attrs
+from typing import NamedTuple
 
 
-@attrs.frozen(kw_only=True)
-class ConnectionStatistics:
+class ConnectionStatistics(NamedTuple):
     """What has gone over a connection; counts are of its whole life, over all its transports."""
 
     state: str
@@ -40,8 +39,7 @@ class LinkTotals:
         self.transports = 0
 
 
-@attrs.frozen(kw_only=True)
-class ContextStatistics:
+class ContextStatistics(NamedTuple):
     """What a context holds and has done."""
 
     connections: int
