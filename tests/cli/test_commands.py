@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 import pytest
+import trio
 
 from trioton import Block, Disconnect, DropNewest, DropOldest, Latest, Policy
 from trioton.cli import commands
@@ -164,3 +165,39 @@ def test_programs(tmp_path: Path, make: Callable[[Path], Path]) -> None:
 def test_what_is_no_program(tmp_path: Path, make: Any, text: str) -> None:
     with pytest.raises(demo.BadProgramError, match=text):
         demo.check_program(make(tmp_path))
+
+
+# ------------------------------------------------------------------------------------------ workers that do not come up
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("import sys; sys.exit('no such luck')", "the worker ended before it had connected; it said: no such luck"),
+        ("print('x' * 10_000, end='the end')", "it said: x+the end$"),
+        ("", "the worker ended before it had connected; it said: nothing"),
+        ("import time; time.sleep(1000)", r"the worker did not connect within 0\.3 s"),
+    ],
+    ids=["says why", "says much", "says nothing", "hangs"],
+)
+async def test_a_worker_that_does_not_come_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, source: str, text: str
+) -> None:
+    monkeypatch.setattr(demo, "worker_command", lambda *_: [sys.executable, "-S", "-c", source])
+    if "sleep" in source:
+        monkeypatch.setattr(demo, "START_DEADLINE", 0.3)
+        monkeypatch.setattr(demo, "GRACE", 0.1)
+    started: list[trio.Process] = []
+    open_process = trio.lowlevel.open_process
+
+    async def open_and_note(*args: Any, **options: Any) -> trio.Process:
+        started.append(await open_process(*args, **options))
+        return started[-1]
+
+    monkeypatch.setattr(trio.lowlevel, "open_process", open_and_note)
+    screen = demo.choose_screen("program.py", plain=True)
+    with trio.fail_after(20), pytest.raises(demo.DemoError, match=text) as caught:
+        await demo.Demo(tmp_path / "program.py", [], screen).run()
+    assert len(str(caught.value)) < 5000
+    [process] = started
+    assert process.returncode is not None
