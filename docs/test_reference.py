@@ -21,7 +21,7 @@ import trioton
 from trioton.channels import base, messages
 from trioton.errors import ProtocolError
 from trioton.network.reception import MESSAGE_TAGS, SENDER_TAG
-from trioton.protocol import codec, control, frames, handshake, limits, packages, policies, scan
+from trioton.protocol import codec, control, frames, handshake, heartbeat, limits, packages, policies, scan
 from trioton.protocol.frames import HANDSHAKE_KINDS, PREFACE, FrameKind
 from trioton.protocol.handshake import STRANGER_REPLY, Hello
 from trioton.protocol.identity import ContextId
@@ -522,7 +522,7 @@ def test_table_of_limits_is_right() -> None:
 
 def test_numbers_in_the_text_are_right() -> None:
     beat = trioton.Heartbeat()
-    assert (beat.interval, beat.timeout, beat.lease) == (2.5, 5, 10)
+    assert (beat.interval, beat.timeout, beat.lease, heartbeat.ANSWERING) == (2.5, 5, 10, 1.25)
     assert control.MAX_REASON == 512
     assert packages.MAX_SEQUENCE == 1 << 62
     assert base.MAX_BASE == 400
