@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -51,6 +52,33 @@ async def test_promise_10_errors_are_those_of_trio(autojump_clock: object, pair:
             await broken.send(number)
             await trio.sleep(1)
     assert isinstance(caught.value.__cause__, trioton.DeadError)
+
+
+async def test_promise_10_every_call_on_a_closed_end_says_so(autojump_clock: object, pair: Pair) -> None:
+    """``ClosedResourceError``: you closed it, whatever is then called, and whether or not there would be something to do."""
+    pub, sub = PubChannel(pair.b, "chat"), SubChannel(pair.a, "chat")
+    await pub.wait_subscribers()
+    await pub.send("never received")
+    await trio.sleep(1)
+    pub.close()
+    sub.close()
+    calls: dict[str, Callable[[], object]] = {
+        "send": lambda: pub.send("x"),
+        "send a large one": lambda: pub.send("x" * 100_000),
+        "send_nowait": lambda: pub.send_nowait("x"),
+        "send_many": lambda: pub.send_many(["x"]),
+        "wait_subscribers": pub.wait_subscribers,
+        "receive": sub.receive,
+        "receive_nowait": sub.receive_nowait,
+        "receive_many": sub.receive_many,
+        "receive_all_nowait": sub.receive_all_nowait,
+    }
+    for name, call in calls.items():
+        with pytest.raises(trio.ClosedResourceError):
+            result = call()
+            if isinstance(result, Awaitable):
+                await result
+            pytest.fail(name)
 
 
 @pytest.mark.parametrize("background_fails", [False, True])

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trio
 
 from trioton import BINARY, OBJECT, TEXT, MessageType, Sender, open_channel
 from trioton.channels.references import decode_extra
-from trioton.errors import ProtocolError
+from trioton.errors import DeadError, ProtocolError
 from trioton.network.reception import SENDER_TAG
 from trioton.protocol.values import decode_value, encode_value
 
@@ -63,3 +64,12 @@ async def test_one_that_does_becomes_a_sending_end(
     sender = decode_value(reference(original.reference()), decode_extra(pair.a))
     assert isinstance(sender, Sender)
     assert sender.reference() == original.reference()
+
+
+async def test_one_that_leads_to_a_context_nobody_knows_breaks_at_once(autojump_clock: object, pair: Pair) -> None:
+    sender = decode_value(reference([SOMEBODY, SLOT]), decode_extra(pair.a))
+    with trio.fail_after(1), pytest.raises(trio.BrokenResourceError) as caught:
+        await sender.send("x")
+    assert isinstance(caught.value.__cause__, DeadError)
+    assert "no route" in str(caught.value.__cause__)
+    assert pair.to_b.is_connected

@@ -115,7 +115,7 @@ class PubChannel(SendingEnd[T_contra]):
         if count < 0:
             raise ValueError(f"count must not be negative, not {count!r}")
         await trio.lowlevel.checkpoint()
-        while self._outlet.subscribers < count:
+        while self._closed or self._outlet.subscribers < count:
             if self._closed or self._context._closing:
                 raise trio.ClosedResourceError(f"{self!r} was closed")
             await self._outlet.wait_changed()
