@@ -17,6 +17,7 @@ import trustme
 import trioton
 from trioton import Block, Limits, PubChannel, SubChannel
 from trioton.errors import ProtocolError
+from trioton.network import connection
 from trioton.protocol import codec, control
 from trioton.protocol.control import encode_control
 from trioton.protocol.frames import PREFACE, FrameKind, encode_frame, encode_prefix
@@ -302,6 +303,9 @@ BREACHES: dict[str, tuple[Callable[[RawPeer], bytes], str]] = {
         lambda _: encode_control(control.Started(OTHER, SLOT, 0, 0)), "a flow in the name of another context"
     ),
     "credit for another's flow": (lambda _: encode_control(control.Credit(OTHER, SLOT, 0, 1, 9)), "credit for a flow that is not ours"),
+    "the end of another's flow": (
+        lambda _: encode_control(control.Unreachable(OTHER, SLOT, 0, "gone")), "spoke of a flow that is not ours"
+    ),
     "an unknown frame": (lambda _: b"\xc8\0\0\0\0\0\0\0", "unknown kind of frame 200"),
     "a second greeting": (lambda peer: peer.hello.to_frame(FrameKind.HELLO)[len(PREFACE) :], "a frame of kind HELLO is out of place"),
     "a wrong field": (lambda _: encode_frame(FrameKind.PING, codec.encode_header(["x"])), "the field nonce of a PING is wrong"),
@@ -342,6 +346,37 @@ async def test_too_many_subscriptions(stage: Stage, limits: Limits) -> None:
     assert f"127.0.0.1:{peer.port}" in line
     await stage.check_innocent()
     assert stage.server._dispatcher._interests == {}
+
+
+async def test_who_asks_on_and_on_and_never_reads(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for it has a bound; one that asks as much, and reads, is served."""
+    monkeypatch.setattr(connection, "MAX_ANSWER_BYTES", 600_000)
+    pings = encode_control(control.Ping(1)) * 1000
+    reader = await open_raw_peer(stage)
+    sock = trio.socket.socket()
+    sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 4096)
+    await sock.connect(("127.0.0.1", stage.port))
+    peer = RawPeer(trio.SocketStream(sock))
+    await peer.shake_hands()
+    async with reader.stream, peer.stream, trio.open_nursery() as nursery:
+
+        async def flood(stream: trio.SocketStream, most: int) -> None:
+            for _ in range(most // len(pings)):
+                await stream.send_all(pings)
+
+        async def read() -> None:
+            while True:
+                await reader.stream.receive_some()
+
+        nursery.start_soon(read)
+        with pytest.raises(trio.BrokenResourceError):
+            await flood(peer.stream, 100_000_000)
+        await flood(reader.stream, 500_000)
+        nursery.cancel_scope.cancel()
+    [line] = stage.warnings()
+    assert "does not read the answers" in line
+    assert f"127.0.0.1:{peer.port}" in line
+    await stage.check_innocent()
 
 
 @pytest.mark.parametrize("seed", range(10))

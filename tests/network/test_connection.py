@@ -10,6 +10,7 @@ import trio.testing
 
 import trioton
 from trioton import BINARY, OBJECT, Block, ConnectError, PubChannel, SubChannel
+from trioton.protocol import control
 from trioton.testing import Network
 
 if TYPE_CHECKING:
@@ -376,3 +377,36 @@ async def test_a_name_is_taken_once(autojump_clock: object) -> None:
         await c.connect("b:1", name="two")
         await c.connection("one").aclose()
         await c.connect("a:1", name="one")
+
+
+async def test_two_answers_to_two_offers(autojump_clock: object, open_pair: OpenPair) -> None:
+    """Two blocking subscriptions that come quickly make the publisher ask twice; if it closes before the second answer, nothing is lost."""
+    async with open_pair(Network(seed=1, latency=0.001)) as pair:
+        pub = PubChannel(pair.a, "n", backlog=10)
+        subs = [SubChannel(pair.b, "n", policy=Block(10)) for _ in range(2)]
+        await trio.sleep(0.0025)  # the publisher has asked for room, and no answer has come
+        assert not pub.statistics().subscribers
+        await pub.send_many("01234")
+        pub.close()
+        await trio.sleep(3)
+        for sub in subs:
+            assert sub.receive_all_nowait() == list("01234")
+            assert sub.statistics().dropped == 0
+
+
+async def test_only_the_receiver_itself_can_say_that_it_is_unreachable(autojump_clock: object, pair: Pair) -> None:
+    sender, receiver = trioton.open_channel(pair.a)
+    pub, sub = PubChannel(pair.a, "n", OBJECT), SubChannel(pair.b, "n", OBJECT)
+    await pub.wait_subscribers()
+    await pub.send(sender)
+    there = await sub.receive()
+    await there.send("x")
+    assert await receiver.receive() == "x"
+    flow = there._outlet.flow
+    lie = control.Unreachable(flow.source, flow.slot, flow.stream, "a lie")
+    pair.b._dispatcher.unreachable(object(), lie)
+    await there.send("y")
+    assert await receiver.receive() == "y"
+    pair.b._dispatcher.unreachable(pair.to_a, lie)
+    with pytest.raises(trio.BrokenResourceError, match="a lie"):
+        await there.send("z")

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from ..errors import ConnectError
+from ..errors import ConnectError, ProtocolError
 from ..protocol import control
 from ..protocol.control import shorten_reason
 from ..protocol.heartbeat import MIN_TIMEOUT, HeartbeatMachine
-from ..protocol.limits import MAX_RUN_BYTES
+from ..protocol.limits import MAX_RUN_BYTES, MIB
 from ..protocol.outbox import Outbox
 from ..protocol.session import PackageReceived
 from . import events
@@ -35,6 +35,9 @@ logger = logging.getLogger("trioton.link")
 CLOSED_BY_PEER: Final = "closed by the peer"
 CLOSED_HERE: Final = "closed on command"
 CONTEXT_CLOSED: Final = "the context was closed"
+
+MAX_ANSWER_BYTES: Final = 2 * MIB
+"""Bytes of answers to what the peer has said that may wait until it reads."""
 
 CLOSE_DEADLINE: Final = 1.0
 """Seconds that the tasks of a connection may take to end when they are cancelled; they need none unless something is wrong."""
@@ -103,6 +106,7 @@ class Connection:
         self._changed = trio.lowlevel.ParkingLot()
         self._totals = LinkTotals()
         self._handed_over: Shaken | None = None
+        self._answer_bytes = 0
         self._rtt: float | None = None
 
     # ---------------------------------------------------------------- for users
@@ -357,6 +361,7 @@ class Connection:
         self.max_package = max(shaken.hello.max_package, MAX_RUN_BYTES)
         self.outbox.open_limit = min(context._limits.reassembly_bytes, shaken.hello.reassembly_bytes)
         self.awaits_snapshot, self._got_synced = True, False
+        self._answer_bytes = 0
         self._announced.clear()
         logger.debug("%s: link up over %s, %s", link.name, shaken.transport.kind, shaken.transport.remote_address)
         since = trio.current_time()
@@ -403,7 +408,7 @@ class Connection:
     # ---------------------------------------------------------------- what the peer says
 
     def _on_events(self, received: list[Event]) -> None:
-        answered = False
+        answered, waiting = False, self.outbox.control_bytes
         for event in received:
             if type(event) is PackageReceived:
                 self._context._reception.package(self, event)
@@ -413,7 +418,12 @@ class Connection:
         if self._state is not State.CONNECTED:
             self._check_connected()
         if answered and self.outbox:
+            self._answer_bytes += self.outbox.control_bytes - waiting
             self.try_write()
+            if not self.outbox.control_bytes:
+                self._answer_bytes = 0
+            elif min(self._answer_bytes, self.outbox.control_bytes) > MAX_ANSWER_BYTES:
+                raise ProtocolError("the peer asks on and on, and does not read the answers")
 
     def _check_connected(self) -> None:
         settled = self._got_synced and not self.awaits_snapshot

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -395,7 +395,8 @@ class Dispatcher:
         """A blocking subscriber says how much room it has."""
         outlet = self._find(message.slot, message.stream)
         branch = outlet.flow.branches.get(connection) if outlet is not None else None
-        if outlet is None or branch is None or (message.taken is None and outlet.flow.is_ended):
+        has_started = branch is not None and branch.blocks and branch.is_ready
+        if outlet is None or branch is None or (message.taken is None and outlet.flow.is_ended and not has_started):
             if message.taken is None:
                 # The flow has ended before it started here: the room that was given to it is free.
                 connection.send_control(control.Kept(self.source, message.slot, message.stream, 0))
@@ -405,8 +406,8 @@ class Dispatcher:
             return
         now = trio.current_time()
         if message.taken is None:
-            if branch.mode is Mode.BLOCK and branch.is_ready:
-                return
+            if has_started:
+                return  # it asked twice for room, and this is the second answer
             self.cut()
             branch.mode = Mode.BLOCK
             interest = self._interests.get(message.slot, {}).get(connection)
@@ -423,10 +424,10 @@ class Dispatcher:
         outlet.changed()
         self.end_if_done(outlet)
 
-    def unreachable(self, message: control.Unreachable) -> None:
-        """Nobody receives what is sent on a flow."""
+    def unreachable(self, key: Hashable, message: control.Unreachable) -> None:
+        """Nobody receives what is sent on a flow, as the neighbour says to which it leads; of others that is not believed."""
         outlet = self._find(message.slot, message.stream)
-        if outlet is not None and outlet.flow.destination is not None:
+        if outlet is not None and outlet.flow.destination is not None and (key is LOCAL or key in outlet.flow.branches):
             self._die(outlet, message.reason)
 
     def _die(self, outlet: Outlet, reason: str) -> None:

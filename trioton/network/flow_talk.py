@@ -55,7 +55,9 @@ def _flush_came(connection: Connection, message: control.Flush) -> None:
 
 
 def _unreachable_came(connection: Connection, message: control.Unreachable) -> None:
-    connection._context._dispatcher.unreachable(message)
+    if message.source != connection._context._wire_id:
+        raise ProtocolError("the peer spoke of a flow that is not ours")
+    connection._context._dispatcher.unreachable(connection, message)
 
 
 def _check_source(connection: Connection, source: bytes) -> None:

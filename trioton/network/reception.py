@@ -18,6 +18,7 @@ from ..protocol.packages import PackageHeader, PackageKind
 from ..protocol.scan import TAGS, scan_run
 from ..protocol.window import Room
 from .events import Gap
+from .local import LOCAL
 from .subscription import NEVER, Subscription
 
 if TYPE_CHECKING:
@@ -430,7 +431,7 @@ class Reception:
         message = control.Unreachable(source, slot, stream, "nobody receives on this channel any more")
         connection = self._route(source)
         if source == self._own_id:
-            self.dispatcher.unreachable(message)
+            self.dispatcher.unreachable(LOCAL, message)
         elif connection is not None:
             connection.send_control(message)
 

@@ -56,6 +56,11 @@ class Redialler:
             except ConnectError as error:
                 logger.debug("%s: %s; dialling again", self._connection, error)
                 continue
+            if shaken.hello.resumed and shaken.hello.id != self._connection.peer.id:
+                # Only damage, or someone who lies, says so: a session is between two contexts.
+                shaken.transport.close()
+                logger.warning("%s: %s resumes a session that was with another", self._connection, shaken.hello.id)
+                continue
             assert shaken.hello.session is not None
             self._connection.tokens[:] = [shaken.hello.session]
             return shaken

@@ -53,7 +53,7 @@ class Limits:
 
     The memory that one context can be made to hold is at most::
 
-        links x (queue_bytes + reassembly_bytes + 2 MiB)
+        links x (queue_bytes + reassembly_bytes + 6 MiB)
           + flows x (window_bytes + max_package)                 # of what we send to blocking subscribers
           + subscriptions x sources x (window_bytes + max_package)   # of what we have not received yet
 

@@ -62,11 +62,13 @@ class Outbox:
         dropped: Messages dropped so far.
         packages: Packages handed out so far.
         messages: Messages handed out so far.
+        control_bytes: Bytes that wait on the control lane.
     """
 
     def __init__(self, queue_bytes: int) -> None:
         self._queue_bytes = queue_bytes
         self._control: list[bytes] = []
+        self.control_bytes = 0
         self._data: deque[_Entry] = deque()
         self._large: dict[Branch, _Large] = {}
         self._turns: deque[_Large] = deque()
@@ -102,6 +104,7 @@ class Outbox:
     def add_control(self, frame: bytes) -> None:
         """Add a frame to the lane that is written first."""
         self._control.append(frame)
+        self.control_bytes += len(frame)
 
     def add_package(self, branch: Branch, package: Package, flow: SendFlow) -> None:
         """Add a package for a neighbour.
@@ -172,6 +175,7 @@ class Outbox:
             else:
                 self._data.append(entry)
         self._control.clear()
+        self.control_bytes = 0
         self._large.clear()
         self._turns.clear()
         self._open_bytes = 0
@@ -196,6 +200,7 @@ class Outbox:
         """Take what shall be written next: all of the control lane and about `BATCH_BYTES` of data. Empty if nothing waits."""
         buffers: list[Buffer] = list(self._control)
         self._control.clear()
+        self.control_bytes = 0
         size = 0
         while self._data and size < BATCH_BYTES:
             entry = self._data.popleft()
