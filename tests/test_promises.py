@@ -142,6 +142,7 @@ async def test_promise_2_what_a_lost_transport_took_is_counted(
     sub = SubChannel(pair.b, "numbers", trioton.OBJECT, policy=DropOldest(1000))
     await pub.wait_subscribers()
     await send_numbers(pub, 10)
+    await trio.sleep(0.005)  # all of it is on its way, and nothing has arrived
     pair.net.cut("a", "b")
     await events.wait_for(trioton.Resumed)
     await trio.sleep(1)
