@@ -12,6 +12,7 @@ import trio.testing
 import trioton
 from trioton import Block, DropOldest, PubChannel, Reconnect, SubChannel
 from trioton.testing import Network, leak_check
+from trioton.testing.streams import SimulatedTransport
 
 if TYPE_CHECKING:
     from tests.conftest import MakeWatch, OpenPair, Pair
@@ -263,6 +264,39 @@ async def test_a_cancelled_scope_drains_nothing(autojump_clock: object, caplog: 
             warnings_of(caplog)
         )
         assert len(warnings_of(caplog)) == 1
+
+
+@pytest.mark.parametrize(
+    ("is_dead", "reason"), [(False, "the context was closed"), (True, "the peer was silent for 10 s")]
+)
+async def test_a_cancelled_scope_says_goodbye_behind_a_write_that_cannot_be_cut(
+    autojump_clock: object, watch: MakeWatch, monkeypatch: pytest.MonkeyPatch, is_dead: bool, reason: str
+) -> None:
+    """As with TLS: a record that was written in part cannot be continued by another call."""
+    monkeypatch.setattr(SimulatedTransport, "can_try_send", False)
+    net = Network(seed=3, latency=0.01, buffer_size=1000)
+    async with trioton.open_context("b", network=net.host("b"), limits=trioton.Limits(resume_window=1)) as b:
+        await b.bind("b:1")
+        events = watch(b)
+        SubChannel(b, "chat", trioton.BINARY, policy=Block(1000))
+        with trio.CancelScope() as scope:
+            async with trioton.open_context("a", network=net.host("a")) as a:
+                await a.connect("b:1")
+                pub = PubChannel(a, "chat", trioton.BINARY)
+                await pub.wait_subscribers()
+                for _ in range(30):
+                    pub.send_nowait(bytes(500))
+                await trio.sleep(0.05)
+                assert a.connections[0].statistics().bytes_sent < 10_000, "it is being written"
+                if is_dead:
+                    net.partition("a", "b")
+                start = trio.current_time()
+                scope.cancel()
+                await trio.lowlevel.checkpoint()
+        assert trio.current_time() - start <= 0.5
+        died = await events.wait_for(trioton.ContextDied)
+        assert died.reason.startswith(reason)
+        assert ("Suspended" in events.names) is is_dead
 
 
 async def test_a_cancelled_scope_waits_no_longer_than_a_moment_for_a_dead_way(autojump_clock: object) -> None:

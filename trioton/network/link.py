@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import functools
 import logging
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -32,7 +33,7 @@ MAX_WRITE: Final = 1 << 20
 
 
 LAST_WORDS: Final = 0.5
-"""Seconds that a goodbye may take when the tasks of the link were cancelled and the transport does not take it at once."""
+"""Seconds that a goodbye, and what is being written before it, may take when the tasks of the link were cancelled."""
 
 AFTER_LARGE: Final = 4096
 """Bytes that are read at once behind a large body."""
@@ -114,6 +115,8 @@ class Link:
         self._writer_is_idle = True
         self._has_writer = False
         self._is_sending = False
+        self._sending = trio.CancelScope()
+        self._last_words_until = math.inf
         self._drained = trio.lowlevel.ParkingLot()
         self._result: LinkResult | None = None
         self._scope = trio.CancelScope()
@@ -153,13 +156,14 @@ class Link:
         if self._result is None:
             self._result = LinkResult(end, reason)
             self._scope.cancel()
+            self._sending.cancel()
 
     async def _say_last_words(self) -> None:
         """The tasks of the link were cancelled: say goodbye all the same, behind the frame that is under way."""
         self._on_cancel()
         transport = self.transport
         try:
-            with trio.move_on_after(LAST_WORDS, shield=True):
+            with trio.move_on_at(min(self._last_words_until, trio.current_time() + LAST_WORDS), shield=True):
                 if transport.can_try_send:
                     while not self._write_now():
                         await transport.wait_send_all_might_not_block()
@@ -187,6 +191,9 @@ class Link:
             self.end(LinkEnd.DAMAGED, str(error))
         except trio.BrokenResourceError as error:
             self.end(LinkEnd.LOST, f"connection lost: {error.__cause__ or error}")
+        finally:
+            # If the link was cancelled, what is being written may end, so that a goodbye can follow.
+            self._last_words_until = self._sending.deadline = self._now() + LAST_WORDS
 
     async def _read_events(self) -> None:
         session, transport = self.session, self.transport
@@ -317,9 +324,12 @@ class Link:
         buffers = self._outbox.next_buffers()
         if buffers:
             data = b"".join(buffers)
-            self._is_sending = True  # and stays so if this is cancelled: then nothing may follow
-            await self.transport.send_all(data)
-            self._is_sending = False
+            self._is_sending = True  # and stays so if this is cut off: then nothing may follow
+            # When the link is cancelled, `_read` sets the deadline.
+            with trio.CancelScope(shield=True) as self._sending:
+                await self.transport.send_all(data)
+                self._is_sending = False
+            await trio.lowlevel.checkpoint_if_cancelled()
             self.bytes_sent += len(data)
             self.machine.sent(self._now())
         if not self._outbox:
