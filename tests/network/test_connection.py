@@ -228,6 +228,19 @@ async def test_closing_while_others_send_harms_nobody(pair: Pair, caplog: pytest
     assert not [record for record in caplog.records if "goes on after its goodbye" in record.message]
 
 
+async def test_no_heartbeat_follows_a_goodbye(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
+    pair.net.partition("a", "b")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pair.to_a.aclose, "enough")
+        await trio.sleep(4.5)
+        pair.net.heal()
+        with trio.fail_after(0.4):
+            await pair.to_b.wait_closed()
+            await pair.to_a.wait_closed()
+    assert pair.to_b.close_reason == "enough"
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == []
+
+
 async def test_wait_closed(pair: Pair) -> None:
     with trio.move_on_after(100) as scope:
         await pair.to_a.wait_closed()

@@ -12,7 +12,6 @@ import trio
 
 from ..errors import ConnectError, ProtocolError
 from ..protocol import control
-from ..protocol.control import shorten_reason
 from ..protocol.heartbeat import MIN_TIMEOUT, HeartbeatMachine
 from ..protocol.limits import MAX_RUN_BYTES, MIB
 from ..protocol.outbox import Outbox
@@ -299,7 +298,7 @@ class Connection:
 
     def _close(self, link: Link, reason: str) -> None:
         """Say the last word."""
-        link.send_control(control.Close(shorten_reason(reason)))
+        link.say_goodbye(reason)
         self._said_goodbye = True
         self.open_link = None
         link.try_write()

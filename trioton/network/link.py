@@ -114,6 +114,7 @@ class Link:
         self._writer_lot = trio.lowlevel.ParkingLot()
         self._writer_is_idle = True
         self._has_writer = False
+        self._said_goodbye = False
         self._is_sending = False
         self._sending = trio.CancelScope()
         self._last_words_until = math.inf
@@ -230,6 +231,11 @@ class Link:
             self.end(LinkEnd.LOST, "the peer dropped the connection without a goodbye")
 
     # ---------------------------------------------------------------- writing
+
+    def say_goodbye(self, reason: str) -> None:
+        """Put the goodbye on the control lane. Nothing may be sent after it, heartbeats included."""
+        self.send_control(control.Close(control.shorten_reason(reason)))
+        self._said_goodbye = True
 
     def send_control(self, message: control.Control) -> None:
         """Put a message on the control lane; it leaves with the next `try_write`."""
@@ -359,8 +365,10 @@ class Link:
         machine = self.machine
         for beat in machine.wake(now):
             if beat is Beat.SEND_PING:
-                self.send_control(control.Ping(machine.next_ping(now)))
-                self.try_write()
+                nonce = machine.next_ping(now)
+                if not self._said_goodbye:
+                    self.send_control(control.Ping(nonce))
+                    self.try_write()
             elif beat is Beat.TIMED_OUT:
                 self._on_beat(True)
             else:
