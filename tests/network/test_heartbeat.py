@@ -52,14 +52,18 @@ async def test_a_busy_link_needs_no_heartbeats(pair: Pair) -> None:
     assert pair.to_a.rtt == rtt
 
 
-async def test_the_round_trip_is_measured(open_pair: OpenPair) -> None:
+async def test_both_sides_measure_the_round_trip_when_a_link_comes_up(open_pair: OpenPair, watch: MakeWatch) -> None:
     async with open_pair(Network(seed=1, latency=0.25)) as pair:
-        await trio.sleep(10)
-        # Who is asked first need not ask.
-        measured = [connection for connection in (pair.to_a, pair.to_b) if connection.rtt is not None]
-        assert measured
-        for connection in measured:
+        events = watch(pair.b)
+        await trio.sleep(0.6)
+        for connection in (pair.to_a, pair.to_b):
             assert connection.rtt == connection.statistics().rtt == pytest.approx(0.5)
+        pair.net.link("a", "b", latency=0.1)
+        pair.net.cut("a", "b")
+        await events.wait_for(trioton.Resumed)
+        await trio.sleep(0.3)
+        for connection in (pair.to_a, pair.to_b):
+            assert connection.rtt == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize("patience", [0.5, 5.0])

@@ -369,6 +369,8 @@ class Connection:
                 self._apply_timeout(link)
             context._reception.announce(self, self.peer.wire_id)
             link.send_control(control.Sync())
+            # Either side measures the round trip once: later the answers to one side's pings are heartbeats enough.
+            link.send_control(control.Ping(machine.next_ping(since)))
             context._dispatcher.offer_again(self)
             link.try_write()
             return await link.run(shaken.first_events)
