@@ -300,7 +300,7 @@ BREACHES: dict[str, tuple[Callable[[RawPeer], bytes], str]] = {
     "the name of another": (lambda peer: peer.package(b"\x81\x01", source=OTHER), "in the name of another context"),
     "a package for another": (lambda peer: peer.package(b"\x81\x01", destination=OTHER), "a package for another context"),
     "another's flow": (
-        lambda _: encode_control(control.Started(OTHER, SLOT, 0, 0)), "a flow in the name of another context"
+        lambda _: encode_control(control.Started(OTHER, SLOT, 0, 0, waits=True)), "a flow in the name of another context"
     ),
     "credit for another's flow": (lambda _: encode_control(control.Credit(OTHER, SLOT, 0, 1, 9)), "credit for a flow that is not ours"),
     "the end of another's flow": (

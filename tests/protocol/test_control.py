@@ -23,7 +23,8 @@ NUMBER: tuple[object, list[object]] = (7, [-1, MAX_SEQUENCE, 2**64 - 1, "7", Non
 NUMBER_OR_NONE: tuple[object, list[object]] = (None, [-1, MAX_SEQUENCE, "7", False, 7.0, []])
 TEXT: tuple[object, list[object]] = ("slot", [b"slot", None, 5, ["slot"]])
 IDENTITY: tuple[object, list[object]] = (SOURCE, [SOURCE[:15], SOURCE + b"x", "x" * 16, None, 5])
-VALUES = {"reason": TEXT, "slot": TEXT, "source": IDENTITY, "taken": NUMBER_OR_NONE}
+FLAG: tuple[object, list[object]] = (True, [None, 0, 1, "true"])
+VALUES = {"reason": TEXT, "slot": TEXT, "source": IDENTITY, "taken": NUMBER_OR_NONE, "waits": FLAG}
 SUBSCRIBE_VALUES = {**VALUES, "stream": NUMBER_OR_NONE, "expected": NUMBER_OR_NONE}
 
 

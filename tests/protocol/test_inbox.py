@@ -157,12 +157,28 @@ def take_all(inbox: Inbox) -> list[int]:
 def test_who_survives(policy: Policy, survive: list[int], is_broken: bool) -> None:
     """Three runs of three messages, of which nobody takes any."""
     inbox, flow = Inbox(policy), make_flow()
+    flow.granted = 9
     dropped = sum(inbox.add(make_run(flow, first, 3)) for first in (0, 3, 6))
     assert inbox.pending == len(survive)
     assert take_all(inbox) == survive
     assert inbox.is_broken == is_broken
     assert inbox.counts.dropped == dropped
     assert inbox.counts.received - dropped == len(survive)
+
+
+def test_who_was_not_granted_room_may_fill_what_is_free_and_no_more() -> None:
+    """What a peer sends that did not ask cannot fill the memory; nor does what comes from times when nobody blocked."""
+    inbox, flow, other = Inbox(Block(5)), make_flow(), make_flow()
+    other.granted = 2
+    assert inbox.add(make_run(flow, 0, 3)) == 0
+    assert inbox.add(make_run(other, 0, 2)) == 0
+    assert inbox.add(make_run(flow, 3, 3)) == 3
+    assert inbox.pending == 5
+    assert inbox.taken_position(other) == 0
+    assert take_all(inbox) == [0, 1, 2, 0, 1]
+    assert inbox.add(make_run(flow, 6, 7)) == 2
+    assert take_all(inbox) == [6, 7, 8, 9, 10]
+    assert inbox.counts.dropped == 5
 
 
 def test_what_was_lost_on_the_way_counts_as_dropped() -> None:
@@ -284,6 +300,7 @@ class InboxWorld(RuleBasedStateMachine):
             sender.flow.start(0)
             if self.inbox.window is not None:
                 self.inbox.window.join(sender.flow, 0)
+                sender.flow.granted = 1 << 40
 
     def present(self) -> list[int]:
         return [number for number, sender in enumerate(self.senders) if not sender.is_gone]

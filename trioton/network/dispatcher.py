@@ -270,14 +270,19 @@ class Dispatcher:
         interests[connection] = message
         for outlet in self._outlets_on(message.slot):
             branch = outlet.flow.branches.get(connection)
-            if branch is not None and known is not None and known.record == message.record:
-                self._start_again(connection, outlet.flow, branch, message)
+            if branch is not None and known is not None:
+                self._start_again(connection, outlet.flow, branch, known.record, message)
             self._update_branch(outlet, connection, message)
 
-    def _start_again(self, connection: Connection, flow: SendFlow, branch: Branch, interest: control.Subscribe) -> None:
+    def _start_again(
+        self, connection: Connection, flow: SendFlow, branch: Branch, record: int, interest: control.Subscribe
+    ) -> None:
         """A subscriber that does not block says, over a new link, how much it knows: it may have missed the very beginning."""
-        if branch.mode is not Mode.BLOCK and (interest.stream != flow.stream or interest.expected is None):
-            self._tell_started(connection, flow, branch.taken)
+        # Who knows nothing and is interested in another way than before may be somebody new, who has missed nothing.
+        was_there = interest.record == record or interest.stream is not None
+        knows = interest.stream == flow.stream and interest.expected is not None
+        if branch.mode is not Mode.BLOCK and was_there and not knows:
+            self._tell_started(connection, flow, branch.taken, waits=False)
 
     def _outlets_on(self, slot: str) -> list[Outlet]:
         """The outlets of a slot, older ones first."""
@@ -306,7 +311,7 @@ class Dispatcher:
         elif connection.outbox.holds(flow.slot):
             self._tell_position(connection, flow)  # behind the end of an earlier flow
         else:
-            self._tell_started(connection, flow, flow.cut_to)
+            self._tell_started(connection, flow, flow.cut_to, waits=False)
 
     def _change_branch(
         self, outlet: Outlet, connection: Connection, branch: Branch, interest: control.Subscribe
@@ -318,34 +323,41 @@ class Dispatcher:
                 # The subscriptions that were here before are closed; those that came after begin anew.
                 outlet.remove_branch(connection)
                 self._new_branch(outlet, connection, interest)
+                if connection in flow.branches:
+                    self._tell_position(connection, flow)  # others there, which do not block, know where they have been
                 return
             self._send_again(connection, outlet, branch, interest)
         branch.size = interest.size
         if mode is not Mode.BLOCK or branch.mode is Mode.BLOCK:
             branch.subscriptions = interest.count
         if mode is not Mode.BLOCK:
+            if not branch.is_ready:
+                branch.taken = flow.cut_to
+                self._tell_started(connection, flow, flow.cut_to, waits=False)
             branch.mode, branch.is_ready = mode, True
             flow.update_room()
-            if connection.awaits_snapshot and not flow.is_ended:
-                self._tell_position(connection, flow)  # so that it notices if the old link has lost the last messages
         elif branch.mode is not Mode.BLOCK or not branch.is_ready:
             # It goes on as it was until the peer has said how much room it has: only then does the one that blocks count.
             self._offer(connection, outlet)
+        if connection.awaits_snapshot and branch.mode is not Mode.BLOCK and not flow.is_ended:
+            self._tell_position(connection, flow)  # so that it notices if the old link has lost the last messages
 
     def _tell_position(self, connection: Connection, flow: SendFlow) -> None:
-        """Tell a subscriber that does not block how far the flow is, behind what waits for it."""
+        """Tell a subscriber how far the flow is, behind what waits for it."""
         connection.outbox.add_package(flow.branches[connection], flow.marker(flow.cut_to), flow)
         self.will_write(connection)
 
-    def _tell_started(self, connection: Connection, flow: SendFlow, first: int) -> None:
-        connection.send_control(control.Started(self.source, flow.slot, flow.stream, first))
+    def _tell_started(self, connection: Connection, flow: SendFlow, first: int, *, waits: bool) -> None:
+        connection.send_control(control.Started(self.source, flow.slot, flow.stream, first, waits))
 
     def _send_again(self, connection: Connection, outlet: Outlet, branch: Branch, interest: control.Subscribe) -> None:
         """The link to a blocking subscriber is new: send what the old one did not bring."""
         flow = outlet.flow
         self.cut()
-        self._tell_started(connection, flow, branch.taken)
+        self._tell_started(connection, flow, branch.taken, waits=True)
         flow.resume(branch, branch.taken if interest.expected is None else interest.expected)
+        if not flow.log and not flow.is_ended:
+            self._tell_position(connection, flow)  # what was sent before it blocked may be lost
         self.will_write(connection)
 
     def unsubscribe(self, connection: Connection, message: control.Unsubscribe) -> None:
@@ -413,7 +425,7 @@ class Dispatcher:
             interest = self._interests.get(message.slot, {}).get(connection)
             branch.subscriptions = branch.subscriptions if interest is None else interest.count
             first = outlet.flow.grant_first(branch, message.limit, now)
-            self._tell_started(connection, outlet.flow, first)
+            self._tell_started(connection, outlet.flow, first, waits=True)
         else:
             kept = outlet.flow.credit(branch, message.taken, message.limit, now)
             if kept is not None:
@@ -533,7 +545,7 @@ class Dispatcher:
         if mode is Mode.BLOCK and not branch.is_ready and not self._has_older(LOCAL, outlet):
             self.cut()
             first = flow.grant_first(branch, self.reception.grant_local(slot, flow.stream), trio.current_time())
-            self.reception.started(self.source, slot, flow.stream, first)
+            self.reception.started(self.source, slot, flow.stream, first, waits=True)
         self._changed(outlet)
 
     def local_credit(self, message: control.Credit) -> int | None:

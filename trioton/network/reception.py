@@ -34,6 +34,9 @@ SENDER_TAG: Final = 54022
 
 MESSAGE_TAGS: Final = TAGS | {SENDER_TAG}
 
+NO_STREAM: Final = 0
+"""The number of no flow: who says over a new link that it knows this one was there before, but has agreed on nothing."""
+
 DIRECT_PREFIX: Final = "~"
 """How the slots begin that are addressed and never advertised."""
 
@@ -135,7 +138,8 @@ class Reception:
         for slot in self._slots:
             known = self._flows.get(slot, {}).get(peer_id)
             if known is not None and self._has_begun_anew(known):
-                known = None
+                connection.send_control(self._interest(slot, None)._replace(stream=NO_STREAM))
+                continue
             if known is not None or not slot.startswith(DIRECT_PREFIX):
                 connection.send_control(self._interest(slot, known))
             if known is not None:
@@ -289,13 +293,13 @@ class Reception:
         assert flow is not None
         return self._first_room(self._blocking(slot), flow)
 
-    def started(self, source: bytes, slot: str, stream: int, first: int) -> None:
-        """A source says from which number on it sends to us."""
+    def started(self, source: bytes, slot: str, stream: int, first: int, *, waits: bool) -> None:
+        """A source says from which number on it sends to us, and whether it keeps to the room that it was offered."""
         flow = self._flow(source, slot, stream) if slot in self._slots else None
         if flow is None:
             return
         self._missed(slot, source, flow.start(first))
-        if flow.granted is not None:
+        if flow.granted is not None or not waits:
             return
         rooms = self._rooms(flow)
         for room in rooms:
@@ -305,6 +309,8 @@ class Reception:
             flow.granted = max(flow.expected or 0, first + flow.offered)
             flow.reported = (first, flow.granted)
             flow.offered = 0
+            if flow.granted < min(room.limit for room in rooms):
+                self._due_now(slot)  # its room has grown since the offer, and it must not be the last to hear of it
 
     def _rooms(self, flow: ReceiveFlow) -> list[Room]:
         windows = [subscription.inbox.window for subscription in self._blocking(flow.slot)]

@@ -107,12 +107,13 @@ class Credit(NamedTuple):
 
 
 class Started(NamedTuple):
-    """The source sends to this subscriber from sequence number `first` on."""
+    """The source sends to this subscriber from sequence number `first` on; `waits` says whether it keeps to the room that it was told."""
 
     source: bytes
     slot: str
     stream: int
     first: int
+    waits: bool
 
 
 class Kept(NamedTuple):
@@ -172,6 +173,10 @@ def _is_text(value: object) -> bool:
     return type(value) is str
 
 
+def _is_flag(value: object) -> bool:
+    return type(value) is bool
+
+
 def _is_identity(value: object) -> bool:
     return type(value) is bytes and len(value) == ID_BYTES
 
@@ -182,6 +187,7 @@ _CHECKS: Final[dict[str, Callable[[object], bool]]] = {
     "source": _is_identity,
     "stream": _is_number,
     "taken": _is_number_or_none,
+    "waits": _is_flag,
 }
 _SUBSCRIBE_CHECKS: Final = {"stream": _is_number_or_none, "expected": _is_number_or_none}
 

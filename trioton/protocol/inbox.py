@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import ProtocolError
 from .packages import PackageHeader
-from .policies import Block, Disconnect, Policy
+from .policies import Block, Disconnect, Mode, Policy
 from .window import Window
 
 
@@ -210,17 +210,26 @@ class Inbox:
         counts.bytes += size
         self._runs.append(run)
         self._waiting += count
-        if self.window is not None:
-            self._await_take(run, size, self.window)
-            return 0
+        window = self.window
+        if window is not None:
+            # A source that was granted room cannot have sent more than that; one that was not has what is free.
+            dropped = 0 if run.flow.granted is not None else self._drop_excess(run)
+            if run.stop > run.start:
+                self._await_take(run, size, window)
+            return dropped
+        return self._drop_excess(run)
+
+    def _drop_excess(self, run: Run) -> int:
+        """Drop what there is no room for, now that a run was added."""
         excess = self.pending - self.policy.size
         if excess <= 0:
             return 0
-        self.counts.dropped += excess
-        if self.policy.mode == self.policy.mode.DROP_OLDEST:
+        if self.policy.mode is Mode.DROP_OLDEST:
             self._drop_oldest(excess)
         else:
+            excess = min(excess, run.stop - run.start)  # those who were granted room may have filled more than that
             self._drop_newest(run, excess)
+        self.counts.dropped += excess
         return excess
 
     def handed_over(self, flow: ReceiveFlow, size: int) -> None:
