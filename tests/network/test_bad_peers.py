@@ -24,7 +24,7 @@ from trioton.protocol.frames import PREFACE, FrameKind, encode_frame, encode_pre
 from trioton.protocol.handshake import STRANGER_REPLY, Hello
 from trioton.protocol.identity import ContextId
 from trioton.protocol.packages import PackageTemplate
-from trioton.protocol.session import Role, Session
+from trioton.protocol.session import Refused, Role, Session
 from trioton.testing import leak_check
 
 pytestmark = pytest.mark.net
@@ -134,12 +134,19 @@ async def test_a_stranger_gets_one_line_and_a_close(stage: Stage, kind: str) -> 
     async with await trio.open_tcp_stream("127.0.0.1", stage.port) as stream:
         port = local_port(stream)
         await stream.send_all(data)
-        assert await read_to_end(stream) == STRANGER_REPLY
+        reply = await read_to_end(stream)
     [line] = stage.warnings()
     assert reason in line
     assert f"127.0.0.1:{port}" in line
     assert "\n" not in line
     assert len(line) < 300
+    if data.startswith(PREFACE):
+        # It is one of us, and so it is told as one of us.
+        [refused] = Session(Role.CLIENT, Limits()).receive_data(reply)
+        assert isinstance(refused, Refused)
+        assert reason in refused.reason
+    else:
+        assert reply == STRANGER_REPLY
     await stage.check_innocent()
     assert len(stage.warnings()) == 1
 
@@ -333,6 +340,21 @@ async def test_a_breach_ends_the_link_and_nothing_else(stage: Stage, kind: str) 
     assert len(line) < 400
     await stage.check_innocent()
     assert len(stage.warnings()) == 1
+
+
+async def test_damage_in_the_first_word_behind_the_handshake(stage: Stage) -> None:
+    """Who has been let in hears what is wrong as every peer does, and gets no line for strangers."""
+    async with await trio.open_tcp_stream("127.0.0.1", stage.port) as stream:
+        peer = RawPeer(stream)
+        await stream.send_all(peer.hello.to_frame(FrameKind.HELLO) + b"\xc8\0\0\0\0\0\0\0")
+        received = await read_to_end(stream)
+    [welcome] = peer.session.receive_data(received)
+    assert isinstance(welcome, Hello)
+    [close] = peer.session.accept_peer()
+    assert close == control.Close("unknown kind of frame 200")
+    [line] = stage.warnings()
+    assert "unknown kind of frame 200; closed" in line
+    await stage.check_innocent()
 
 
 @pytest.mark.parametrize("limits", [Limits(subscriptions=100)])

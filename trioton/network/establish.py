@@ -9,6 +9,7 @@ import attrs
 import trio
 
 from ..errors import AddressError, ConnectError, ProtocolError
+from ..protocol.control import Close, encode_control, shorten_reason
 from ..protocol.frames import FrameKind
 from ..protocol.handshake import STRANGER_REPLY, Hello, encode_refusal
 from ..protocol.limits import Limits
@@ -81,14 +82,13 @@ async def greet_server(transport: Transport, hello: Hello, limits: Limits) -> Sh
     return Shaken(transport, session, answer, session.accept_peer())
 
 
-async def hear_client(transport: Transport, limits: Limits) -> Shaken | None:
+async def hear_client(transport: Transport, session: Session) -> Shaken | None:
     """Do the first half of the server's part: hear who the client is. None if it went away before it said anything.
 
     Raises:
         ProtocolError: It is no Trioton, or breaks the rules.
         trio.BrokenResourceError: The connection failed.
     """
-    session = Session(Role.SERVER, limits)
     hello = await _first_event(transport, session)
     if hello is None:
         session.receive_end()
@@ -112,9 +112,14 @@ async def refuse(transport: Transport, reason: str, source: bytes) -> None:
     await _last_words(transport, encode_refusal(reason, source))
 
 
-async def answer_stranger(transport: Transport) -> None:
-    """Tell whoever does not speak our protocol what this port is, in one readable line, and close."""
-    await _last_words(transport, STRANGER_REPLY)
+async def answer_damage(transport: Transport, session: Session, reason: str, source: bytes) -> None:
+    """Tell a client what is wrong with its words, and close; one that does not speak our protocol is told what this port is, in a readable line."""
+    if not session.has_greeted:
+        await _last_words(transport, STRANGER_REPLY)
+    elif session.in_handshake:
+        await refuse(transport, reason, source)
+    else:
+        await _last_words(transport, encode_control(Close(shorten_reason(reason))))
 
 
 async def _last_words(transport: Transport, words: bytes) -> None:

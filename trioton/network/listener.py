@@ -13,8 +13,9 @@ import trio
 from ..errors import ProtocolError
 from ..protocol.frames import FrameKind
 from ..protocol.handshake import TOKEN_BYTES
+from ..protocol.session import Role, Session
 from .connection import Connection
-from .establish import Shaken, answer_stranger, hear_client, refuse
+from .establish import Shaken, answer_damage, hear_client, refuse
 from .peer import Peer
 
 if TYPE_CHECKING:
@@ -54,11 +55,12 @@ class Doorman:
             logger.warning("%s: too many handshakes at once; closed", transport.remote_address)
             transport.close()
             return
+        session = Session(Role.SERVER, limits)
         self._pending += 1
         self._pending_by_address[host or ""] += 1
         try:
             with trio.move_on_after(limits.handshake_deadline) as scope:
-                await self._shake(transport)
+                await self._shake(transport, session)
             if scope.cancelled_caught:
                 logger.warning(
                     "%s: no handshake within %g s; closed", transport.remote_address, limits.handshake_deadline
@@ -67,7 +69,7 @@ class Doorman:
         except ProtocolError as error:
             logger.warning("%s: %s; closed", transport.remote_address, error)
             with trio.move_on_after(limits.handshake_deadline):
-                await answer_stranger(transport)
+                await answer_damage(transport, session, str(error), self._context._wire_id)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             level = logging.WARNING if transport.kind == "tls" else logging.DEBUG
             logger.log(level, "%s: left during the handshake: %s", transport.remote_address, error.__cause__ or error)
@@ -81,8 +83,8 @@ class Doorman:
             if not self._pending_by_address[host or ""]:
                 del self._pending_by_address[host or ""]
 
-    async def _shake(self, transport: Transport) -> None:
-        shaken = await hear_client(transport, self._context._limits)
+    async def _shake(self, transport: Transport, session: Session) -> None:
+        shaken = await hear_client(transport, session)
         if shaken is None:
             logger.debug("%s: left before it said anything", transport.remote_address)
             transport.close()
@@ -90,7 +92,7 @@ class Doorman:
         objection = self._objection(shaken)
         if objection is not None:
             logger.info("%s: refused %s: %s", transport.remote_address, shaken.hello.name or "a client", objection)
-            await refuse(transport, objection, self._context.id.to_wire())
+            await refuse(transport, objection, self._context._wire_id)
             return
         if shaken.hello.move is not None:
             self._moves.pop(shaken.hello.move).set()

@@ -141,6 +141,11 @@ class FrameReader:
         self._large_frame: tuple[FrameKind, int, bytes] | None = None
 
     @property
+    def preface_seen(self) -> bool:
+        """Whether the peer speaks this protocol."""
+        return self._preface_seen
+
+    @property
     def is_mid_frame(self) -> bool:
         """Whether a frame, or the preface, has begun and not ended."""
         return bool(self._tail) or self._large is not None

@@ -105,6 +105,16 @@ class Session:
         self.messages_received = 0
 
     @property
+    def has_greeted(self) -> bool:
+        """Whether the peer has shown that it speaks this protocol."""
+        return self._reader.preface_seen
+
+    @property
+    def in_handshake(self) -> bool:
+        """Whether the owner has not accepted the peer yet."""
+        return self._in_handshake
+
+    @property
     def is_mid_frame(self) -> bool:
         """Whether something has begun and not ended: a frame, or a package in fragments."""
         return self._reader.is_mid_frame or bool(self._assemblies)
