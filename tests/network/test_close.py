@@ -569,6 +569,37 @@ async def test_receivers_end_and_senders_fail_when_the_context_closes(
             await sub.receive()
 
 
+@pytest.mark.parametrize("message", ["text", 7])
+async def test_nothing_is_accepted_once_closing_has_begun(
+    autojump_clock: object, open_pair: OpenPair, message: object
+) -> None:
+    """Also what would go the shortest way; what was accepted before still leaves, from the backlog too."""
+    async with open_pair(grace=50) as pair:
+        held, quick = PubChannel(pair.b, "held"), PubChannel(pair.b, "quick", trioton.OBJECT)
+        if message == "text":
+            quick = PubChannel(pair.b, "quick")  # type: ignore[assignment]
+        slow = SubChannel(pair.a, "held", policy=Block(1))
+        sub: SubChannel[object] = SubChannel(pair.a, "quick", quick._type, policy=Block(1000))
+        for _ in range(5):
+            await held.send("x")
+        await quick.wait_subscribers()
+        await quick.send(message)
+        await quick.send(message)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pair.b.aclose)
+            await trio.sleep(0.1)
+            assert pair.to_a.statistics().state == "closing"
+            for _ in range(3):
+                with pytest.raises(trio.ClosedResourceError):
+                    await quick.send(message)
+            assert [await slow.receive() for _ in range(5)] == ["x"] * 5
+            for _ in range(3):
+                with pytest.raises(trio.ClosedResourceError):
+                    await quick.send(message)
+        await pair.to_b.wait_closed()
+        assert sub.receive_all_nowait() == [message] * 2
+
+
 async def test_leaving_leaves_no_task(autojump_clock: object, open_pair: OpenPair) -> None:
     async with leak_check(), open_pair() as pair:
         pub, sub = PubChannel(pair.a, "chat"), SubChannel(pair.b, "chat", policy=DropOldest(3))

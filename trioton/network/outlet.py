@@ -89,6 +89,7 @@ class Outlet:
         self._backlog_bytes = 0
         self._had_subscriber = False
         self._waiting: deque[_WaitingSend] = deque()
+        self._takes_no_more = False
         self._changed = trio.lowlevel.ParkingLot()
         flow.hold(held=True)
 
@@ -133,7 +134,7 @@ class Outlet:
                 self.dropped += 1
         if not self._backlog:
             self._release_waiting()
-        if self._backlog or self._waiting:
+        if self._backlog or self._waiting or self._takes_no_more:
             flow.hold(held=True)
 
     def _release_waiting(self) -> None:
@@ -250,7 +251,9 @@ class Outlet:
         self.changed()  # the owner may also wait for subscribers
 
     def abandon_all_waiting(self) -> None:
-        """The context closes: no task need wait any longer, and what waited to be sent is not."""
+        """The context closes: no task need wait any longer, and what waited to be sent is not; only the backlog still leaves."""
+        self._takes_no_more = True
+        self.flow.hold(held=True)
         for owner in {id(send.owner): send.owner for send in self._waiting}.values():
             self.abandon_waiting(owner)
         self._changed.unpark_all()
