@@ -577,7 +577,7 @@ async def test_nothing_is_accepted_once_closing_has_begun(
     async with open_pair(grace=50) as pair:
         held, quick = PubChannel(pair.b, "held"), PubChannel(pair.b, "quick", trioton.OBJECT)
         if message == "text":
-            quick = PubChannel(pair.b, "quick")  # type: ignore[assignment]
+            quick = PubChannel(pair.b, "quick")
         slow = SubChannel(pair.a, "held", policy=Block(1))
         sub: SubChannel[object] = SubChannel(pair.a, "quick", quick._type, policy=Block(1000))
         for _ in range(5):

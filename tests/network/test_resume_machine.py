@@ -590,6 +590,18 @@ def test_what_joins_while_a_link_is_lost_hides_no_gap(policy: Policy, arrives: i
     assert mesh.channels[0].from_start
 
 
+def test_what_was_sent_on_a_closed_channel_may_come_behind_the_offer_of_the_next() -> None:
+    mesh = Mesh(1, DropOldest(10))
+    mesh.subscribe(Block(10))
+    mesh.to_publisher(0)
+    mesh.send(0, 2)
+    mesh.reopen_outlet(0)
+    mesh.come_to_rest()
+    for channel in mesh.channels:
+        assert channel.numbers_of(0) == [0, 1]
+        assert channel.dropped == 0
+
+
 def test_what_is_lost_while_a_subscriber_comes_to_block_is_counted_at_once() -> None:
     """The last message to those who drop was on the link when the source heard of room for those who block."""
     mesh = Mesh(1, DropOldest(1))

@@ -207,7 +207,7 @@ class Reception:
             self._ended(flow)
 
     def _flow(self, source: bytes, slot: str, stream: int) -> ReceiveFlow | None:
-        """The flow with this stream; an older one of the same source is forgotten, a package of an older one is not wanted."""
+        """The flow with this stream, which takes the place of an older one; None if it is older than all that are remembered."""
         flows = self._flows.get(slot)
         if flows is None:
             flows = self._flows[slot] = {}
@@ -216,13 +216,15 @@ class Reception:
             return flow
         if flow is not None:
             if flow.stream > stream:
-                return None
+                return flow.older.get(stream)
             self._forget_flow(flow)
             flows = self._flows.setdefault(slot, {})
         connection = self._route(source)
         window_bytes = self._window_bytes if connection is None else connection.window_bytes
-        flow = flows[source] = ReceiveFlow(source, slot, stream, window_bytes)
-        return flow
+        new = flows[source] = ReceiveFlow(source, slot, stream, window_bytes)
+        if flow is not None:
+            new.succeed(flow)
+        return new
 
     def _forget_flow(self, flow: ReceiveFlow) -> None:
         flows = self._flows.get(flow.slot, {})

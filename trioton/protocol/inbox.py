@@ -7,12 +7,15 @@ policy to single messages without a look at them: a run is only a range of numbe
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import Any, Final
 
 from ..errors import ProtocolError
 from .packages import PackageHeader
 from .policies import Block, Disconnect, Mode, Policy
 from .window import Window
+
+MOST_OLDER: Final = 8
+"""Earlier lives of a flow that are remembered; a channel that is opened and closed more often at once loses count."""
 
 
 class ReceiveFlow:
@@ -29,6 +32,7 @@ class ReceiveFlow:
         reported: What was last told to the sender: all before it taken, and its limit.
         flush_to: The sender wants to hear when all before this number has been taken.
         offered: The room that a sender which has not started was told of, and may count on.
+        older: Earlier lives of the flow that have begun and whose end has not come, by their streams.
         window_bytes: Bytes that the sender may be ahead of what has been taken.
     """
 
@@ -39,6 +43,7 @@ class ReceiveFlow:
         "granted",
         "is_ended",
         "offered",
+        "older",
         "reported",
         "slot",
         "source",
@@ -57,7 +62,14 @@ class ReceiveFlow:
         self.reported = (0, 0)
         self.flush_to = 0
         self.offered = 0
+        self.older: dict[int, ReceiveFlow] = {}
         self.window_bytes = window_bytes
+
+    def succeed(self, older: ReceiveFlow) -> None:
+        """This life of a flow began before the end of another has come: what is still on its way of that one is wanted, too."""
+        known = [flow for flow in (*older.older.values(), older) if flow.expected is not None and not flow.is_ended]
+        self.older = {flow.stream: flow for flow in known[-MOST_OLDER:]}
+        older.older = {}
 
     def start(self, first: int) -> int:
         """The sender says with which number it starts, unless that is known already.
