@@ -615,3 +615,21 @@ async def test_many_contexts_and_one_publisher(autojump_clock: object) -> None:
         with trio.fail_after(100):
             await pub.send_many(range(50))
     assert received == {number: list(range(50)) for number in range(10)}
+
+
+async def test_many_that_come_and_go_at_once_are_told_of_together(autojump_clock: object, pair: Pair) -> None:
+    """The publisher hears how many there are, not of each one."""
+    pub = PubChannel(pair.a, "n")
+    first = SubChannel(pair.b, "n")
+    await pub.wait_subscribers()
+    before = pair.to_a.statistics().bytes_sent
+    subs = [SubChannel(pair.b, "n") for _ in range(500)]
+    await pub.wait_subscribers(501)
+    await pub.send("x")
+    for sub in subs:
+        assert await sub.receive() == "x"
+        sub.close()
+    await trio.sleep(1)
+    assert pub.statistics().subscribers == 1
+    assert pair.to_a.statistics().bytes_sent - before < 1000
+    assert await first.receive() == "x"

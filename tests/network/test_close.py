@@ -629,3 +629,29 @@ async def test_leaving_leaves_no_task_in_any_state(
             else:
                 await events.wait_for(trioton.TimedOut)
         await trio.sleep(0.1)
+
+
+async def test_an_error_of_the_block_has_no_group_behind_it(autojump_clock: object) -> None:
+    """So a traceback shows it once."""
+    net = Network(seed=1)
+    for error in (ValueError("x"), KeyboardInterrupt()):
+        with pytest.raises(type(error)) as caught:
+            async with (
+                trioton.open_context("a", network=net.host("a")),
+                trioton.open_context("b", network=net.host("b")),
+            ):
+                raise error
+        assert caught.value is error
+        assert error.__context__ is error.__cause__ is None
+
+
+async def test_the_error_of_a_task_is_in_one_group(autojump_clock: object) -> None:
+    async def fail() -> None:
+        raise ValueError("of a task")
+
+    with pytest.raises(ExceptionGroup) as caught:
+        async with trioton.open_context("a", network=Network(seed=1).host("a")) as context:
+            context.start_soon(fail)
+            await trio.sleep(1)
+    [error] = caught.value.exceptions
+    assert type(error) is ValueError

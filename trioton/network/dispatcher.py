@@ -522,12 +522,15 @@ class Dispatcher:
 
     def local_interest(self, slot: str) -> None:
         """The context's own subscriptions on a slot have changed."""
+        outlets = [outlet for outlet in self._outlets_on(slot) if outlet.is_local]
+        if not outlets:
+            return
         interest = self.reception.local_interest(slot)
-        for outlet in self._outlets_on(slot):
-            if outlet.is_local and interest is None:
+        for outlet in outlets:
+            if interest is None:
                 outlet.remove_branch(LOCAL)
                 self.end_if_done(outlet)
-            elif outlet.is_local and interest is not None:
+            else:
                 self._update_local(outlet, interest)
 
     def _update_local(self, outlet: Outlet, interest: control.Subscribe) -> None:

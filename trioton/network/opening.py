@@ -56,6 +56,7 @@ async def open_context(
     if network is not None and not isinstance(network, Network):
         raise TypeError(f"network must be a network, such as a host of trioton.testing.Network, not {network!r}")
     body_error: BaseException | None = None
+    failure: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
             context = Context(name, network or system_network(), limits, heartbeat, grace)
@@ -72,20 +73,23 @@ async def open_context(
                     raise error  # also if closing was cancelled: what has failed in the block must not be lost
             await context.aclose()
     except BaseExceptionGroup as group:
-        _raise_without_group(group, body_error)
-        raise
+        failure = _without_group(group, body_error)
+    if failure is not None:
+        raise failure  # out here, so that the group does not become its context, and its traceback is printed once
 
 
-def _raise_without_group(group: BaseExceptionGroup[BaseException], body_error: BaseException | None) -> None:
-    """Raise the exception of the block itself if there is no other; a group that holds more stays a group."""
-    if body_error is None:
-        return
-    # If the block raised a group, Trio hands on a copy of it, less what it has caught of that; the exceptions inside are the same.
-    left, raised = _leaves(group), _leaves(body_error)
-    if left == raised:
-        raise body_error
-    if left < raised and len(group.exceptions) == 1:
-        raise group.exceptions[0]
+def _without_group(group: BaseExceptionGroup[BaseException], body_error: BaseException | None) -> BaseException:
+    """The exception of the block itself if there is no other, else the group, less groups that only hold another one."""
+    if body_error is not None:
+        # If the block raised a group, Trio hands on a copy of it, less what it has caught of that; the exceptions inside are the same.
+        left, raised = _leaves(group), _leaves(body_error)
+        if left == raised:
+            return body_error
+        if left < raised and len(group.exceptions) == 1:
+            return group.exceptions[0]
+    while len(group.exceptions) == 1 and isinstance(group.exceptions[0], BaseExceptionGroup):
+        group = group.exceptions[0]
+    return group
 
 
 def _leaves(error: BaseException) -> set[int]:

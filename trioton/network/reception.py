@@ -72,6 +72,7 @@ class Reception:
         self._slots: dict[str, list[Subscription]] = {}
         self._flows: dict[str, dict[bytes, ReceiveFlow]] = {}
         self._due: dict[str, None] = {}
+        self._changed: dict[str, None] = {}
         self._arrivals = 0
         self._record = 0
 
@@ -80,6 +81,7 @@ class Reception:
     def add(self, subscription: Subscription) -> None:
         """A channel listens to a slot from now on."""
         slot = subscription.slot
+        is_first = slot not in self._slots
         self._slots.setdefault(slot, []).append(subscription)
         window = subscription.inbox.window
         if window is not None:
@@ -88,7 +90,10 @@ class Reception:
                 if flow.granted is not None and not flow.is_ended:
                     room = window.join(flow, flow.expected or 0)
                     room.limit = max(room.limit, flow.granted)
-        self._interest_changed(slot)
+        if is_first:
+            self._interest_changed(slot)
+        else:
+            self._change_soon(slot)
 
     def remove(self, subscription: Subscription) -> None:
         """A channel no longer listens."""
@@ -102,12 +107,12 @@ class Reception:
                 # Sources that have heard of it send as they like. Should one block again, they ask for room again.
                 for flow in self._flows.get(slot, {}).values():
                     flow.granted = None
-            self._report(slot)
-            self._interest_changed(slot)
+            self._change_soon(slot)
             return
         del self._slots[slot]
         flows = self._flows.pop(slot, {})
         self._due.pop(slot, None)
+        self._changed.pop(slot, None)
         self._record += 1
         if slot.startswith(DIRECT_PREFIX):
             for flow in flows.values():
@@ -116,6 +121,12 @@ class Reception:
         for connection in self._all_connections():
             connection.send_control(control.Unsubscribe(slot, self._record))
         self.dispatcher.local_interest(slot)
+
+    def _change_soon(self, slot: str) -> None:
+        """One of several subscriptions has come or gone: the others hear of all such changes in the next pass of the scheduler."""
+        self.dispatcher.local_interest(slot)
+        self._changed[slot] = None
+        self._due_now(slot)
 
     def _interest_changed(self, slot: str) -> None:
         if slot.startswith(DIRECT_PREFIX):
@@ -352,6 +363,10 @@ class Reception:
 
     def report_due(self) -> None:
         """Put the credits that are due on the control lanes."""
+        if self._changed:
+            changed, self._changed = self._changed, {}
+            for slot in changed:
+                self._interest_changed(slot)
         if self._due:
             due, self._due = self._due, {}
             for slot in due:
