@@ -192,3 +192,24 @@ async def test_a_context_that_closes_drains_the_backlog_that_goes_out(
             await trio.sleep(1)
             nursery.cancel_scope.cancel()
         assert received == list(range(100))
+
+
+@pytest.mark.parametrize("policy", [Block(10), DropOldest(10)], ids=repr)
+@pytest.mark.parametrize("messages", [["x", "x" * 200_000, "y"], ["x", "x" * 200_000], ["x" * 200_000]], ids=len)
+async def test_what_is_too_large_for_the_first_subscriber_is_seen_to_be_missing(
+    autojump_clock: object, open_pair: OpenPair, caplog: pytest.LogCaptureFixture, policy: trioton.Policy, messages: list[str]
+) -> None:
+    async with open_pair(b_options={"limits": trioton.Limits(max_package=100_000)}) as pair:
+        pub = PubChannel(pair.a, "n", backlog=10)
+        await pub.send_many(messages)
+        sub = SubChannel(pair.b, "n", policy=policy)
+        await trio.sleep(1)
+        assert sub.receive_all_nowait() == [message for message in messages if len(message) == 1]
+        assert sub.statistics().dropped == 1
+        assert pub.statistics().unheard == 1
+        await pub.send("after")
+        assert await sub.receive() == "after"
+        with trio.fail_after(5):
+            await pair.a.flush()
+    [record] = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert "takes at most 100000: it had waited for a subscriber" in record.getMessage()

@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 import trioton
-from trioton import BINARY, OBJECT, Block, ConnectError, PubChannel, SubChannel
+from trioton import BINARY, OBJECT, Block, ConnectError, DropOldest, PubChannel, SubChannel
 from trioton.protocol import control
 from trioton.testing import Network
 
@@ -423,3 +423,40 @@ async def test_only_the_receiver_itself_can_say_that_it_is_unreachable(autojump_
     pair.b._dispatcher.unreachable(pair.to_a, lie)
     with pytest.raises(trio.BrokenResourceError, match="a lie"):
         await there.send("z")
+
+
+@pytest.mark.parametrize("policy", [Block(10), DropOldest(10)], ids=repr)
+async def test_a_blocking_subscriber_that_dies_is_told_of_in_the_log(
+    autojump_clock: object, open_pair: OpenPair, caplog: pytest.LogCaptureFixture, policy: trioton.Policy
+) -> None:
+    """From then on nobody keeps the sender waiting, and what it sends is lost; a goodbye is no reason for a warning."""
+    beat = trioton.Heartbeat(interval=1, timeout=2, lease=3)
+    async with open_pair(heartbeat=beat, limits=trioton.Limits(resume_window=2)) as pair:
+        pubs = [PubChannel(pair.a, f"n{number}") for number in range(5)]
+        subs = [SubChannel(pair.b, f"n{number}", policy=policy) for number in range(5)]
+        for pub in pubs:
+            await pub.wait_subscribers()
+        pair.net.partition("a", "b")
+        await trio.sleep(20)
+        warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        told = [
+            line for line in warnings if "nobody else listens to 'n0.txt.pub-sub'" in line and "and 2 others" in line
+        ]
+        assert len(told) == (1 if isinstance(policy, Block) else 0)
+        pair.net.heal()
+        for pub in pubs:
+            await pub.wait_subscribers()
+        caplog.clear()
+        await pair.to_a.aclose()
+        await trio.sleep(1)
+    assert "nobody else listens" not in caplog.text
+    del subs
+
+
+@pytest.mark.parametrize("value", ["no", 1, None])
+async def test_flags_are_true_or_false(autojump_clock: object, pair: Pair, value: object) -> None:
+    for argument in ("insecure", "wait", "local_shortcut"):
+        with pytest.raises(TypeError, match=f"{argument} must be True or False, not {value!r}"):
+            await pair.b.connect("a:1", **{argument: value})  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=f"insecure must be True or False, not {value!r}"):
+        await pair.b.bind("b:1", insecure=value)  # type: ignore[arg-type]

@@ -48,14 +48,3 @@ def check_context(context: object) -> Context:
     if not isinstance(context, Context):
         raise TypeError(f"ctx must be a context, as open_context gives it, not {context!r}")
     return context
-
-
-def check_flag(argument: str, value: object) -> bool:
-    """Give the flag back, if it is one.
-
-    Raises:
-        TypeError: It is not a bool.
-    """
-    if not isinstance(value, bool):
-        raise TypeError(f"{argument} must be True or False, not {value!r}")
-    return value

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from ..network.reception import DIRECT_PREFIX
 from ..network.subscription import Subscription
-from ..protocol.policies import Block
+from ..protocol.policies import MAX_SIZE, Block
 from .base import check_context
 from .messages import OBJECT, MessageType, as_message_type
 from .receiving import ReceivingEnd
@@ -117,11 +117,14 @@ def open_channel(ctx: Context, message_type: Any = OBJECT, *, size: int = 256) -
     """
     context = check_context(ctx)
     type_ = as_message_type(message_type)
-    policy = Block(size)
+    if isinstance(size, bool) or not isinstance(size, int):
+        raise TypeError(f"size must be a number of messages, not {size!r}")
+    if not 1 <= size <= MAX_SIZE:
+        raise ValueError(f"size must be from 1 to {MAX_SIZE} messages, not {size!r}")
     context._check_open()
     handle = context._network.random.getrandbits(HANDLE_BITS)
     slot = f"{DIRECT_PREFIX}{handle:024x}.{type_.name}.{PATTERN}"
-    receiver: Receiver[Any] = Receiver(context, slot, type_, policy.size)
+    receiver: Receiver[Any] = Receiver(context, slot, type_, size)
     return Sender(context, slot, type_, context._wire_id), receiver
 
 

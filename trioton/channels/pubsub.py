@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 import trio
 
+from ..network.context import check_flag
 from ..network.subscription import Subscription
 from ..protocol.policies import Block, Policy
-from .base import check_context, check_flag, slot_name
+from .base import check_context, slot_name
 from .messages import TEXT, MessageType, as_message_type
 from .receiving import ReceivingEnd
 from .sending import SendingEnd

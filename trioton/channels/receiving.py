@@ -269,7 +269,9 @@ class ReceivingEnd(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
 
     def _check_end(self) -> None:
         if self._inbox.is_broken:
-            raise trio.BrokenResourceError(f"{self!r} was too slow: its Disconnect policy has ended it")
+            raise trio.BrokenResourceError(
+                f"the Disconnect policy of {self!r} has ended it: {self._inbox.broken_because}"
+            )
         if self._subscription.error is not None:
             raise trio.BrokenResourceError(str(self._subscription.error)) from self._subscription.error
         if self._subscription.is_ended:

@@ -243,6 +243,11 @@ class Connection:
 
     # ---------------------------------------------------------------- for the context
 
+    @property
+    def has_said_goodbye(self) -> bool:
+        """Whether the session has ended, or is about to, because one side wanted it to."""
+        return self._said_goodbye
+
     def send_control(self, message: control.Control) -> None:
         """Say something about flows; without a link nothing is said, since a new link begins with a snapshot."""
         if self._link is not None and not self._said_goodbye:

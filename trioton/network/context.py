@@ -105,6 +105,7 @@ class Context:
             trio.ClosedResourceError: The context was closed.
         """
         self._check_open()
+        check_flag("insecure", insecure)
         if isinstance(max_tries, bool) or not isinstance(max_tries, int):
             raise TypeError(f"max_tries must be an int, not {max_tries!r}")
         if max_tries < 1:
@@ -162,6 +163,8 @@ class Context:
         """
         self._check_open()
         check_text("name", name)
+        for argument, value in (("wait", wait), ("insecure", insecure), ("local_shortcut", local_shortcut)):
+            check_flag(argument, value)
         if reconnect is not None and not isinstance(reconnect, Reconnect):
             raise TypeError(f"reconnect must be a trioton.Reconnect or None, not {reconnect!r}")
         if name and any(connection.name == name for connection in self.connections):
@@ -492,7 +495,13 @@ class Context:
         if self._connections.get(wire_id) is connection:
             del self._connections[wire_id]
             self._reception.forget_source(wire_id)
-        self._dispatcher.forget_connection(connection)
+        deserted = self._dispatcher.forget_connection(connection)
+        if deserted and not connection.has_said_goodbye and not self._closing:
+            slots = ", ".join(map(repr, deserted[:3])) + (
+                f" and {len(deserted) - 3} others" if len(deserted) > 3 else ""
+            )
+            text = "%s: %s is gone without a goodbye, and nobody else listens to %s: what is sent there is lost until somebody does"
+            logger.warning(text, self, connection.peer, slots)
 
     def _open_outlet(self, slot: str, *, local: bool = False) -> Outlet:
         self._check_open()
@@ -509,6 +518,17 @@ def _add_to_totals(totals: dict[str, int], connection: Connection) -> None:
     totals["bytes_sent"] += statistics.bytes_sent
     totals["bytes_received"] += statistics.bytes_received
     totals["dropped"] += statistics.messages_dropped
+
+
+def check_flag(argument: str, value: object) -> bool:
+    """Give a flag of the user's back, if it is one.
+
+    Raises:
+        TypeError: It is not a bool.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{argument} must be True or False, not {value!r}")
+    return value
 
 
 def check_text(argument: str, value: object) -> None:

@@ -121,6 +121,13 @@ class Dispatcher:
             self.write()
         self.heat()
 
+    def skip(self, flow: SendFlow) -> None:
+        """A message that was accepted cannot be sent: let all who listen see a gap."""
+        self.cut()
+        flow.skip()
+        self._distributed(flow, 0)
+        self.heat()
+
     def cut(self) -> None:
         """Make packages of what has gathered and put them on the links' outboxes."""
         flow, self.gathering = self.gathering, None
@@ -376,8 +383,18 @@ class Dispatcher:
             outlet.remove_branch(connection)
             self.end_if_done(outlet)
 
-    def forget_connection(self, connection: Connection) -> None:
-        """A connection, or its session, is over: nobody there listens any more."""
+    def forget_connection(self, connection: Connection) -> list[str]:
+        """A connection, or its session, is over: nobody there listens any more.
+
+        Returns:
+            The slots on which it was the last one to listen, and blocked.
+        """
+        deserted = [
+            outlet.flow.slot
+            for outlet in self.all_outlets()
+            if outlet.flow.destination is None
+            and [(branch.key, branch.blocks) for branch in outlet.flow.branches.values()] == [(connection, True)]
+        ]
         for slot in [slot for slot, interests in self._interests.items() if connection in interests]:
             self._forget_interest(connection, slot)
         for outlet in self.all_outlets():
@@ -387,6 +404,7 @@ class Dispatcher:
                     outlet.die("the context that receives here is gone")
                 self.end_if_done(outlet)
         self._unwritten.pop(connection, None)
+        return deserted
 
     def forget_unannounced(self, connection: Connection, announced: set[str]) -> None:
         """A peer has said, over a new link, all that it listens to: it no longer listens to anything else."""

@@ -5,6 +5,7 @@ All channels of a context that send on the same slot share one outlet, and so on
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
@@ -18,6 +19,8 @@ from ..protocol.limits import MAX_RUN_BYTES, MIB
 if TYPE_CHECKING:
     from ..protocol.packages import Buffer
     from .dispatcher import Dispatcher
+
+logger = logging.getLogger("trioton.context")
 
 BACKLOG_BYTES: Final = MIB
 
@@ -128,10 +131,13 @@ class Outlet:
         while self._backlog and flow.room > 0:
             piece = self._backlog.popleft()
             self._backlog_bytes -= piece[1]
-            if self.objection(piece[1]) is None:
+            objection = self.objection(piece[1])
+            if objection is None:
                 self.add(piece)
             else:
                 self.dropped += 1
+                self.dispatcher.skip(flow)
+                logger.warning("%r: %s: it had waited for a subscriber, and is dropped", flow.slot, objection)
         if not self._backlog:
             self._release_waiting()
         if self._backlog or self._waiting or self._takes_no_more:

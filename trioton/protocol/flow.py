@@ -325,6 +325,19 @@ class SendFlow:
         self._distribute(package)
         return package
 
+    def skip(self) -> None:
+        """Leave a number out, after what has gathered has been cut: a message that was accepted cannot be sent, and all see a gap."""
+        assert not self.pieces
+        self.cut_to += 1
+        self.room -= 1
+        package = self.marker(self.cut_to)
+        if self._blocking:
+            self.log.append(package)
+            self.log_bytes += package.body_size
+        else:
+            self.taken = self.cut_to
+        self._distribute(package)
+
     def end(self) -> Package:
         """End the flow after all that has been added; the end takes a sequence number and is kept like a message."""
         assert not self.pieces

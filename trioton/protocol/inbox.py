@@ -182,6 +182,7 @@ class Inbox:
         window: The room of a blocking policy, else None.
         counts: Messages received and dropped, and bytes received.
         is_broken: Whether a `Disconnect` policy has ended the subscription.
+        broken_because: Why it has.
         bytes_ahead: Bytes of the runs that wait, and of those given out since the sources last heard what was taken.
     """
 
@@ -191,6 +192,7 @@ class Inbox:
         self.window = Window(policy.size) if isinstance(policy, Block) else None
         self.counts = InboxCounts()
         self.is_broken = False
+        self.broken_because = ""
         self.bytes_ahead = 0
         self._runs: deque[Run] = deque()
         self._waiting = 0
@@ -272,7 +274,11 @@ class Inbox:
         """Messages were lost on the way; a subscription that may not lose any ends with those that came before."""
         self.counts.dropped += count
         if isinstance(self.policy, Disconnect):
-            self.is_broken = True
+            self._break(f"{count} messages were lost on the way here")
+
+    def _break(self, reason: str) -> None:
+        if not self.is_broken:
+            self.is_broken, self.broken_because = True, reason
 
     def _drop_oldest(self, excess: int) -> None:
         while excess and self.ready:
@@ -293,7 +299,7 @@ class Inbox:
         if run.start == run.stop:
             self._runs.pop()
         if isinstance(self.policy, Disconnect):
-            self.is_broken = True
+            self._break(f"more than {self.policy.size} messages waited")
 
     def next_run(self) -> Run | None:
         """Give the next run out to be decoded, or None if none waits. The messages of the one before count as taken."""
