@@ -83,10 +83,10 @@ class Merge:
 def merge(*channels: ReceivingEnd[Any]) -> Merge:
     """Receive from several channels of one context in the order in which their messages came.
 
-    Use as ``async for channel, message in trioton.merge(out, err): ...``. The loop ends when all channels have ended. What a neighbour
-    sends on several slots comes in the order in which it was sent, as long as its messages are smaller than 32 KiB, its subscribers
-    were known before the first of them, and the link holds: larger messages let others pass, and a backlog or a new link sends slot by
-    slot.
+    Use as ``async for channel, message in trioton.merge(out, err): ...``. The loop ends when all channels have ended, or were
+    closed here. What a neighbour sends on several slots comes in the order in which it was sent, as long as its messages are smaller
+    than 32 KiB, its subscribers were known before the first of them, and the link holds: larger messages let others pass, and a backlog
+    or a new link sends slot by slot.
 
     Args:
         channels: `SubChannel` and `Receiver` objects of one context, each once.
