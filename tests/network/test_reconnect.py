@@ -420,21 +420,6 @@ async def test_what_no_waiting_would_change_is_raised_at_once(open_pair: OpenPai
         assert pair.to_b.is_connected
 
 
-async def test_who_waits_comes_in_when_the_peer_notices_that_the_old_connection_is_gone(open_pair: OpenPair) -> None:
-    """The peer refuses a second connection, but only this side knows that there is none any more."""
-    async with open_pair() as pair:
-        pair.net.partition("a", "b")
-        await pair.to_a.aclose()
-        pair.net.cut("a", "b")  # and the goodbye is lost
-        pair.net.heal()
-        with pytest.raises(trioton.ConnectError, match="refused: b is connected already"):
-            await pair.b.connect("a:1")
-        with trio.fail_after(100):
-            again = await pair.b.connect("a:1", wait=True)
-        assert again.is_connected
-        assert [connection.peer.id for connection in pair.a.connections] == [pair.b.id]
-
-
 async def test_waiting_to_connect_ends_when_cancelled(autojump_clock: object) -> None:
     net = Network(seed=3)
     net.host("a")

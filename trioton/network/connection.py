@@ -188,11 +188,7 @@ class Connection:
                 if self._link is not None:
                     self._link.end(LinkEnd.CLOSED, reason or CLOSED_HERE)  # not a moment more for last words
         finally:
-            self.say_goodbye_now(reason or CLOSED_HERE)
-            self.close_now(reason or CLOSED_HERE)
-            # The task that owns the link is cancelled now, and ends in a few steps.
-            with trio.move_on_after(CLOSE_DEADLINE, shield=True):
-                await self.wait_closed()
+            await self.give_up(reason or CLOSED_HERE)  # shielded, with a deadline, inside  # noqa: ASYNC102
 
     async def flush(self) -> None:
         """Wait until this neighbour has got everything that was sent to it before.
@@ -278,6 +274,14 @@ class Connection:
         if self._state is not State.CLOSED:
             self.close_reason = self.close_reason or reason
             self._scope.cancel()
+
+    async def give_up(self, reason: str) -> None:
+        """End the connection with no more than a goodbye, also when cancelled, and wait until nothing is left of it."""
+        self.say_goodbye_now(reason)
+        self.close_now(reason)
+        # The task that owns the link is cancelled now, and ends in a few steps.
+        with trio.move_on_after(CLOSE_DEADLINE, shield=True):
+            await self.wait_closed()
 
     def say_goodbye_now(self, reason: str) -> None:
         """Drop what waits and say goodbye, if the transport takes that without waiting."""
@@ -576,6 +580,8 @@ class Connection:
         self._context._connection_lost(self, reason, has_joined=has_joined)
 
     def _finish(self) -> None:
+        if self._state is State.CLOSED:
+            return
         self._state = State.CLOSED
         self.close_reason = self.close_reason or CLOSED_HERE
         if self._handed_over is not None:

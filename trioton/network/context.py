@@ -207,10 +207,10 @@ class Context:
             with trio.move_on_after(self._limits.handshake_deadline) as scope:
                 await connection.wait_connected()
         except BaseException:
-            connection.close_now("the attempt to connect was given up")
+            await connection.give_up("the attempt to connect was given up")  # shielded, with a deadline, inside  # noqa: ASYNC102
             raise
         if scope.cancelled_caught:
-            connection.close_now("the peer did not finish the handshake")
+            await connection.give_up("the peer did not finish the handshake")
             raise ConnectError(f"{connection.address}: the peer did not finish the handshake in time")
 
     def _new_connection(

@@ -122,6 +122,7 @@ class Link:
         self._result: LinkResult | None = None
         self._scope = trio.CancelScope()
         self._nursery: trio.Nursery | None = None
+        self._reads_rest = False
 
     # ---------------------------------------------------------------- life
 
@@ -141,6 +142,9 @@ class Link:
                     if not self._writer_is_idle:
                         self._rouse_writer()
                     await self._read(first_events)
+            if self._reads_rest:
+                with trio.move_on_after(LAST_WORDS):
+                    await self._read([])
         finally:
             self._nursery = None
             self._heart.forget(self)
@@ -172,6 +176,12 @@ class Link:
                     await transport.send_all(b"".join(self._outbox.next_buffers()))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             logger.debug("%s: could not say goodbye: %s", self.name, error)
+
+    def _write_failed(self, error: Exception) -> None:
+        """End the link, which the other end has left; what came from there before, perhaps a goodbye, is still read."""
+        if self._result is None:
+            self._reads_rest = True
+            self.end(LinkEnd.LOST, f"connection lost: {error.__cause__ or error}")
 
     @property
     def is_over(self) -> bool:
@@ -249,7 +259,7 @@ class Link:
             try:
                 finished = self._write_now()
             except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                self.end(LinkEnd.LOST, f"connection lost: {error.__cause__ or error}")
+                self._write_failed(error)
                 return
             if finished:
                 return
@@ -279,7 +289,7 @@ class Link:
         try:
             sent = self.transport.try_send((frame,))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            self.end(LinkEnd.LOST, f"connection lost: {error.__cause__ or error}")
+            self._write_failed(error)
             return
         self.bytes_sent += sent
         if sent:
@@ -323,7 +333,7 @@ class Link:
                 else:
                     await self._write_all()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            self.end(LinkEnd.LOST, f"connection lost: {error.__cause__ or error}")
+            self._write_failed(error)
 
     async def _write_all(self) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()  # so that what waits is still there for the last words

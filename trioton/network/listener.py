@@ -12,11 +12,12 @@ import trio
 
 from ..errors import ProtocolError
 from ..protocol.frames import FrameKind
-from ..protocol.handshake import TOKEN_BYTES
+from ..protocol.handshake import TOKEN_BYTES, Hello
 from ..protocol.session import Role, Session
 from .connection import Connection
 from .establish import Shaken, answer_damage, hear_client, refuse
 from .peer import Peer
+from .resuming import end_given_up, may_give_up, wait_given_up, waits_for_client
 
 if TYPE_CHECKING:
     from ..protocol.session import Event
@@ -89,6 +90,7 @@ class Doorman:
             logger.debug("%s: left before it said anything", transport.remote_address)
             transport.close()
             return
+        await self._wait_given_up(shaken.hello)
         objection = self._objection(shaken)
         if objection is not None:
             logger.info("%s: refused %s: %s", transport.remote_address, shaken.hello.name or "a client", objection)
@@ -98,6 +100,19 @@ class Doorman:
             self._moves.pop(shaken.hello.move).set()
         await self._answer(shaken)
 
+    async def _wait_given_up(self, hello: Hello) -> None:
+        """If a client that dials anew has a session, find out whether it still uses that; it may just have left."""
+        known = self._context._route(hello.id.to_wire())
+        if known is not None and may_give_up(hello, known):
+            await wait_given_up(known)
+
+    def _known(self, hello: Hello) -> Connection | None:
+        """The session with a client, unless that has given it up: it dials, and does not come back to what waits for it."""
+        known = self._context._route(hello.id.to_wire())
+        if known is not None and may_give_up(hello, known) and waits_for_client(known):
+            return None
+        return known
+
     def _objection(self, shaken: Shaken) -> str | None:
         """Why a client must be turned away, or None."""
         context, hello = self._context, shaken.hello
@@ -105,7 +120,7 @@ class Doorman:
             return "a context cannot connect to itself"
         if hello.move is not None and hello.move not in self._moves:
             return "this offer is not open any more"
-        known = context._route(hello.id.to_wire())
+        known = self._known(hello)
         if known is not None and (hello.resume is None or hello.resume not in known.tokens):
             return f"{hello.name or 'this context'} is connected already"
         expected = len(context._connections) + self._welcomed
@@ -116,7 +131,7 @@ class Doorman:
     async def _answer(self, shaken: Shaken) -> None:
         """Say welcome, offer a better way, and hand the transport over as soon as the client has chosen it."""
         context = self._context
-        known = context._route(shaken.hello.id.to_wire())
+        known = self._known(shaken.hello)
         session = context._network.random.randbytes(TOKEN_BYTES)
         self._welcomed += known is None
         try:
@@ -203,11 +218,13 @@ class Doorman:
         context, hello = self._context, shaken.hello
         peer = Peer.from_hello(hello, uid=shaken.transport.peer_uid)
         known = context._route(peer.wire_id)
-        if known is not None and not known.gives_way:
+        if known is not None and self._known(hello) is None:
+            end_given_up(known)
+        elif known is not None and not known.gives_way:
             # It came in by two doors at once, and is here already.
             shaken.transport.close()
             return
-        if known is not None:
+        elif known is not None:
             known.close_now(f"{peer} has connected to this context at the same moment")
         connection = Connection(
             context,

@@ -10,14 +10,21 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from ..errors import ConnectError
+from . import events
 
 if TYPE_CHECKING:
     from ..protocol.backoff import Reconnect
+    from ..protocol.handshake import Hello
     from .connection import Connection
     from .establish import Establisher, Shaken
 
 LONGEST_WAIT: Final = 0.1
 """The longest wait between two attempts to resume a session, as a part of the resume window."""
+
+ANSWER_DEADLINE: Final = 0.5
+"""Seconds that a client which dials anew is given to show that it has not left its last connection."""
+
+GIVEN_UP: Final = "the peer has given it up and connected anew"
 
 logger = logging.getLogger("trioton.link")
 
@@ -77,6 +84,40 @@ async def wait_resumed(connection: Connection) -> None:
             else:
                 connection._handed_over = await connection._redialler.dial(connection.tokens[-1])
             nursery.cancel_scope.cancel()
+
+
+def may_give_up(hello: Hello, connection: Connection) -> bool:
+    """Whether a client that says hello may end this session by beginning another: its own process has dialled both."""
+    is_same = (hello.pid, hello.host) == (connection.peer.pid, connection.peer.host)
+    return is_same and hello.resume is None and not connection._has_dialled
+
+
+def waits_for_client(connection: Connection) -> bool:
+    """Whether a connection that the peer has dialled has lost its link: the peer must come back, or has given it up."""
+    has_begun = connection._totals.transports > 0
+    return has_begun and connection._link is None and connection._handed_over is None
+
+
+async def wait_given_up(connection: Connection) -> None:
+    """Wait until a connection is closed or waits for its client, or until that answers over it, but not for long."""
+    with trio.move_on_after(ANSWER_DEADLINE):
+        while not connection.is_closed and not waits_for_client(connection):
+            link = connection._link
+            if link is None:
+                await trio.lowlevel.checkpoint()  # its task is about to begin
+            elif link.is_over or connection._said_goodbye:
+                await connection._changed.park()
+            elif await connection._ping(link):
+                return
+
+
+def end_given_up(connection: Connection) -> None:
+    """The peer dials anew though it could have come back: end the session that waits for it, before the new one begins."""
+    connection.close_reason = connection.close_reason or GIVEN_UP
+    if connection._has_joined:
+        connection._context._hub.emit(events.SessionLost(connection, connection.close_reason))
+    connection._finish()
+    connection.close_now(GIVEN_UP)
 
 
 async def _cancel_when_process_ends(connection: Connection, scope: trio.CancelScope) -> None:
