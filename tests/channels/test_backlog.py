@@ -197,7 +197,11 @@ async def test_a_context_that_closes_drains_the_backlog_that_goes_out(
 @pytest.mark.parametrize("policy", [Block(10), DropOldest(10)], ids=repr)
 @pytest.mark.parametrize("messages", [["x", "x" * 200_000, "y"], ["x", "x" * 200_000], ["x" * 200_000]], ids=len)
 async def test_what_is_too_large_for_the_first_subscriber_is_seen_to_be_missing(
-    autojump_clock: object, open_pair: OpenPair, caplog: pytest.LogCaptureFixture, policy: trioton.Policy, messages: list[str]
+    autojump_clock: object,
+    open_pair: OpenPair,
+    caplog: pytest.LogCaptureFixture,
+    policy: trioton.Policy,
+    messages: list[str],
 ) -> None:
     async with open_pair(b_options={"limits": trioton.Limits(max_package=100_000)}) as pair:
         pub = PubChannel(pair.a, "n", backlog=10)

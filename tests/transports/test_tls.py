@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import socket
 import ssl
+import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.net
 
 LOCAL = parse_address("tls://localhost:0")
+
+CUTS_ARE_SEEN = sys.version_info >= (3, 11, 4)
+"""Older releases of Python with OpenSSL 3 take any end of the stream for a clean one; the session above notices a cut all the same."""
 
 Connect = Callable[[], Awaitable["Pair"]]
 
@@ -182,8 +186,11 @@ async def test_a_client_without_a_certificate(
             nursery.start_soon(serve)
             # In TLS 1.3 the client is done before the server has looked at its certificate.
             async with await network.dial(parse_address(listener.address), ssl_context=client_context) as transport:
-                with pytest.raises(trio.BrokenResourceError):
-                    await transport.receive_some()
+                if CUTS_ARE_SEEN:
+                    with pytest.raises(trio.BrokenResourceError):
+                        await transport.receive_some()
+                else:
+                    assert await transport.receive_some() == b""
 
 
 async def test_dialling_what_speaks_no_tls(network: SystemNetwork, client_context: ssl.SSLContext) -> None:
@@ -288,6 +295,9 @@ async def test_a_stream_that_was_cut_is_broken(tls_pair: Callable[[], tuple[TlsT
     async with trio.open_nursery() as nursery:
         nursery.start_soon(send_and_vanish)
         assert await client.receive_some() == b"half of what I had to s"
+        if not CUTS_ARE_SEEN:
+            assert await client.receive_some() == b""
+            return
         with pytest.raises(trio.BrokenResourceError, match="closed the connection without a word") as caught:
             await client.receive_some()
         assert isinstance(caught.value.__cause__, ssl.SSLError)
