@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+import trio
+import trio.testing
+
+import trioton
+from trioton.testing import Network
 
 SNIPPETS = Path(__file__).parent / "snippets"
 ROOT = SNIPPETS.parents[1]
 
 PRINTED_TESTS = sorted(path.name for path in SNIPPETS.glob("test_*.py"))
+
+
+def snippet(name: str) -> ModuleType:
+    """A program of the documentation, as a module."""
+    spec = importlib.util.spec_from_file_location(name, SNIPPETS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.mark.slow
@@ -37,3 +54,21 @@ def test_printed_tests_run_in_an_empty_folder(tmp_path: Path) -> None:
 def test_every_snippet_is_printed() -> None:
     pages = "".join(path.read_text(encoding="utf-8") for path in SNIPPETS.parent.glob("*/*.rst"))
     assert [path.name for path in SNIPPETS.glob("*.*") if f"snippets/{path.name}\n" not in pages] == []
+
+
+async def test_clock_is_followed_through_restarts(
+    autojump_clock: trio.testing.MockClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = Network(seed=1, latency=0.01)
+    async with trioton.open_context("watcher", network=net.host("watcher")) as watcher:
+        watcher.start_soon(snippet("clock").follow, watcher, "server:1")
+        ticks = trioton.SubChannel(watcher, "ticks", policy=trioton.Latest())
+        for tick in ("first life", "second life"):
+            await trio.sleep(10)
+            async with trioton.open_context("server", network=net.host("server")) as server:
+                await server.bind("server:1")
+                pub = trioton.PubChannel(server, "ticks")
+                await pub.send(tick)
+                assert await ticks.receive() == tick
+    told = "connected\nthe connection has ended: the context was closed\n"
+    assert capsys.readouterr().out == told * 2

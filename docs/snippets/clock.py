@@ -20,10 +20,19 @@ async def serve(address: str, task_status: trio.TaskStatus[str] = trio.TASK_STAT
 
 async def watch(address: str, count: int) -> None:
     async with trioton.open_context("watcher") as context:
-        await context.connect(address)
+        context.start_soon(follow, context, address)
         ticks = trioton.SubChannel(context, "ticks", policy=trioton.Latest())
         for _ in range(count):
             print(await ticks.receive())
+
+
+async def follow(context: trioton.Context, address: str) -> None:
+    """Stay connected to whoever serves there, however often it is started again."""
+    while True:
+        connection = await context.connect(address, wait=True)
+        print("connected")
+        await connection.wait_closed()
+        print("the connection has ended:", connection.close_reason)
 
 
 async def main() -> None:
