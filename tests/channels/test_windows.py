@@ -296,3 +296,20 @@ async def test_sources_and_windows_of_different_size(open_pair: OpenPair, seed: 
             for number in range(2):
                 assert [count for sender, count in messages if sender == number] == list(range(150))
         assert all(connection.statistics().transports == 1 for connection in pair.a.connections)
+
+
+async def test_one_that_blocks_takes_the_place_of_another_in_the_same_moment(autojump_clock: object, pair: Pair) -> None:
+    """Between the two nobody blocks, and the publisher must hear of that, or it keeps to room that is no longer counted."""
+    pub = PubChannel(pair.a, "n")
+    first, always = SubChannel(pair.b, "n", policy=Block(1)), SubChannel(pair.b, "n", policy=trioton.Latest())
+    await pub.wait_subscribers(2)
+    first.close()
+    second = SubChannel(pair.b, "n", policy=Block(100))
+    await pub.send("x")
+    await trio.sleep(1)
+    with trio.fail_after(5):
+        for _ in range(50):
+            await pub.send("x")
+    await trio.sleep(1)
+    assert second.pending >= 50
+    assert always.pending == 1

@@ -111,6 +111,7 @@ def _channel_options(command: Any) -> Any:
     """The options that pub and sub have in common."""
     for option in (
         click.option("--bind", is_flag=True, help="Listen at ADDRESS for others, instead of connecting to it."),
+        click.option("--wait", is_flag=True, help="Go on dialling ADDRESS until somebody answers."),
         click.option(
             "--type",
             "type_",
@@ -137,16 +138,14 @@ def _channel_options(command: Any) -> Any:
 @click.argument("address")
 @click.argument("slot")
 @click.argument("messages", nargs=-1)
-def pub(
-    address: str, slot: str, messages: tuple[str, ...], *, bind: bool, type_: str, insecure: bool, subscribers: int
-) -> int:
+def pub(slot: str, messages: tuple[str, ...], *, subscribers: int, **place: Any) -> int:
     """Publish MESSAGES on SLOT at ADDRESS, or else each line of stdin.
 
     Ends when all has been taken by those who listen. An ADDRESS is localhost:9000, unix:///run/my.sock, tls://host:9000 ...
     """
-    from .pubsub import Place, publish
+    from .pubsub import publish
 
-    return _run(publish, Place(address, slot, type_, bind=bind, insecure=insecure), messages or None, subscribers)
+    return _run(publish, _place(slot, **place), messages or None, subscribers)
 
 
 @cli.command()
@@ -161,15 +160,28 @@ def pub(
 @click.option("--count", type=click.IntRange(1), help="End after so many messages.")
 @click.argument("address")
 @click.argument("slot")
-def sub(address: str, slot: str, *, bind: bool, type_: str, insecure: bool, policy: Policy, count: int | None) -> int:
+def sub(slot: str, *, policy: Policy, count: int | None, **place: Any) -> int:
     """Print what comes on SLOT at ADDRESS, a line for each message.
 
     A connection that breaks is dialled again. Ends when the other side closes it, or after --count messages. With --bind it takes in
     any number of publishers and goes on until Ctrl-C.
     """
-    from .pubsub import Place, subscribe
+    from .pubsub import subscribe
 
-    return _run(subscribe, Place(address, slot, type_, bind=bind, insecure=insecure), policy, count)
+    return _run(subscribe, _place(slot, **place), policy, count)
+
+
+def _place(slot: str, *, address: str, type_: str, bind: bool, wait: bool, insecure: bool) -> Place:
+    """Where a command finds its slot, by its options.
+
+    Raises:
+        click.UsageError: The options contradict each other.
+    """
+    from .pubsub import Place
+
+    if bind and wait:
+        raise click.UsageError("--wait is about an address to connect to; it does not go with --bind")
+    return Place(address, slot, type_, bind=bind, insecure=insecure, wait=wait)
 
 
 def _run(async_fn: Callable[..., Awaitable[int]], *args: object) -> int:

@@ -40,6 +40,7 @@ class Place:
         type: ``"txt"`` or ``"obj"``.
         bind: Whether to listen.
         insecure: Whether other machines may be involved without TLS.
+        wait: Whether to wait until somebody answers at the address.
     """
 
     address: str
@@ -47,6 +48,7 @@ class Place:
     type: str
     bind: bool = False
     insecure: bool = False
+    wait: bool = False
 
     @property
     def message_type(self) -> trioton.MessageType[Any]:
@@ -59,7 +61,7 @@ class Place:
 
         Raises:
             trioton.AddressError: The address cannot be understood.
-            trioton.ConnectError: Nobody answers there.
+            trioton.ConnectError: Nobody answers there, and we do not wait.
             trioton.BindError: One cannot listen there.
             ValueError: It needs `insecure`.
         """
@@ -69,7 +71,14 @@ class Place:
                 say(f"listening at {listener.address}")
                 yield context, None
             else:
-                yield context, await context.connect(self.address, insecure=self.insecure)
+                yield context, await self._connect(context)
+
+    async def _connect(self, context: trioton.Context) -> trioton.Connection:
+        if self.wait:
+            with trio.move_on_after(HINT_AFTER):
+                return await context.connect(self.address, insecure=self.insecure, wait=True)
+            say(f"waiting for somebody who answers at {self.address}")
+        return await context.connect(self.address, insecure=self.insecure, wait=self.wait)
 
 
 def encode_line(line: str, type_: str) -> Any:

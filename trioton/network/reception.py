@@ -81,9 +81,10 @@ class Reception:
     def add(self, subscription: Subscription) -> None:
         """A channel listens to a slot from now on."""
         slot = subscription.slot
-        is_first = slot not in self._slots
-        self._slots.setdefault(slot, []).append(subscription)
         window = subscription.inbox.window
+        # Who begins or ceases to block must be told at once, since the sources ask for room then.
+        is_first = slot not in self._slots or (window is not None and not self._is_blocked(slot))
+        self._slots.setdefault(slot, []).append(subscription)
         if window is not None:
             subscription.until_credit = window.size // 4
             for flow in self._flows.get(slot, {}).values():
@@ -103,11 +104,14 @@ class Reception:
             return
         subscriptions.remove(subscription)
         if subscriptions:
-            if not self._blocking(slot):
-                # Sources that have heard of it send as they like. Should one block again, they ask for room again.
-                for flow in self._flows.get(slot, {}).values():
-                    flow.granted = None
-            self._change_soon(slot)
+            if subscription.inbox.window is None or self._is_blocked(slot):
+                self._change_soon(slot)
+                return
+            # Sources that have heard of it send as they like. Should one block again, they ask for room again.
+            for flow in self._flows.get(slot, {}).values():
+                flow.granted = None
+            self._report(slot)
+            self._interest_changed(slot)
             return
         del self._slots[slot]
         flows = self._flows.pop(slot, {})
@@ -281,6 +285,9 @@ class Reception:
             return
         size = self._first_room(subscriptions, flow)
         connection.send_control(control.Credit(message.source, message.slot, message.stream, None, size))
+
+    def _is_blocked(self, slot: str) -> bool:
+        return any(each.inbox.window is not None for each in self._slots.get(slot, ()))
 
     def _blocking(self, slot: str) -> list[Subscription]:
         return [each for each in self._slots.get(slot, []) if each.inbox.window is not None]
