@@ -31,6 +31,9 @@ class Sender(SendingEnd[T_contra]):
     It may travel inside an OBJECT message, and works where it arrives. Once it has travelled, it is the end that arrived which ends the
     channel, not this one. Closing the end that holds the channel gives the receiver `trio.EndOfChannel` after the last message.
     `send` raises `trio.BrokenResourceError` when the receiver is closed or its context is gone; ``__cause__`` is a `DeadError`.
+
+    Send it to one receiver. If it reaches several contexts, that one has the channel whose message or end comes first: in all others
+    `send` raises `trio.BrokenResourceError`, at their first message or at the next. Pass it on before you send on it, not later.
     """
 
     def __init__(self, context: Context, slot: str, message_type: MessageType[Any], destination: bytes) -> None:
@@ -56,6 +59,8 @@ class Sender(SendingEnd[T_contra]):
     def has_left(self) -> None:
         """A message with the reference was accepted: from now on it is the end that arrives which ends the channel."""
         self._has_travelled = True
+        self._dispatcher.cut()
+        self._context._reception.release(self._slot)
 
     def _close_end(self) -> None:
         if self._has_travelled and not self._closed:

@@ -40,6 +40,13 @@ NO_STREAM: Final = 0
 DIRECT_PREFIX: Final = "~"
 """How the slots begin that are addressed and never advertised."""
 
+NOBODY_RECEIVES: Final = "nobody receives on this channel any more"
+ANOTHER_SENDS: Final = "another context sends on this channel already"
+HAS_ENDED: Final = "the channel has ended"
+
+NO_CONTEXT: Final = b""
+"""Stands for the sending context of a one-to-one channel that has ended."""
+
 
 class Reception:
     """All that a context receives.
@@ -71,6 +78,7 @@ class Reception:
         self._all_connections = all_connections
         self._slots: dict[str, list[Subscription]] = {}
         self._flows: dict[str, dict[bytes, ReceiveFlow]] = {}
+        self._holders: dict[str, bytes | None] = {}
         self._due: dict[str, None] = {}
         self._changed: dict[str, None] = {}
         self._arrivals = 0
@@ -91,7 +99,9 @@ class Reception:
                 if flow.granted is not None and not flow.is_ended:
                     room = window.join(flow, flow.expected or 0)
                     room.limit = max(room.limit, flow.granted)
-        if is_first:
+        if slot.startswith(DIRECT_PREFIX):
+            self._holders[slot] = None
+        elif is_first:
             self._interest_changed(slot)
         else:
             self._change_soon(slot)
@@ -119,8 +129,9 @@ class Reception:
         self._changed.pop(slot, None)
         self._record += 1
         if slot.startswith(DIRECT_PREFIX):
+            del self._holders[slot]
             for flow in flows.values():
-                self._tell_unreachable(flow.source, slot, flow.stream)
+                self._tell_unreachable(flow.source, slot, flow.stream, NOBODY_RECEIVES)
             return
         for connection in self._all_connections():
             connection.send_control(control.Unsubscribe(slot, self._record))
@@ -186,14 +197,18 @@ class Reception:
         if not is_lone_bytes:
             scan_run(body, count, tags=MESSAGE_TAGS)
         if slot in self._slots:
-            self._deliver(header, body, is_last, is_lone_bytes)
+            if slot not in self._holders or self._holders[slot] == source or self._claim(source, slot, stream):
+                self._deliver(header, body, is_last, is_lone_bytes)
         elif kind == PackageKind.DIRECT:
-            self._tell_unreachable(source, slot, stream)
+            self._tell_unreachable(source, slot, stream, NOBODY_RECEIVES)
 
     def local_package(self, header: PackageHeader, body: bytes, *, is_last: bool) -> None:
         """Deliver a package of this context to its own subscriptions."""
-        if header.slot in self._slots:
-            self._deliver(header, body, is_last, False)
+        slot = header.slot
+        if slot in self._slots:
+            own = self._own_id
+            if slot not in self._holders or self._holders[slot] == own or self._claim(own, slot, header.stream):
+                self._deliver(header, body, is_last, False)
 
     def _deliver(self, header: PackageHeader, body: bytes, is_last: bool, is_lone_bytes: bool) -> None:
         _, source, stream, first, slot, count, _ = header
@@ -267,9 +282,45 @@ class Reception:
             assert subscription.inbox.window is not None
             subscription.inbox.window.end(flow, flow.flush_to)
         self._report(flow.slot)
-        if flow.slot.startswith(DIRECT_PREFIX):
-            for subscription in self._slots[flow.slot]:
-                subscription.end()
+        if flow.slot in self._holders:
+            self._end_direct(flow.slot, flow.source, None)
+
+    # ---------------------------------------------------------------- one-to-one channels
+
+    def _claim(self, source: bytes, slot: str, stream: int) -> bool:
+        """A context sends on a one-to-one channel: the first to do so is the only one. Gives whether it is."""
+        objection = self._refusal(source, slot)
+        if objection is not None:
+            self._tell_unreachable(source, slot, stream, objection)
+            return False
+        self._holders[slot] = source
+        self._refuse_others(slot, source, ANOTHER_SENDS)
+        self._due_now(slot)  # all the room is for this one now
+        return True
+
+    def _refusal(self, source: bytes, slot: str) -> str | None:
+        """Why a context must not send on a slot, or None."""
+        holder = self._holders.get(slot)
+        if holder is None or holder == source:
+            return None
+        return HAS_ENDED if holder == NO_CONTEXT else ANOTHER_SENDS
+
+    def _refuse_others(self, slot: str, source: bytes, reason: str) -> None:
+        for flow in [flow for flow in self._flows.get(slot, {}).values() if flow.source != source]:
+            self._forget_flow(flow)
+            self._tell_unreachable(flow.source, slot, flow.stream, reason)
+
+    def _end_direct(self, slot: str, source: bytes, error: Exception | None) -> None:
+        """The context that sent on a one-to-one channel sends no more."""
+        self._holders[slot] = NO_CONTEXT
+        for subscription in self._slots[slot]:
+            subscription.end(error)
+        self._refuse_others(slot, source, HAS_ENDED)
+
+    def release(self, slot: str) -> None:
+        """The sending end of a one-to-one channel leaves this context: whoever gets it may send."""
+        if self._holders.get(slot) == self._own_id:
+            self._holders[slot] = None
 
     # ---------------------------------------------------------------- room
 
@@ -278,7 +329,11 @@ class Reception:
         subscriptions = self._blocking(message.slot)
         if not subscriptions:
             if message.slot.startswith(DIRECT_PREFIX):
-                self._tell_unreachable(message.source, message.slot, message.stream)
+                self._tell_unreachable(message.source, message.slot, message.stream, NOBODY_RECEIVES)
+            return
+        objection = self._refusal(message.source, message.slot)
+        if objection is not None:
+            self._tell_unreachable(message.source, message.slot, message.stream, objection)
             return
         flow = self._flow(message.source, message.slot, message.stream)
         if flow is None:
@@ -315,7 +370,8 @@ class Reception:
 
     def started(self, source: bytes, slot: str, stream: int, first: int, *, waits: bool) -> None:
         """A source says from which number on it sends to us, and whether it keeps to the room that it was offered."""
-        flow = self._flow(source, slot, stream) if slot in self._slots else None
+        is_wanted = slot in self._slots and self._refusal(source, slot) is None
+        flow = self._flow(source, slot, stream) if is_wanted else None
         if flow is None:
             return
         self._missed(slot, source, flow.start(first))
@@ -457,8 +513,8 @@ class Reception:
 
     # ---------------------------------------------------------------- ends
 
-    def _tell_unreachable(self, source: bytes, slot: str, stream: int) -> None:
-        message = control.Unreachable(source, slot, stream, "nobody receives on this channel any more")
+    def _tell_unreachable(self, source: bytes, slot: str, stream: int, reason: str) -> None:
+        message = control.Unreachable(source, slot, stream, reason)
         connection = self._route(source)
         if source == self._own_id:
             self.dispatcher.unreachable(LOCAL, message)
@@ -481,10 +537,16 @@ class Reception:
                 slot = flow.slot
                 self._forget_flow(flow)
                 if slot.startswith(DIRECT_PREFIX):
-                    for subscription in self._slots.get(slot, []):
-                        subscription.end(DeadError("the context that sent here is gone"))
+                    self._direct_source_lost(slot, source)
                 elif slot in self._slots:
                     self._report(slot)
+
+    def _direct_source_lost(self, slot: str, source: bytes) -> None:
+        """A context that could send on a one-to-one channel is gone; others may have a copy of the sending end, and then it goes on."""
+        holder = self._holders.get(slot, NO_CONTEXT)
+        others = [other for other in self._flows.get(slot, {}) if other != self._own_id]
+        if holder == source or (holder is None and not others):
+            self._end_direct(slot, source, DeadError("the context that sent here is gone"))
 
     def end(self) -> None:
         """The context closes: all subscriptions end after what waits."""
