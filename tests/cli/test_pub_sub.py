@@ -39,6 +39,22 @@ def test_arguments(command_line: CommandLine) -> None:
     assert sub.returncode == 0
 
 
+def test_waits_until_somebody_answers(command_line: CommandLine) -> None:
+    address = f"unix://{command_line.folder / 'late'}"
+    pub = command_line.start("pub", "--wait", address, "chat", "at last")
+    assert pub.stderr is not None
+    assert pub.stderr.readline() == f"trioton: waiting for somebody who answers at {address}\n"
+    sub = command_line.start("sub", "--bind", address, "chat", "--count", "1")
+    assert sub.communicate(timeout=20)[0] == "at last\n"
+    assert pub.communicate(timeout=20) == ("", "")
+    assert pub.returncode == 0
+
+
+def test_wait_does_not_go_with_bind(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["sub", "--bind", "--wait", "localhost:0", "chat"]) == 2
+    assert "--wait is about an address to connect to; it does not go with --bind" in capsys.readouterr().err
+
+
 def test_lines_of_stdin(command_line: CommandLine) -> None:
     lines = "".join(f"line {number} ä\n" for number in range(20_000)) + "and no newline"
     (command_line.folder / "lines").write_text(lines, encoding="utf-8")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import trio
@@ -15,6 +15,9 @@ import trio
 from .. import __version__
 from ..errors import AddressError, TriotonError
 from ..protocol.policies import Block, Disconnect, DropNewest, DropOldest, Latest, Policy
+
+if TYPE_CHECKING:
+    from .pubsub import Place
 
 SURVEY: Final = Path(__file__).parent / "programs" / "survey_stdlib.py"
 
