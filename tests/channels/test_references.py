@@ -61,9 +61,9 @@ async def test_one_that_does_becomes_a_sending_end(
     autojump_clock: object, pair: Pair, message_type: MessageType[Any]
 ) -> None:
     original, _receiver = open_channel(pair.b, message_type)
-    sender = decode_value(reference(original.reference()), decode_extra(pair.a))
+    sender = decode_value(reference(original._reference()), decode_extra(pair.a))
     assert isinstance(sender, Sender)
-    assert sender.reference() == original.reference()
+    assert sender._reference() == original._reference()
 
 
 async def test_one_that_leads_to_a_context_nobody_knows_breaks_at_once(autojump_clock: object, pair: Pair) -> None:

@@ -52,11 +52,11 @@ class Sender(SendingEnd[T_contra]):
             else:
                 context._dispatcher.offer_direct(outlet, connection)
 
-    def reference(self) -> list[object]:
+    def _reference(self) -> list[object]:
         """What travels in its place: the receiver's context and the slot."""
         return [self._destination, self._slot]
 
-    def has_left(self) -> None:
+    def _has_left(self) -> None:
         """A message with the reference was accepted: from now on it is the end that arrives which ends the channel."""
         self._has_travelled = True
         self._dispatcher.cut()
@@ -109,7 +109,7 @@ def open_channel(ctx: Context, message_type: Any = OBJECT, *, size: int = 256) -
 
     Args:
         ctx: The context that receives.
-        message_type: What the messages are. The sending end can travel only if this is TEXT, BINARY or OBJECT.
+        message_type: What the messages are, `OBJECT` by default. The sending end can travel only if this is TEXT, BINARY or OBJECT.
         size: Messages that may wait at the receiver.
 
     Returns:

@@ -27,7 +27,7 @@ def _encode_sender(sender: Sender[Any]) -> tuple[int, object]:
     if sender._type.name not in _TRAVELLING_TYPES or sender._type is not _TRAVELLING_TYPES[sender._type.name]:
         raise MessageTypeError(f"{sender!r} cannot travel: its message type is none of TEXT, BINARY and OBJECT")
     leaving.append(sender)
-    return SENDER_TAG, sender.reference()
+    return SENDER_TAG, sender._reference()
 
 
 leaving: Final[list[Sender[Any]]] = []

@@ -127,6 +127,8 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
     def send_nowait(self, value: T_contra) -> None:
         """Send one message if every blocking subscriber has room for it now and no task waits to send.
 
+        Like all of Trioton it may be called only from Trio's own thread, which is not checked here.
+
         Raises:
             trio.WouldBlock: `send` would wait.
             trio.ClosedResourceError: As `send`; and so are `trio.BrokenResourceError`, `MessageTypeError` and `ValueError`.
@@ -137,7 +139,7 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
             raise trio.WouldBlock
         self._sent += 1
         for sender in leaving:
-            sender.has_left()
+            sender._has_left()
 
     @trio.lowlevel.enable_ki_protection
     async def send_many(self, values: Iterable[T_contra]) -> None:
@@ -200,7 +202,7 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
             await self._wait_for_room(piece, [])
         self._sent += 1
         for sender in leaving:
-            sender.has_left()
+            sender._has_left()
 
     def _send_texts(self, texts: list[Any]) -> int:
         """Send the first of these messages for which there is room, if they are short ASCII texts; gives how many that were."""
@@ -259,8 +261,8 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
             peer = getattr(branch.key, "peer", "a subscription of this context") if branch is not None else "anybody"
             raise CongestedError(f"no room on {self._flow.slot!r} within {deadline:g} s: waiting for {peer}")
 
-    def count_sent(self, count: int) -> None:
-        """Internal: so many messages with which a task waited were sent."""
+    def _count_sent(self, count: int) -> None:
+        """So many messages with which a task waited were sent; the outlet tells."""
         self._sent += count
 
     def _close_end(self) -> None:
@@ -272,13 +274,15 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
             self._dispatcher.close_outlet(self._outlet)
 
     def close(self) -> None:
-        """Close at once, without waiting. What was accepted still leaves while the context lives. May be called twice."""
+        """As `aclose`, but without waiting: what was accepted still leaves while the context lives. May be called twice."""
         self._close_end()
 
     @trio.lowlevel.enable_ki_protection
     async def aclose(self) -> None:
-        """Close, and wait until what was accepted has been handed to the transports; at most for the context's `grace`.
+        """Close, and wait until what was accepted has been written to the connections that are up; at most for the context's `grace`.
 
+        It does not wait until subscribers have taken it, nor for connections that are suspended: the context goes on with that while
+        it lives, and `Context.flush` waits for it. What is in the backlog while nobody listens is dropped, and counted as unheard.
         Cancelled, the channel is closed all the same.
         """
         self._close_end()

@@ -60,12 +60,14 @@ class Connection:
         address: The address as it was named, or where the client is.
         peer: Who is at the other end.
         close_reason: Why it ended, or None while it has not.
-        outbox: Internal: what waits to be written.
-        open_link: Internal: the link, until it is lost or the goodbye was said over it.
-        max_package: Internal: bytes of the largest message that the peer takes.
-        window_bytes: Internal: bytes that a flow may be ahead of what has been taken, on either side.
-        awaits_snapshot: Internal: whether the peer is still telling what it listens to.
     """
+
+    # For the rest of the package there are also:
+    # outbox: what waits to be written.
+    # open_link: the link, until it is lost or the goodbye was said over it.
+    # max_package: bytes of the largest message that the peer takes.
+    # window_bytes: bytes that a flow may be ahead of what has been taken, on either side.
+    # awaits_snapshot: whether the peer is still telling what it listens to.
 
     def __init__(
         self,

@@ -40,7 +40,12 @@ CLOSED_CONTEXT = "the context was closed"
 
 
 class Context:
-    """A node of the network. Made by `open_context`; everything it starts ends with its block."""
+    """A node of the network. Made by `open_context`; everything it starts ends with its block.
+
+    Attributes:
+        id: The context's identity, a `ContextId`: an integer that no other context has.
+        name: The name given to `open_context`, or an empty text.
+    """
 
     def __init__(
         self,
@@ -149,7 +154,7 @@ class Context:
             name: What to call the connection; the peer's own name by default.
             reconnect: How to dial again when the transport is lost; None makes a loss final.
             wait: Dial again until somebody answers and takes us in, instead of failing. What no waiting would change fails all the same:
-                a connection to this context itself, or a second one to the same peer.
+                a connection to this context itself, or a second one to the same peer. All other refusals are waited out.
             ssl_context: For ``tls://``; by default the system's trusted authorities.
             insecure: Must be True to connect without TLS to another machine.
             local_shortcut: Move to the Unix socket that a listener on the same host offers, which is several times faster.

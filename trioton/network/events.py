@@ -159,6 +159,9 @@ class EventStream:
 
     It holds 1000 events. Beyond that an event replaces the one about the same subject that waits, gaps add up, and if nothing can
     be merged the oldest event that is not a death is dropped and counted in `dropped`.
+
+    Attributes:
+        dropped: How many events were dropped.
     """
 
     def __init__(self, hub: EventHub) -> None:

@@ -34,7 +34,7 @@ Piece = tuple[tuple["Buffer", ...], int]
 class Sender(Protocol):
     """What a channel that sends is to its outlet."""
 
-    def count_sent(self, count: int) -> None:
+    def _count_sent(self, count: int) -> None:
         """So many messages with which a task waited were sent."""
 
 
@@ -164,7 +164,7 @@ class Outlet:
         if not flow.takes_text:
             self.dispatcher.cut()
         texts, send.texts = send.texts[: flow.room], send.texts[flow.room :]
-        send.owner.count_sent(len(texts))
+        send.owner._count_sent(len(texts))
         due = flow.add_texts(texts, sum(map(len, texts)) + TEXT_HEAD * len(texts))
         self.dispatcher.added(flow, due=due)
 

@@ -377,6 +377,10 @@ class Reception:
         self._missed(slot, source, flow.start(first))
         if flow.granted is not None or not waits:
             return
+        for subscription in self._blocking(slot):
+            window = subscription.inbox.window
+            if window is not None and flow not in window.rooms:
+                window.join(flow, flow.expected or 0)  # it has come since the offer, and the others may have gone
         rooms = self._rooms(flow)
         for room in rooms:
             room.limit = first + max(room.size, flow.offered)

@@ -72,7 +72,7 @@ class Latest(_Sized):
 
 
 class Disconnect(_Sized):
-    """When more than `size` messages would wait, the subscription ends after the first `size` of them."""
+    """The subscription ends when a message is lost for it: at the first that would have to wait behind `size` others, or that a link took with it."""
 
     __slots__ = ()
     mode = Mode.DROP_NEWEST
