@@ -56,6 +56,12 @@ def test_every_snippet_is_printed() -> None:
     assert [path.name for path in SNIPPETS.glob("*.*") if f"snippets/{path.name}\n" not in pages] == []
 
 
+async def test_each_worker_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    with trio.fail_after(20):
+        await snippet("workers").main()
+    assert capsys.readouterr().out == "ann: 0 squared is 0\nbob: 1 squared is 1\neve: 2 squared is 4\n"
+
+
 async def test_clock_is_followed_through_restarts(
     autojump_clock: trio.testing.MockClock, capsys: pytest.CaptureFixture[str]
 ) -> None:

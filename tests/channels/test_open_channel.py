@@ -264,6 +264,59 @@ async def test_a_sender_that_could_not_leave_still_ends_its_channel(autojump_clo
     sub.close()
 
 
+@pytest.mark.parametrize("depth", [0, 2])
+async def test_a_closed_sender_cannot_leave(autojump_clock: object, pair: Pair, depth: int) -> None:
+    pub, sub = PubChannel(pair.a, "chat", OBJECT), SubChannel(pair.b, "chat", OBJECT)
+    await pub.wait_subscribers()
+    sender, receiver = open_channel(pair.a)
+    sender.close()
+    message: Any = sender
+    for _ in range(depth):
+        message = [message]
+    with pytest.raises(trioton.MessageTypeError, match=f"{sender!r} cannot be sent"):
+        await pub.send(message)
+    with pytest.raises(trioton.MessageTypeError, match="cannot be sent"):
+        pub.send_nowait(message)
+    with pytest.raises(trioton.MessageTypeError, match="cannot be sent"):
+        await pub.send_many([message])
+    with pytest.raises(trio.EndOfChannel):
+        await receiver.receive()
+    await pub.send("next")
+    assert await sub.receive() == "next"
+    assert pub.statistics().sent == 1
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_a_sender_that_nobody_heard_of_still_ends_its_channel(
+    autojump_clock: object, pair: Pair, at_once: bool
+) -> None:
+    """The message that it was in had no subscriber, so it never travelled."""
+    pub = PubChannel(pair.a, "nobody listens", OBJECT, backlog=0)
+    sender, receiver = open_channel(pair.a)
+    if at_once:
+        pub.send_nowait([sender])
+    else:
+        await pub.send([sender])
+    assert pub.statistics().unheard == 1
+    await sender.send("still works")
+    await sender.aclose()
+    with trio.fail_after(1):
+        assert [message async for message in receiver] == ["still works"]
+
+
+async def test_a_sender_that_waits_for_the_first_subscriber_has_left(autojump_clock: object, pair: Pair) -> None:
+    pub = PubChannel(pair.a, "chat", OBJECT, backlog=1)
+    sender, receiver = open_channel(pair.a)
+    await pub.send(sender)
+    await sender.aclose()
+    sub = SubChannel(pair.b, "chat", OBJECT)
+    with trio.fail_after(10):
+        arrived = await sub.receive()
+        await arrived.send("made it")
+        await arrived.aclose()
+        assert [message async for message in receiver] == ["made it"]
+
+
 # ---------------------------------------------------------------------------------------------------- the other's end
 
 

@@ -34,6 +34,7 @@ class Sender(SendingEnd[T_contra]):
 
     Send it to one receiver. If it reaches several contexts, that one has the channel whose message or end comes first: in all others
     `send` raises `trio.BrokenResourceError`, at their first message or at the next. Pass it on before you send on it, not later.
+    If nobody listens to the message that it is in, it has not travelled; a closed one cannot be sent.
     """
 
     def __init__(self, context: Context, slot: str, message_type: MessageType[Any], destination: bytes) -> None:
@@ -106,6 +107,10 @@ def open_channel(
 
 def open_channel(ctx: Context, message_type: Any = OBJECT, *, size: int = 256) -> tuple[Sender[Any], Receiver[Any]]:
     """Make a one-to-one channel with back-pressure.
+
+    The sending end goes to one receiver: see `Sender`. For many workers, let each send a sending end of its own in a message.
+    The receiver cannot know that nobody will ever send: if the message that carries the sending end is dropped on its way by a policy, or
+    its copy is forgotten without being closed, `receive` waits until that context is gone. Use `trio.fail_after` where that may be.
 
     Args:
         ctx: The context that receives.

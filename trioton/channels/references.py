@@ -24,6 +24,8 @@ class _EncodeExtra(dict[type, Callable[[Any], tuple[int, object]]]):
 
 
 def _encode_sender(sender: Sender[Any]) -> tuple[int, object]:
+    if sender.closed:
+        raise MessageTypeError(f"{sender!r} cannot be sent")
     if sender._type.name not in _TRAVELLING_TYPES or sender._type is not _TRAVELLING_TYPES[sender._type.name]:
         raise MessageTypeError(f"{sender!r} cannot travel: its message type is none of TEXT, BINARY and OBJECT")
     leaving.append(sender)

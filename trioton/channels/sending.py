@@ -84,7 +84,7 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
         Raises:
             trio.ClosedResourceError: The channel, or its context, was closed, before or while it waited.
             trio.BrokenResourceError: Nothing that is sent here can arrive any more.
-            MessageTypeError: The message type cannot carry this message.
+            MessageTypeError: The message type cannot carry this message, or there is a closed `Sender` in it.
             ValueError: The message is larger than `Limits.max_package`, here or at a subscriber.
             CongestedError: There was no room within the channel's `block_deadline`.
         """
@@ -138,8 +138,9 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
         if not self._try_add(piece):
             raise trio.WouldBlock
         self._sent += 1
-        for sender in leaving:
-            sender._has_left()
+        if leaving and self._is_heard():
+            for sender in leaving:
+                sender._has_left()
 
     @trio.lowlevel.enable_ki_protection
     async def send_many(self, values: Iterable[T_contra]) -> None:
@@ -198,11 +199,19 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
         """Encode a message and add it as soon as there is room."""
         piece = self._encode(value)
         leaving = _take_leaving()
+        is_heard = True
         if not self._try_add(piece):
             await self._wait_for_room(piece, [])
+        elif leaving:
+            is_heard = self._is_heard()
         self._sent += 1
-        for sender in leaving:
-            sender._has_left()
+        if is_heard:
+            for sender in leaving:
+                sender._has_left()
+
+    def _is_heard(self) -> bool:
+        """Whether what was just sent, without waiting, is on its way to somebody or waits for the first subscriber."""
+        return self._outlet.is_listened_to or self._outlet.backlog > 0
 
     def _send_texts(self, texts: list[Any]) -> int:
         """Send the first of these messages for which there is room, if they are short ASCII texts; gives how many that were."""
