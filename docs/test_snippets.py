@@ -78,3 +78,35 @@ async def test_clock_is_followed_through_restarts(
                 assert await ticks.receive() == tick
     told = "connected\nthe connection has ended: the context was closed\n"
     assert capsys.readouterr().out == told * 2
+
+
+async def test_publisher_waits_for_the_next_when_a_blocking_subscriber_dies(
+    autojump_clock: trio.testing.MockClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = Network(seed=1, latency=0.01)
+    publisher = snippet("wait_for_somebody")
+    async with trioton.open_context("boss", network=net.host("boss")) as boss:
+        await boss.bind("boss:1")
+        await boss.start(publisher.report, boss)
+        boss.start_soon(publisher.publish, boss)
+        async with trioton.open_context("ann", network=net.host("ann")) as ann:
+            await ann.connect("boss:1")
+            jobs = trioton.SubChannel(ann, "jobs", policy=trioton.Block(4))
+            assert [await jobs.receive() for _ in range(8)] == [f"job {number}" for number in range(8)]
+            net.partition({"boss"}, {"ann"})
+            await trio.sleep(60)  # The lease and the resume window go by.
+            assert boss.peers == []
+
+        # What was sent to Ann is lost, and the one message whose `send` waited for room found nobody.
+        assert boss.statistics().messages_unheard == 1
+        async with trioton.open_context("ben", network=net.host("ben")) as ben:
+            jobs = trioton.SubChannel(ben, "jobs", policy=trioton.Block(4))
+            await ben.connect("boss:1")
+            first = int((await jobs.receive()).removeprefix("job "))
+            assert [await jobs.receive() for _ in range(8)] == [f"job {first + number}" for number in range(1, 9)]
+            assert boss.statistics().messages_unheard == 1
+    assert capsys.readouterr().out.splitlines()[:3] == [
+        "ann is out of reach; it may come back",
+        "ann is lost, and perhaps some messages that it had not taken",
+        "the connection to ann has ended",
+    ]
