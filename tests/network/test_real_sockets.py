@@ -117,6 +117,14 @@ async def open_two(ways: Ways, kind: str, *, reconnect: trioton.Reconnect | None
                 yield Two(server, client, server.connection("client"), to_server)
 
 
+async def test_waiting_does_not_help_against_a_certificate_that_is_not_trusted(ways: Ways) -> None:
+    async with trioton.open_context("server") as server, trioton.open_context("client") as client:
+        listener = await server.bind(ways.address("tls"), **ways.bind_options("tls"))
+        with trio.fail_after(PATIENCE), pytest.raises(trioton.ConnectError, match="is not accepted"):
+            await client.connect(listener.address, wait=True)
+        assert client.connections == []
+
+
 def sever(connection: trioton.Connection) -> None:
     """Cut the transport under a connection, so that neither end knows why."""
     assert connection._link is not None

@@ -17,7 +17,7 @@ from ..protocol.heartbeat import Heartbeat
 from ..protocol.identity import REALM_BITS, ContextId
 from ..protocol.limits import Limits
 from ..transports.address import Address, parse_address, ports_to_try
-from ..transports.base import Network, TransportListener
+from ..transports.base import Network, TransportListener, UntrustedError
 from . import events
 from .budget import Budget
 from .connection import CLOSE_DEADLINE, Connection
@@ -184,7 +184,8 @@ class Context:
             try:
                 shaken = await establisher.establish(hello)
             except ConnectError as error:
-                if isinstance(error, RefusedError) and self._has_session(error.source):
+                has_session = isinstance(error, RefusedError) and self._has_session(error.source)
+                if has_session or isinstance(error, UntrustedError):
                     raise  # Dialling again would not help.
                 failure = error
             else:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from ..errors import ConnectError
+
 if TYPE_CHECKING:
     import ssl
 
@@ -19,6 +21,10 @@ Buffer = bytes | bytearray | memoryview
 
 RECEIVE_SIZE: Final = 256 * 1024
 """The most bytes that one call of `receive_some` asks for when the caller names no number."""
+
+
+class UntrustedError(ConnectError):
+    """Whoever answers there has shown a certificate that is not accepted."""
 
 
 class Transport(trio.abc.HalfCloseableStream):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from .base import Buffer, Transport, TransportListener
+from .base import Buffer, Transport, TransportListener, UntrustedError
 from .sockets import connect_error
 from .tcp import TcpListener, dial_tcp, listen_tcp
 
@@ -252,6 +252,7 @@ async def dial_tls(address: Address, ssl_context: ssl.SSLContext) -> TlsTranspor
     """Connect to `address` and do the handshake; a checkpoint.
 
     Raises:
+        UntrustedError: The certificate there is not accepted.
         ConnectError: Nobody listens there, or the handshake failed; the message says why.
     """
     transport = await dial_tcp(address)
@@ -262,7 +263,10 @@ async def dial_tls(address: Address, ssl_context: ssl.SSLContext) -> TlsTranspor
     except trio.BrokenResourceError as error:
         transport.close()
         cause = error.__cause__ or error
-        raise connect_error(address, tls_reason(cause)) from cause
+        failure = connect_error(address, tls_reason(cause))
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            failure = UntrustedError(str(failure))
+        raise failure from cause
     except BaseException:
         transport.close()
         raise
