@@ -291,8 +291,8 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
         """Close, and wait until what was accepted has been written to the connections that are up; at most for the context's `grace`.
 
         It does not wait until subscribers have taken it, nor for connections that are suspended: the context goes on with that while
-        it lives, and `Context.flush` waits for it. What is in the backlog while nobody listens is dropped, and counted as unheard.
-        Cancelled, the channel is closed all the same.
+        it lives, and `Context.flush` waits for it. A backlog that has found subscribers is waited for; one without is dropped, and
+        counted as unheard. Cancelled, the channel is closed all the same.
         """
         self._close_end()
         with trio.move_on_after(self._context._grace):
