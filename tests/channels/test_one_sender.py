@@ -193,3 +193,18 @@ async def test_a_dropped_link_does_not_let_a_second_one_in(autojump_clock: objec
         await at_b.send("second")
         await at_b.aclose()
         assert [message async for message in answers] == ["second"]
+
+
+async def test_only_the_loss_of_the_last_copy_breaks_a_channel_on_which_nobody_has_sent(autojump_clock: object) -> None:
+    async with open_copies() as (_, answers, _at_b, at_c, b, c, _net):
+        await b.aclose()
+        await trio.sleep(1)
+        with pytest.raises(trio.WouldBlock):
+            answers.receive_nowait()
+        await at_c.send("still here")
+        assert await answers.receive() == "still here"
+    async with open_copies() as (_, answers, _at_b, at_c, b, c, _net):
+        await b.aclose()
+        await c.aclose()
+        with pytest.raises(trio.BrokenResourceError):
+            await answers.receive()
