@@ -154,7 +154,8 @@ class Context:
             name: What to call the connection; the peer's own name by default.
             reconnect: How to dial again when the transport is lost; None makes a loss final.
             wait: Dial again until somebody answers and takes us in, instead of failing. What no waiting would change fails all the same:
-                a connection to this context itself, or a second one to the same peer. All other refusals are waited out.
+                a connection to this context itself, a second one to the same peer, or a certificate that is not trusted. All
+                other refusals are waited out.
             ssl_context: For ``tls://``; by default the system's trusted authorities.
             insecure: Must be True to connect without TLS to another machine.
             local_shortcut: Move to the Unix socket that a listener on the same host offers, which is several times faster.
