@@ -298,7 +298,9 @@ async def test_sources_and_windows_of_different_size(open_pair: OpenPair, seed: 
         assert all(connection.statistics().transports == 1 for connection in pair.a.connections)
 
 
-async def test_one_that_blocks_takes_the_place_of_another_in_the_same_moment(autojump_clock: object, pair: Pair) -> None:
+async def test_one_that_blocks_takes_the_place_of_another_in_the_same_moment(
+    autojump_clock: object, pair: Pair
+) -> None:
     """Between the two nobody blocks, and the publisher must hear of that, or it keeps to room that is no longer counted."""
     pub = PubChannel(pair.a, "n")
     first, always = SubChannel(pair.b, "n", policy=Block(1)), SubChannel(pair.b, "n", policy=trioton.Latest())
