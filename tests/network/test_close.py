@@ -11,6 +11,8 @@ import trio.testing
 
 import trioton
 from trioton import Block, DropOldest, PubChannel, Reconnect, SubChannel
+from trioton.network.link import Link
+from trioton.protocol import control
 from trioton.testing import Network, leak_check
 from trioton.testing.streams import SimulatedTransport
 
@@ -655,3 +657,31 @@ async def test_the_error_of_a_task_is_in_one_group(autojump_clock: object) -> No
             await trio.sleep(1)
     [error] = caught.value.exceptions
     assert type(error) is ValueError
+
+
+async def test_room_that_is_granted_while_a_goodbye_is_prepared(
+    autojump_clock: object, pair: Pair, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waited for it gathers in that very pass, and must leave before the goodbye."""
+    sub = SubChannel(pair.b, "n", policy=Block(100))
+    await trio.sleep(0.015)  # the publisher's context knows of it
+    pair.net.partition("b", "a", oneway=True)
+    pub = PubChannel(pair.a, "n", backlog=10)
+    await pub.send_many("01234")
+    assert pub.statistics().backlog == 5
+    wait_drained = Link.wait_drained
+
+    async def wait_and_grant(link: Link) -> None:
+        await wait_drained(link)
+        if pub.statistics().backlog:
+            flow = pub._flow
+            pair.a._dispatcher.heat()
+            pair.a._dispatcher.credit(pair.to_b, control.Credit(flow.source, flow.slot, flow.stream, None, 100))
+            link.try_write()
+            pair.net.heal()
+
+    monkeypatch.setattr(Link, "wait_drained", wait_and_grant)
+    await pair.to_b.aclose()
+    await trio.sleep(1)
+    assert sub.receive_all_nowait() == list("01234")
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []

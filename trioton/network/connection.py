@@ -520,7 +520,9 @@ class Connection:
             held = dispatcher.held_outlet(self)
             if held is not None:
                 await held.wait_changed()
-            elif link.is_drained and not link.is_over:
+                continue
+            dispatcher.cut()  # what waited may have found room meanwhile, and gather: it must leave before the goodbye
+            if link.is_drained and not link.is_over:
                 self._close(link, reason)
                 return
 
