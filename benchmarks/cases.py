@@ -149,15 +149,6 @@ PEERS = (
         "two slots, `ping` and `pong`; TEXT, OBJECT, `typed` and BINARY messages, encoded and decoded; "
         "`await send` and `async for`, or `send_many` and `receive_many`",
     ),
-    Peer(
-        "trioton over one relay",
-        "trioton_relay",
-        "trioton",
-        ("tcp",),
-        ("round_trip", "small"),
-        "the same with a third process between the two",
-        roles=("relay", "receiver", "sender"),
-    ),
     Peer("raw sockets", "raw_sockets", "socket", ("tcp", "unix"), ("round_trip", "large"), "blocking, no messages"),
     Peer(
         "raw Trio streams",

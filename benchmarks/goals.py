@@ -121,11 +121,6 @@ GOALS = (
         beside_best(Series("trioton", "unix", "large"), BEST_OF_OTHERS),
     ),
     Goal(
-        "small messages over one relay / direct, TCP",
-        0.4,
-        ratio(Series("trioton over one relay", "tcp", "small"), Series("trioton", "tcp", "small")),
-    ),
-    Goal(
         "fan-out: how often a message is encoded",
         1.0,
         value("trioton fan-out", "tcp", "encoded_once", "encodings"),

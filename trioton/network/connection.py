@@ -99,7 +99,7 @@ class Connection:
         self.open_link: Link | None = None
         self._scope = trio.CancelScope()
         self._timeout = context._heartbeat.timeout
-        self._announced: set[str] = set()
+        self._announced: dict[str, None] = {}
         self._got_synced = False
         self._said_goodbye = False
         self._has_given_up = False

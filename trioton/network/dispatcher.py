@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Container, Hashable
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -406,7 +406,7 @@ class Dispatcher:
         self._unwritten.pop(connection, None)
         return deserted
 
-    def forget_unannounced(self, connection: Connection, announced: set[str]) -> None:
+    def forget_unannounced(self, connection: Connection, announced: Container[str]) -> None:
         """A peer has said, over a new link, all that it listens to: it no longer listens to anything else."""
         for slot in [slot for slot, interests in self._interests.items() if connection in interests]:
             if slot not in announced:

@@ -18,7 +18,7 @@ def _subscribe_came(connection: Connection, message: control.Subscribe) -> None:
         raise ProtocolError(f"the peer subscribed to a slot of {len(message.slot)} characters")
     if message.mode > 2 or message.size < 1:
         raise ProtocolError(f"the peer subscribed with mode {message.mode} and size {message.size}")
-    connection._announced.add(message.slot)
+    connection._announced[message.slot] = None
     connection._context._dispatcher.subscribe(connection, message)
     if connection._context._dispatcher.interests_of(connection) > limits.subscriptions:
         raise ProtocolError(f"the peer subscribed to more than {limits.subscriptions} slots")

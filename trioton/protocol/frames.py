@@ -130,6 +130,17 @@ class FrameReader:
         limits: The bounds for headers and handshake frames.
     """
 
+    __slots__ = (
+        "_allowed",
+        "_large",
+        "_large_frame",
+        "_limits",
+        "_max_body",
+        "_max_header",
+        "_preface_seen",
+        "_tail",
+    )
+
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._tail = b""

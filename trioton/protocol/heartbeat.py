@@ -68,6 +68,20 @@ class HeartbeatMachine:
             both is enough on an idle link.
     """
 
+    __slots__ = (
+        "_nonce",
+        "_ping_sent_at",
+        "_wake_at",
+        "interval",
+        "is_timed_out",
+        "last_pong",
+        "last_received",
+        "last_sent",
+        "lease",
+        "rtt",
+        "timeout",
+    )
+
     def __init__(self, settings: Heartbeat, now: float, *, answers: bool = False) -> None:
         self.lease = settings.lease
         self.timeout = settings.timeout

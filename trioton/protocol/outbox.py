@@ -71,7 +71,9 @@ class Outbox:
         self.control_bytes = 0
         self._data: deque[_Entry] = deque()
         self._large: dict[Branch, _Large] = {}
-        self._turns: deque[_Large] = deque()
+        self._turns: list[
+            _Large
+        ] = []  # few at most, and mostly none: an empty deque takes 700 bytes more for each link
         self._droppable: dict[Branch, deque[_Entry]] = {}
         self._droppable_bytes = 0
         self._next_tag = 0
@@ -261,7 +263,7 @@ class Outbox:
         self._turns.append(large)
 
     def _take_fragment(self, buffers: list[Buffer]) -> None:
-        large = self._turns.popleft()
+        large = self._turns.pop(0)
         alone = not (self._control or self._turns or len(self._data) > large.branch.queued - len(large.waiting))
         buffers += large.fragments.next_buffers(LARGE_FRAGMENT if alone else SMALL_FRAGMENT)
         if large.fragments.remaining:

@@ -89,6 +89,22 @@ class Session:
         messages_received: The messages that their headers announce.
     """
 
+    __slots__ = (
+        "_answered",
+        "_assemblies",
+        "_assembly_bytes",
+        "_headers",
+        "_in_handshake",
+        "_is_closed",
+        "_max_assembly_bytes",
+        "_max_body",
+        "_reader",
+        "_role",
+        "bytes_received",
+        "messages_received",
+        "packages_received",
+    )
+
     def __init__(self, role: Role, limits: Limits) -> None:
         self._role = role
         self._max_body = max(limits.max_package, MAX_RUN_BYTES) + ARRAY_HEAD
