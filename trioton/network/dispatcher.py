@@ -119,7 +119,6 @@ class Dispatcher:
         self._distributed(flow, package.count)
         if not self.is_hot:
             self.write()
-        self.heat()
 
     def skip(self, flow: SendFlow) -> None:
         """A message that was accepted cannot be sent: let all who listen see a gap."""
