@@ -108,22 +108,18 @@ class ReceivingEnd(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
         if is_cancelled():
             await trio.lowlevel.checkpoint_if_cancelled()
         taken = self._settle()
-        if self._ready or self._fill():
-            if self._budget.spend(taken + 1):
-                await trio.lowlevel.checkpoint_if_cancelled()
-                await trio.lowlevel.cancel_shielded_checkpoint()
-        else:
+        is_there = bool(self._ready) or self._fill()
+        if is_there and self._budget.spend(taken + 1):
+            await trio.lowlevel.checkpoint_if_cancelled()
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            is_there = bool(self._ready) or self._fill()  # others may have taken it
+        while not is_there:
             handed = await self._subscription.wait()
             self._budget.refill()  # a task that has waited has yielded
             if handed is not None:
                 self._taken += 1
                 return handed  # type: ignore[no-any-return]
-        while not self._ready:
-            if not self._fill():
-                handed = await self._subscription.wait()
-                if handed is not None:
-                    self._taken += 1
-                    return handed  # type: ignore[no-any-return]
+            is_there = bool(self._ready) or self._fill()
         message = self._ready.popleft()
         self._took(1)
         if type(message) is DecodeFailure:

@@ -112,8 +112,7 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._budget.spend(self._settle() + 1):
             await trio.lowlevel.cancel_shielded_checkpoint()
-        if not self._send_texts([value]):
-            await self._send_chunk([value])
+        await self._send_chunk([value])
         if self._is_text and not self._closed:
             self._allowed = self._countdown = self._budget.quantum - 1
 
@@ -182,17 +181,13 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
         while position < len(chunk):
             rest = chunk[position:] if position else chunk
             sent = self._send_texts(rest)
-            if (
-                not sent
-                and self._is_text
-                and self._outlet.lets_wait
-                and not self._closed
-                and not self._context._closing
-            ):
-                sent = await self._wait_with_texts(rest)
             if not sent:
-                await self._add(rest[0])
-                sent = 1
+                texts = self._texts_to_wait_with(rest)
+                if texts:
+                    await self._wait_for_room(None, texts)
+                else:
+                    await self._add(rest[0])
+                sent = len(texts) or 1
             position += sent
 
     async def _add(self, value: T_contra) -> None:
@@ -226,14 +221,11 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
             self._dispatcher.added(flow, due=due)
         return len(texts)
 
-    async def _wait_with_texts(self, texts: list[Any]) -> int:
-        """Where there is no room: if these are short ASCII texts, wait until the first of them are sent; gives how many that were."""
-        if self._flow.room > 0:
-            return 0
-        texts, _ = _short_texts(texts)
-        if texts:
-            await self._wait_for_room(None, texts)
-        return len(texts)
+    def _texts_to_wait_with(self, texts: list[Any]) -> list[str]:
+        """The first of these messages if they are short ASCII texts, and must wait because there is no room."""
+        if not self._is_text or self._flow.room > 0 or self._closed or self._context._closing:
+            return []
+        return _short_texts(texts)[0] if self._outlet.lets_wait else []
 
     def _encode(self, value: T_contra) -> Piece:
         if self._closed:

@@ -29,10 +29,11 @@ class Budget:
         quantum: Operations that a channel may do without asking; 1 if each of them must yield.
     """
 
-    __slots__ = ("_has_clock", "_left", "_looked", "_started", "quantum")
+    __slots__ = ("_has_clock", "_left", "_looked", "_operations", "_started", "quantum")
 
     def __init__(self, *, has_clock: bool) -> None:
         self.quantum = 1 if _strict else MOST_QUANTUM
+        self._operations = 1 if _strict else OPERATIONS
         self._has_clock = has_clock and not _strict
         self._left = 0
         self._started = self._looked = 0.0
@@ -40,7 +41,7 @@ class Budget:
 
     def refill(self) -> None:
         """A task has yielded: it, and those whose turn came with that, have done nothing yet."""
-        self._left = OPERATIONS if self.quantum > 1 or self._has_clock else 1
+        self._left = self._operations
         if self._has_clock:
             self._started = self._looked = time.perf_counter()
 

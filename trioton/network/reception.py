@@ -197,21 +197,19 @@ class Reception:
         if not is_lone_bytes:
             scan_run(body, count, tags=MESSAGE_TAGS)
         if slot in self._slots:
-            if slot not in self._holders or self._holders[slot] == source or self._claim(source, slot, stream):
-                self._deliver(header, body, is_last, is_lone_bytes)
+            self._deliver(header, body, is_last, is_lone_bytes)
         elif kind == PackageKind.DIRECT:
             self._tell_unreachable(source, slot, stream, NOBODY_RECEIVES)
 
     def local_package(self, header: PackageHeader, body: bytes, *, is_last: bool) -> None:
         """Deliver a package of this context to its own subscriptions."""
-        slot = header.slot
-        if slot in self._slots:
-            own = self._own_id
-            if slot not in self._holders or self._holders[slot] == own or self._claim(own, slot, header.stream):
-                self._deliver(header, body, is_last, False)
+        if header.slot in self._slots:
+            self._deliver(header, body, is_last, False)
 
     def _deliver(self, header: PackageHeader, body: bytes, is_last: bool, is_lone_bytes: bool) -> None:
         _, source, stream, first, slot, count, _ = header
+        if slot in self._holders and self._holders[slot] != source and not self._claim(source, slot, stream):
+            return
         flow = self._flows.get(slot, {}).get(source)
         if flow is None or flow.stream != stream:
             flow = self._flow(source, slot, stream)
@@ -349,14 +347,14 @@ class Reception:
 
     def _first_room(self, subscriptions: list[Subscription], flow: ReceiveFlow) -> int:
         """The room for a flow that has not started; a source that asks twice may count on either answer."""
-        sizes = []
-        for subscription in subscriptions:
-            window = subscription.inbox.window
-            assert window is not None
-            room = window.rooms.get(flow) or window.join(flow, flow.expected or 0)
-            sizes.append(room.size)
-        flow.offered = max(flow.offered, min(sizes))
+        flow.offered = max(flow.offered, min(self._room(subscription, flow).size for subscription in subscriptions))
         return flow.offered
+
+    def _room(self, subscription: Subscription, flow: ReceiveFlow) -> Room:
+        """The room of a flow in a blocking subscription, which it joins if it has none there."""
+        window = subscription.inbox.window
+        assert window is not None
+        return window.rooms.get(flow) or window.join(flow, flow.expected or 0)
 
     def local_interest(self, slot: str) -> control.Subscribe | None:
         """What this context itself listens to on a slot, or None."""
@@ -377,11 +375,8 @@ class Reception:
         self._missed(slot, source, flow.start(first))
         if flow.granted is not None or not waits:
             return
-        for subscription in self._blocking(slot):
-            window = subscription.inbox.window
-            if window is not None and flow not in window.rooms:
-                window.join(flow, flow.expected or 0)  # it has come since the offer, and the others may have gone
-        rooms = self._rooms(flow)
+        # Some may have come since the offer, and the others may have gone.
+        rooms = [self._room(subscription, flow) for subscription in self._blocking(slot)]
         for room in rooms:
             room.limit = first + max(room.size, flow.offered)
             room.taken = room.received = first

@@ -275,17 +275,13 @@ class SendFlow:
         for start in range(0, count, MAX_RUN_MESSAGES):
             run = pieces if count <= MAX_RUN_MESSAGES else pieces[start : start + MAX_RUN_MESSAGES]
             if is_text and count == 1:
-                text = pieces[0].encode()  # type: ignore[union-attr]  # all pieces are ASCII text while this is set
-                body = ONE_MESSAGE + codec.text_head(len(text)) + text
+                body = _lone_text(pieces[0])  # type: ignore[arg-type]  # all pieces are ASCII text while this is set
             elif is_text:
                 body = codec.encode_texts(run)  # type: ignore[arg-type]
             else:
                 body = codec.array_head(len(run)) + b"".join(run)  # type: ignore[arg-type]  # and bytes otherwise
             self._distribute(self._package((body,), len(body), first + start, len(run)))
-        if not self._blocking:
-            self.taken = self.cut_to  # there is nobody to wait for
-        elif self.log_bytes >= self.window_bytes:
-            self.room = 0
+        self._was_cut()
         return count
 
     def cut_lone(self) -> Package:
@@ -296,20 +292,28 @@ class SendFlow:
         self.piece_bytes = 0
         first = self.cut_to
         self.cut_to = first + 1
-        body = ONE_MESSAGE + codec.text_head(len(text)) + text.encode()  # type: ignore[union-attr]  # it is text
+        body = _lone_text(text)  # type: ignore[arg-type]  # it is text
         package = self._package((body,), len(body), first, 1)
-        if not self._blocking:
-            self.taken = self.cut_to
-        elif self.log_bytes >= self.window_bytes:
-            self.room = 0
+        self._was_cut()
         return package
 
     def _package(self, parts: tuple[Buffer, ...], size: int, first: int, count: int) -> Package:
         package = Package(self._template.header(first, count), parts, size, first, count)
+        self._keep(package)
+        return package
+
+    def _keep(self, package: Package) -> None:
+        """Keep a package until the slowest blocking branch has taken it."""
         if self._blocking:
             self.log.append(package)
-            self.log_bytes += size
-        return package
+            self.log_bytes += package.body_size
+
+    def _was_cut(self) -> None:
+        """Packages were made: where nobody blocks nothing waits to be taken, else there may be no room left for more bytes."""
+        if not self._blocking:
+            self.taken = self.cut_to
+        elif self.log_bytes >= self.window_bytes:
+            self.room = 0
 
     def add_large(self, buffers: tuple[Buffer, ...], size: int) -> Package:
         """Add one large message as a package of its own, after what has gathered has been cut. Its buffers are not copied."""
@@ -318,10 +322,7 @@ class SendFlow:
         self.cut_to += 1
         self.room -= 1
         package = self._package((ONE_MESSAGE, *buffers), size + 1, first, 1)
-        if not self._blocking:
-            self.taken = self.cut_to
-        elif self.log_bytes >= self.window_bytes:
-            self.room = 0
+        self._was_cut()
         self._distribute(package)
         return package
 
@@ -331,11 +332,8 @@ class SendFlow:
         self.cut_to += 1
         self.room -= 1
         package = self.marker(self.cut_to)
-        if self._blocking:
-            self.log.append(package)
-            self.log_bytes += package.body_size
-        else:
-            self.taken = self.cut_to
+        self._keep(package)
+        self._was_cut()
         self._distribute(package)
 
     def end(self) -> Package:
@@ -344,11 +342,8 @@ class SendFlow:
         self.is_ended = True
         package = Package(self._template.header(self.next, 0), (codec.array_head(0),), 1, self.next, 0, is_last=True)
         self.cut_to += 1
-        if self._blocking:
-            self.log.append(package)
-            self.log_bytes += 1
-        else:
-            self.taken = self.cut_to
+        self._keep(package)
+        self._was_cut()
         self._distribute(package)
         return package
 
@@ -370,3 +365,8 @@ class SendFlow:
         for package in self.log:
             if package.end > expected:
                 branch.outbox.add_package(branch, package, self)
+
+
+def _lone_text(text: str) -> bytes:
+    """The body of a package that carries one ASCII text."""
+    return ONE_MESSAGE + codec.text_head(len(text)) + text.encode()

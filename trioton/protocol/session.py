@@ -214,8 +214,7 @@ class Session:
     ) -> PackageReceived:
         if is_lone_bytes and header.count != 1:
             raise ProtocolError(f"a run that is not an array of {header.count} messages")
-        if len(body) > self._max_body:
-            self._check_size(len(body))
+        self._check_size(len(body))
         self.packages_received += 1
         self.messages_received += header.count
         return tuple.__new__(PackageReceived, (header, bool(flags & FLAG_END), body, is_lone_bytes))
