@@ -1,4 +1,4 @@
-"""Pairs of each kind of transport, certificates, and a watch over descriptors."""
+"""Pairs of each kind of transport, certificates, names that only tests know, and a watch over descriptors."""
 
 from __future__ import annotations
 
@@ -93,6 +93,45 @@ def dial(network: SystemNetwork) -> Dial:
         return await accept_and_dial(network, listener)
 
     return dial_listener
+
+
+class Names(trio.abc.HostnameResolver):
+    """Knows what each name's addresses are, so that no test asks the network's resolver."""
+
+    def __init__(self, **names: list[str]) -> None:
+        self.names = names
+
+    async def getaddrinfo(  # type: ignore[override]
+        self,
+        host: bytes | None,
+        port: int,
+        family: int = 0,
+        type: int = 0,  # noqa: A002
+        proto: int = 0,
+        flags: int = 0,
+    ) -> list[tuple[object, ...]]:
+        assert host is not None
+        await trio.lowlevel.checkpoint()
+        found: list[tuple[object, ...]] = []
+        for numeric in self.names.get(host.decode(), []):
+            found += socket.getaddrinfo(numeric, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        if not found:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return found
+
+    async def getnameinfo(self, sockaddr: object, flags: int) -> tuple[str, str]:
+        await trio.lowlevel.checkpoint()
+        raise NotImplementedError
+
+
+@pytest.fixture
+async def names() -> Names:
+    await trio.lowlevel.checkpoint()  # the resolver is set for a run of Trio, so it must be set inside of one
+    resolver = Names(
+        nothing=[], two=["127.0.0.1", "127.0.0.2"], twice=["127.0.0.1", "127.0.0.1"], mixed=["::1", "127.0.0.1"]
+    )
+    trio.socket.set_custom_hostname_resolver(resolver)
+    return resolver
 
 
 async def accept_and_dial(
