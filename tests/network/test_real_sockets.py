@@ -46,13 +46,6 @@ REAL = [
 KINDS = [*REAL, "mem"]
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    authority = trustme.CA()
-    authority.issue_cert("warm-up")
-    return authority
-
-
 @attrs.frozen
 class Ways:
     """How to listen and to connect for each kind of transport."""
