@@ -1,4 +1,4 @@
-"""The last promises of `docs/explain/promises.rst`: which errors leave a call, and which leave a block."""
+"""Promises 8 to 11 of `docs/explain/promises.rst`, one short test each, named after its number; the depth is in the tests of each part."""
 
 from __future__ import annotations
 
@@ -10,11 +10,70 @@ import trio
 import trio.testing
 
 import trioton
-from trioton import PubChannel, SubChannel
-from trioton.testing import Network
+from trioton import Block, PubChannel, SubChannel
+from trioton.testing import Network, leak_check
 
 if TYPE_CHECKING:
-    from tests.conftest import Pair
+    from tests.conftest import MakeWatch, OpenPair, Pair
+
+
+# ---------------- life
+
+
+async def test_promise_8_nothing_outlives_its_owner(autojump_clock: object, open_pair: OpenPair) -> None:
+    """Nothing outlives its owner: no task, no thread, no socket file."""
+    async with leak_check(), open_pair() as pair:
+        pub, sub = PubChannel(pair.a, "chat"), SubChannel(pair.b, "chat")
+        await pub.wait_subscribers()
+        await pub.send("x")
+        assert await sub.receive() == "x"
+        pair.a.start_soon(trio.sleep_forever)
+
+
+@pytest.mark.net
+async def test_promise_8_nothing_outlives_its_owner_on_real_sockets() -> None:
+    """Nothing outlives its owner: no task, no thread, no socket file."""
+    with trio.fail_after(30):
+        async with leak_check(), trioton.open_context("a") as a, trioton.open_context("b") as b:
+            listener = await a.bind("127.0.0.1:0")
+            connection = await b.connect(listener.address)
+            assert connection.is_connected
+            a.start_soon(trio.sleep_forever)
+
+
+async def test_promise_9_every_wait_is_measured_by_the_clock_of_trio(
+    autojump_clock: object, open_pair: OpenPair, watch: MakeWatch
+) -> None:
+    """It can be cancelled and is measured by Trio's clock, so it is instant under `trio.testing.MockClock`."""
+    async with open_pair() as pair:
+        pub = PubChannel(pair.a, "numbers", trioton.OBJECT)
+        sub = SubChannel(pair.b, "numbers", trioton.OBJECT, policy=Block(1))
+        await pub.wait_subscribers()
+        await pub.send(0)
+        pair.net.partition("a", "b")
+        waits: dict[str, Callable[[], Awaitable[object]]] = {
+            "send": lambda: pub.send(1),
+            "send_many": lambda: pub.send_many([1]),
+            "wait_subscribers": lambda: pub.wait_subscribers(5),
+            "receive": sub.receive,
+            "receive_many": sub.receive_many,
+            "flush": pair.a.flush,
+            "flush a connection": pair.to_b.flush,
+            "connect": lambda: pair.b.connect("a:99", wait=True),
+            "wait_context": lambda: pair.b.wait_context("nobody"),
+            "wait_closed": pair.to_a.wait_closed,
+            "wait for an event": pair.b.events().receive,
+            "aclose": pair.to_a.aclose,
+        }
+        for name, wait in waits.items():
+            start = trio.current_time()
+            with trio.move_on_after(0.3) as scope:
+                await wait()
+            assert scope.cancelled_caught, name
+            assert trio.current_time() - start == pytest.approx(0.3), name
+
+
+# ---------------- errors
 
 
 async def test_promise_10_errors_are_those_of_trio(autojump_clock: object, pair: Pair) -> None:
