@@ -1,4 +1,4 @@
-"""Who gave up connecting comes in again at once; and two who dial each other end up with one connection, whatever the moment."""
+"""Dialling: at once or in the end, again after giving up, and two at each other: there is one connection, whatever the moment."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ async def check_pair(a: trioton.Context, b: trioton.Context) -> None:
             await pub.wait_subscribers()
             await pub.send("hello")
             assert await sub.receive() == "hello"
+
+
+# ---------------- given up, and dialled again
 
 
 @pytest.mark.parametrize("steps", range(60))
@@ -177,3 +180,103 @@ async def test_two_who_dial_each_other_have_one_connection(autojump_clock: objec
             await trio.sleep(60)
             await check_pair(a, b)
         assert sorted(results) == ["connected", "refused"], seed
+
+
+# ---------------- at once, or whenever there is somebody
+
+
+async def test_connect_fails_at_once_and_waits_if_told_to(autojump_clock: object) -> None:
+    net = Network(seed=3, latency=0.01)
+    async with (
+        trioton.open_context("a", network=net.host("a")) as a,
+        trioton.open_context("b", network=net.host("b")) as b,
+        trio.open_nursery() as nursery,
+    ):
+        with pytest.raises(trioton.ConnectError, match="nobody listens there") as caught:
+            await b.connect("a:1")
+        assert isinstance(caught.value, OSError)
+        connected = trio.Event()
+
+        async def connect() -> None:
+            connection = await b.connect("a:1", wait=True)
+            assert connection.is_connected
+            connected.set()
+
+        nursery.start_soon(connect)
+        await trio.sleep(1000)
+        assert not connected.is_set()
+        await a.bind("a:1")
+        with trio.fail_after(31):
+            await connected.wait()
+
+
+@pytest.mark.parametrize("wait", [False, True])
+async def test_a_cut_at_any_moment_of_the_handshake(autojump_clock: object, wait: bool) -> None:
+    for step in range(40):
+        net = Network(seed=step, latency=0.01)
+        async with (
+            trioton.open_context("a", network=net.host("a")) as a,
+            trioton.open_context("b", network=net.host("b")) as b,
+            trio.open_nursery() as nursery,
+        ):
+            await a.bind("a:1")
+
+            async def cut(after: float, net: Network) -> None:
+                await trio.sleep(after)
+                net.cut("a", "b")
+
+            nursery.start_soon(cut, step * 0.003, net)
+            with trio.fail_after(30):
+                try:
+                    await b.connect("a:1", wait=wait)
+                except trioton.ConnectError:
+                    assert not wait
+                    await b.connect("a:1", wait=True)
+                await trio.sleep(5)
+            assert [connection.is_connected for connection in b.connections] == [True]
+            assert [connection.is_connected for connection in a.connections] == [True]
+
+
+async def test_waiting_to_connect_survives_many_cuts(autojump_clock: object) -> None:
+    net = Network(seed=3, latency=0.01)
+    async with (
+        trioton.open_context("a", network=net.host("a")) as a,
+        trioton.open_context("b", network=net.host("b")) as b,
+        trio.open_nursery() as nursery,
+    ):
+        await a.bind("a:1")
+
+        async def cut() -> None:
+            for _ in range(40):
+                await trio.sleep(0.013)
+                net.cut("a", "b")
+
+        nursery.start_soon(cut)
+        with trio.fail_after(30):
+            connection = await b.connect("a:1", wait=True)
+            await trio.sleep(5)
+        assert connection.is_connected
+
+
+async def test_what_no_waiting_would_change_is_raised_at_once(open_pair: OpenPair) -> None:
+    async with open_pair() as pair:
+        await pair.b.bind("b:1")
+        with trio.fail_after(1):
+            with pytest.raises(trioton.ConnectError, match="refused: b is connected already"):
+                await pair.b.connect("a:1", wait=True)
+            with pytest.raises(trioton.ConnectError, match="refused: a is connected already"):
+                await pair.a.connect("b:1", wait=True)
+            with pytest.raises(trioton.ConnectError, match="refused: a context cannot connect to itself"):
+                await pair.b.connect("b:1", wait=True)
+        assert pair.to_a.is_connected
+        assert pair.to_b.is_connected
+
+
+async def test_waiting_to_connect_ends_when_cancelled(autojump_clock: object) -> None:
+    net = Network(seed=3)
+    net.host("a")
+    async with trioton.open_context("b", network=net.host("b")) as b:
+        with trio.move_on_after(100) as scope:
+            await b.connect("a:1", wait=True)
+        assert scope.cancelled_caught
+        assert b.connections == []
