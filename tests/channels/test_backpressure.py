@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -20,14 +21,35 @@ PACKAGE = 65_536
 """Bytes of small messages that one package gathers."""
 
 
-def fill(pub: PubChannel[str]) -> int:
-    """Send by `send_nowait` until there is no room; gives how many went."""
+def fill(pub: PubChannel[Any], message: object = None) -> int:
+    """Send a message, or each time the next number as a text, by `send_nowait` until there is no room; gives how many went."""
     count = 0
     with pytest.raises(trio.WouldBlock):
         while True:
-            pub.send_nowait(str(count))
+            pub.send_nowait(str(count) if message is None else message)
             count += 1
     return count
+
+
+@asynccontextmanager
+async def two_publishers(
+    message_type: trioton.MessageType[Any], policy: Block, *, latency: float = 0.01
+) -> AsyncIterator[tuple[list[PubChannel[Any]], SubChannel[Any]]]:
+    """Two publishers, each in a context of its own, and the subscription in a third one that hears both."""
+    net = Network(seed=4, latency=latency)
+    async with (
+        trioton.open_context("sub", network=net.host("sub")) as context,
+        trioton.open_context("a", network=net.host("a")) as a,
+        trioton.open_context("b", network=net.host("b")) as b,
+    ):
+        await context.bind("sub:1")
+        await a.connect("sub:1")
+        await b.connect("sub:1")
+        sub = SubChannel(context, "n", message_type, policy=policy)
+        pubs = [PubChannel(each, "n", message_type) for each in (a, b)]
+        for pub in pubs:
+            await pub.wait_subscribers()
+        yield pubs, sub
 
 
 @pytest.mark.parametrize("message_type", [TEXT, OBJECT], ids=["text", "object"])
@@ -101,19 +123,7 @@ async def test_room_is_given_back_however_messages_are_taken(autojump_clock: obj
 
 @pytest.mark.parametrize("size", [1, 2, 10, 1000])
 async def test_two_publishers_share_the_room(autojump_clock: object, size: int) -> None:
-    net = Network(seed=4, latency=0.01)
-    async with (
-        trioton.open_context("sub", network=net.host("sub")) as context,
-        trioton.open_context("a", network=net.host("a")) as a,
-        trioton.open_context("b", network=net.host("b")) as b,
-    ):
-        await context.bind("sub:1")
-        await a.connect("sub:1")
-        await b.connect("sub:1")
-        sub = SubChannel(context, "n", OBJECT, policy=Block(size))
-        pubs = [PubChannel(a, "n", OBJECT), PubChannel(b, "n", OBJECT)]
-        for pub in pubs:
-            await pub.wait_subscribers()
+    async with two_publishers(OBJECT, Block(size)) as (pubs, sub):
         received: list[tuple[int, int]] = []
         most = 0
 
@@ -139,19 +149,7 @@ async def test_two_publishers_share_the_room(autojump_clock: object, size: int) 
 
 
 async def test_a_publisher_that_stops_leaves_its_room_to_the_other(autojump_clock: object) -> None:
-    net = Network(seed=4, latency=0.01)
-    async with (
-        trioton.open_context("sub", network=net.host("sub")) as context,
-        trioton.open_context("a", network=net.host("a")) as a,
-        trioton.open_context("b", network=net.host("b")) as b,
-    ):
-        await context.bind("sub:1")
-        await a.connect("sub:1")
-        await b.connect("sub:1")
-        sub = SubChannel(context, "n", policy=Block(100))
-        one, two = PubChannel(a, "n"), PubChannel(b, "n")
-        await one.wait_subscribers()
-        await two.wait_subscribers()
+    async with two_publishers(TEXT, Block(100)) as ((one, two), sub):
         one_sent, two_sent = fill(one), fill(two)
         assert one_sent + two_sent >= 1
         await trio.sleep(1)
@@ -170,25 +168,13 @@ async def test_a_publisher_that_stops_leaves_its_room_to_the_other(autojump_cloc
 
 async def test_a_publisher_that_is_idle_gives_room_to_one_that_is_not(autojump_clock: object) -> None:
     """The first one has been promised everything; the second one must not crawl on, one message for each way there and back."""
-    net = Network(seed=4, latency=0.05)
-    async with (
-        trioton.open_context("sub", network=net.host("sub")) as context,
-        trioton.open_context("idle", network=net.host("idle")) as idle,
-        trioton.open_context("busy", network=net.host("busy")) as busy,
-    ):
-        await context.bind("sub:1")
-        await idle.connect("sub:1")
-        await busy.connect("sub:1")
-        sub = SubChannel(context, "n", OBJECT, policy=Block(100))
-        first, second = PubChannel(idle, "n", OBJECT), PubChannel(busy, "n", OBJECT)
-        await first.wait_subscribers()
-        await second.wait_subscribers()
+    async with two_publishers(OBJECT, Block(100), latency=0.05) as ((idle, busy), sub):
         start = trio.current_time()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(second.send_many, range(1000))
+            nursery.start_soon(busy.send_many, range(1000))
             assert [await sub.receive() for _ in range(1000)] == list(range(1000))
         assert trio.current_time() - start < 1000 / 25 * 0.1
-        await first.send("late")
+        await idle.send("late")
         assert await sub.receive() == "late"
 
 
@@ -200,11 +186,7 @@ async def test_a_window_of_bytes(autojump_clock: object, open_pair: OpenPair) ->
     async with open_pair(limits=trioton.Limits(window_bytes=100_000)) as pair:
         pub, sub = PubChannel(pair.a, "n", BINARY), SubChannel(pair.b, "n", BINARY, policy=Block(1000))
         await pub.wait_subscribers()
-        count = 0
-        with pytest.raises(trio.WouldBlock):
-            while True:
-                pub.send_nowait(bytes(10_000))
-                count += 1
+        count = fill(pub, bytes(10_000))
         assert 100_000 <= count * 10_000 < 100_000 + PACKAGE
         with trio.fail_after(60):
             async with trio.open_nursery() as nursery:
@@ -235,11 +217,7 @@ async def test_the_smaller_window_of_the_two_sides_holds(autojump_clock: object,
         pub = PubChannel(pair.a, "n", BINARY)
         SubChannel(pair.b, "n", BINARY)
         await pub.wait_subscribers()
-        count = 0
-        with pytest.raises(trio.WouldBlock):
-            while True:
-                pub.send_nowait(bytes(10_000))
-                count += 1
+        count = fill(pub, bytes(10_000))
         assert 50_000 <= count * 10_000 < 50_000 + PACKAGE
 
 
@@ -363,16 +341,18 @@ async def test_one_stopped_subscriber_out_of_a_hundred(autojump_clock: object, p
         nursery.cancel_scope.cancel()
 
 
-async def test_a_subscriber_that_dies_no_longer_holds_the_sender(autojump_clock: object, open_pair: OpenPair) -> None:
+@pytest.mark.parametrize("how", ["it closes", "its link is cut"])
+async def test_a_subscriber_that_goes_lets_the_sender_on(autojump_clock: object, open_pair: OpenPair, how: str) -> None:
     async with open_pair(reconnect=None) as pair:
-        pub = PubChannel(pair.a, "n", OBJECT)
-        SubChannel(pair.b, "n", OBJECT, policy=Block(1))
+        pub, sub = PubChannel(pair.a, "n", OBJECT), SubChannel(pair.b, "n", OBJECT, policy=Block(1))
         await pub.wait_subscribers()
-        await pub.send(0)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(pub.send, 1)
-            await trio.testing.wait_all_tasks_blocked()
-            pair.net.cut("a", "b")
-            with trio.fail_after(1):
-                while pub.statistics().waiting:  # noqa: ASYNC110  # there is nothing to wait for
-                    await trio.sleep(0.01)
+            nursery.start_soon(pub.send_many, range(10))
+            await trio.sleep(1)
+            assert pub.statistics().waiting == 1
+            if how == "it closes":
+                sub.close()
+            else:
+                pair.net.cut("a", "b")
+            await trio.sleep(1)
+            assert pub.statistics().sent == 10

@@ -141,26 +141,6 @@ async def test_disconnect_tolerates_no_gap_on_the_way(open_pair: OpenPair) -> No
         assert len(received) < 100
 
 
-async def test_each_subscription_has_its_own_policy(pair: Pair) -> None:
-    """In one context, on one slot: one that blocks makes the way lossless, and each drops for itself only."""
-    pub = PubChannel(pair.a, "news", OBJECT)
-    block = SubChannel(pair.b, "news", OBJECT, policy=Block(100))
-    oldest = SubChannel(pair.b, "news", OBJECT, policy=DropOldest(10))
-    newest = SubChannel(pair.b, "news", OBJECT, policy=DropNewest(10))
-    latest = SubChannel(pair.b, "news", OBJECT, policy=Latest())
-    ending = SubChannel(pair.b, "news", OBJECT, policy=Disconnect(10))
-    await pub.wait_subscribers(5)
-    await publish(pub, range(50))
-    assert await drain(block) == list(range(50))
-    assert await drain(oldest) == list(range(40, 50))
-    assert await drain(newest) == list(range(10))
-    assert await drain(latest) == [49]
-    assert [await ending.receive() for _ in range(10)] == list(range(10))
-    with pytest.raises(trio.BrokenResourceError):
-        await ending.receive()
-    assert [sub.statistics().dropped for sub in (block, oldest, newest, latest)] == [0, 40, 40, 49]
-
-
 async def test_a_blocking_subscription_that_goes_leaves_the_others_as_they_are(pair: Pair) -> None:
     pub = PubChannel(pair.a, "news", OBJECT)
     block = SubChannel(pair.b, "news", OBJECT, policy=Block(5))
@@ -177,22 +157,6 @@ async def test_a_blocking_subscription_that_goes_leaves_the_others_as_they_are(p
     assert latest.statistics().received == 50
     assert latest.statistics().dropped == 49
     assert pub.subscribers == 1
-
-
-async def test_a_blocking_subscription_may_come_to_others(pair: Pair) -> None:
-    pub = PubChannel(pair.a, "news", OBJECT)
-    latest = SubChannel(pair.b, "news", OBJECT, policy=Latest())
-    await pub.wait_subscribers()
-    await publish(pub, range(10))
-    block = SubChannel(pair.b, "news", OBJECT, policy=Block(5))
-    await pub.wait_subscribers(2)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(publish, pub, range(10, 60))
-        await trio.sleep(1)
-        assert pub.statistics().sent == 15
-        with trio.fail_after(30):
-            assert [await block.receive() for _ in range(50)] == list(range(10, 60))
-    assert await drain(latest) == [59]
 
 
 @pytest.mark.parametrize("first", [3, 10])

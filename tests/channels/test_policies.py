@@ -35,54 +35,37 @@ async def publish(pub: PubChannel[int], numbers: range, style: str) -> None:
 styles = pytest.mark.parametrize("style", ["at once", "by tens", "one by one"])
 
 
+SIZES = [1, 2, 7, 10, 99, 100, 101]
+
+
 @styles
-@pytest.mark.parametrize("size", [1, 2, 7, 10, 99, 100, 101])
-async def test_drop_oldest_keeps_the_newest(
-    autojump_clock: object, pair: Pair, watch: MakeWatch, style: str, size: int
+@pytest.mark.parametrize(
+    ("policy", "survivors"),
+    [
+        *[(DropOldest(size), range(COUNT)[-size:]) for size in SIZES],
+        *[(DropNewest(size), range(COUNT)[:size]) for size in SIZES],
+        (Latest(), range(COUNT)[-1:]),
+    ],
+    ids=str,
+)
+async def test_what_survives_and_how_much_was_dropped(
+    autojump_clock: object, pair: Pair, watch: MakeWatch, style: str, policy: trioton.Policy, survivors: range
 ) -> None:
     events = watch(pair.b)
-    pub, sub = PubChannel(pair.a, "n", OBJECT), SubChannel(pair.b, "n", OBJECT, policy=DropOldest(size))
+    pub, sub = PubChannel(pair.a, "n", OBJECT), SubChannel(pair.b, "n", OBJECT, policy=policy)
     await pub.wait_subscribers()
     await publish(pub, range(COUNT), style)
-    assert sub.pending == min(size, COUNT)
-    assert sub.receive_all_nowait() == list(range(max(COUNT - size, 0), COUNT))
-    assert sub.statistics().dropped == max(COUNT - size, 0)
+    dropped = COUNT - len(survivors)
+    assert sub.pending == len(survivors)
+    assert sub.receive_all_nowait() == list(survivors)
+    assert sub.statistics().dropped == dropped
     assert sub.statistics().received == COUNT
     gaps = events.all(Gap)
-    assert sum(gap.count for gap in gaps) == max(COUNT - size, 0)
+    assert sum(gap.count for gap in gaps) == dropped
     assert {(gap.slot, gap.source) for gap in gaps} <= {(pub.slot, pair.a.id)}
-
-
-@styles
-@pytest.mark.parametrize("size", [1, 2, 7, 10, 99, 100, 101])
-async def test_drop_newest_keeps_the_oldest(
-    autojump_clock: object, pair: Pair, watch: MakeWatch, style: str, size: int
-) -> None:
-    events = watch(pair.b)
-    pub, sub = PubChannel(pair.a, "n", OBJECT), SubChannel(pair.b, "n", OBJECT, policy=DropNewest(size))
-    await pub.wait_subscribers()
-    await publish(pub, range(COUNT), style)
-    assert sub.pending == min(size, COUNT)
-    assert sub.receive_all_nowait() == list(range(min(size, COUNT)))
-    assert sub.statistics().dropped == max(COUNT - size, 0)
-    assert sum(gap.count for gap in events.all(Gap)) == max(COUNT - size, 0)
     await publish(pub, range(COUNT, COUNT + 1), style)
     assert await sub.receive() == COUNT  # there is room again
-
-
-@styles
-async def test_latest_keeps_one(autojump_clock: object, pair: Pair, watch: MakeWatch, style: str) -> None:
-    events = watch(pair.b)
-    pub, sub = PubChannel(pair.a, "n", OBJECT), SubChannel(pair.b, "n", OBJECT, policy=Latest())
-    await pub.wait_subscribers()
-    await publish(pub, range(COUNT), style)
-    assert sub.pending == 1
-    assert await sub.receive() == COUNT - 1
-    assert sub.statistics().dropped == COUNT - 1
-    assert sum(gap.count for gap in events.all(Gap)) == COUNT - 1
-    await publish(pub, range(COUNT, COUNT + 1), style)
-    assert await sub.receive() == COUNT
-    assert sub.statistics().dropped == COUNT - 1
+    assert sub.statistics().dropped == dropped
 
 
 @styles
@@ -163,43 +146,55 @@ async def test_block_keeps_everything(autojump_clock: object, pair: Pair, watch:
     assert events.all(Gap) == []
 
 
-async def test_policies_side_by_side(autojump_clock: object, pair: Pair) -> None:
-    """Each subscription of a slot has its own: here the sender waits for the one that blocks, and others drop."""
+@styles
+async def test_policies_side_by_side(autojump_clock: object, pair: Pair, style: str) -> None:
+    """Each subscription of a slot has its own: the sender waits for the one that blocks, and others drop for themselves only."""
     pub = PubChannel(pair.a, "n", OBJECT)
-    block = SubChannel(pair.b, "n", OBJECT, policy=Block(20))
-    oldest = SubChannel(pair.b, "n", OBJECT, policy=DropOldest(5))
-    newest = SubChannel(pair.b, "n", OBJECT, policy=DropNewest(5))
+    block = SubChannel(pair.b, "n", OBJECT, policy=Block(50))
+    oldest = SubChannel(pair.b, "n", OBJECT, policy=DropOldest(10))
+    newest = SubChannel(pair.b, "n", OBJECT, policy=DropNewest(10))
     latest = SubChannel(pair.b, "n", OBJECT, policy=Latest())
-    await pub.wait_subscribers(4)
-    await publish(pub, range(20), "at once")
+    ending = SubChannel(pair.b, "n", OBJECT, policy=Disconnect(10))
+    await pub.wait_subscribers(5)
+    await publish(pub, range(50), style)
     with pytest.raises(trio.WouldBlock):
-        pub.send_nowait(20)
-    assert block.receive_all_nowait() == list(range(20))
-    assert oldest.receive_all_nowait() == list(range(15, 20))
-    assert newest.receive_all_nowait() == list(range(5))
-    assert latest.receive_all_nowait() == [19]
+        pub.send_nowait(50)
+    assert block.receive_all_nowait() == list(range(50))
+    assert oldest.receive_all_nowait() == list(range(40, 50))
+    assert newest.receive_all_nowait() == list(range(10))
+    assert latest.receive_all_nowait() == [49]
+    assert [await ending.receive() for _ in range(10)] == list(range(10))
+    with pytest.raises(trio.BrokenResourceError):
+        await ending.receive()
+    assert [sub.statistics().dropped for sub in (block, oldest, newest, latest)] == [0, 40, 40, 49]
     await trio.sleep(1)
     block.close()
     await trio.sleep(1)
-    await publish(pub, range(100), "at once")
-    assert oldest.receive_all_nowait() == list(range(95, 100))
-    assert newest.receive_all_nowait() == list(range(5))
+    await publish(pub, range(100), style)
+    assert oldest.receive_all_nowait() == list(range(90, 100))
+    assert newest.receive_all_nowait() == list(range(10))
 
 
 async def test_a_subscription_that_blocks_joins_others_that_do_not(autojump_clock: object, pair: Pair) -> None:
     pub = PubChannel(pair.a, "n", OBJECT)
     oldest = SubChannel(pair.b, "n", OBJECT, policy=DropOldest(1000))
-    await pub.wait_subscribers()
+    latest = SubChannel(pair.b, "n", OBJECT, policy=Latest())
+    await pub.wait_subscribers(2)
     await publish(pub, range(50), "at once")
     block = SubChannel(pair.b, "n", OBJECT, policy=Block(3))
-    await trio.sleep(1)
+    await pub.wait_subscribers(3)
     for number in range(50, 53):
         pub.send_nowait(number)
     with pytest.raises(trio.WouldBlock):
         pub.send_nowait(53)
-    await trio.sleep(1)
-    assert block.receive_all_nowait() == [50, 51, 52]
-    assert oldest.receive_all_nowait() == list(range(53))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(publish, pub, range(53, 100), "one by one")
+        await trio.sleep(1)
+        assert pub.statistics().sent == 53
+        with trio.fail_after(30):
+            assert [await block.receive() for _ in range(50)] == list(range(50, 100))
+    assert oldest.receive_all_nowait() == list(range(100))
+    assert latest.receive_all_nowait() == [99]
     assert block.statistics().dropped == 0
     assert oldest.statistics().dropped == 0
 

@@ -1,4 +1,4 @@
-"""Publishing and subscribing: all forms of sending and receiving, who hears whom, and how it ends."""
+"""Publishing and subscribing: all forms of sending and receiving, who hears whom, and what cannot be sent."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import trio.testing
 
 import trioton
 from trioton import OBJECT, Block, PubChannel, SubChannel
-from trioton.testing import Network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.conftest import OpenPair, Pair
+
+
+# ---------------------------------------------------------------------------------------------------------------- forms
 
 
 async def test_each_form_of_sending_reaches_each_form_of_receiving(autojump_clock: object, pair: Pair) -> None:
@@ -83,25 +85,6 @@ async def test_texts_of_all_kinds_keep_their_order(autojump_clock: object, pair:
         assert [await sub.receive() for _ in texts] == texts
 
 
-async def test_several_channels_of_a_slot(autojump_clock: object, pair: Pair) -> None:
-    """Every subscription gets everything, and one order holds over all channels of one context."""
-    pubs = [PubChannel(pair.a, "chat", OBJECT) for _ in range(3)]
-    subs = [SubChannel(pair.b, "chat", OBJECT, policy=Block(100)) for _ in range(3)]
-    await pubs[0].wait_subscribers(3)
-    for number in range(30):
-        await pubs[number % 3].send(number)
-    for sub in subs:
-        assert [await sub.receive() for _ in range(30)] == list(range(30))
-    assert [pub.statistics().sent for pub in pubs] == [10, 10, 10]
-    pubs[0].close()
-    pubs[1].close()
-    await pubs[2].send("still")
-    subs[0].close()
-    assert [await sub.receive() for sub in subs[1:]] == ["still", "still"]
-    await trio.sleep(1)
-    assert pubs[2].subscribers == 2
-
-
 async def test_each_message_goes_to_one_of_the_tasks_that_receive(autojump_clock: object, pair: Pair) -> None:
     pub, sub = PubChannel(pair.a, "n", OBJECT), SubChannel(pair.b, "n", OBJECT)
     await pub.wait_subscribers()
@@ -118,22 +101,6 @@ async def test_each_message_goes_to_one_of_the_tasks_that_receive(autojump_clock
         assert sub.statistics().waiting == 5
         await pub.send_many(range(50))
     assert sorted(received) == list(range(50))
-
-
-async def test_publishers_of_several_contexts_meet(autojump_clock: object, pair: Pair) -> None:
-    here, there = PubChannel(pair.a, "chat", OBJECT), PubChannel(pair.b, "chat", OBJECT)
-    at_a, at_b = SubChannel(pair.a, "chat", OBJECT), SubChannel(pair.b, "chat", OBJECT)
-    await here.wait_subscribers()
-    await there.wait_subscribers()
-    await here.send("from a")
-    await there.send("from b")
-    assert await at_a.receive() == "from b"
-    assert await at_b.receive() == "from a"
-    await trio.sleep(1)
-    assert at_a.pending == at_b.pending == 0  # neither hears itself
-
-
-# ---------------------------------------------------------------------------------------------------- send_nowait
 
 
 async def test_send_nowait_would_block_without_room(autojump_clock: object, pair: Pair) -> None:
@@ -179,73 +146,39 @@ async def test_send_nowait_never_overtakes_a_task_that_waits(
     assert await sub.receive() == "last"
 
 
-# ---------------------------------------------------------------------------------------------------- who listens
+# ------------------------------------------------------------------------------------------------------- who hears whom
 
 
-async def test_wait_subscribers_counts_those_of_other_contexts(autojump_clock: object, pair: Pair) -> None:
-    pub = PubChannel(pair.a, "chat")
-    SubChannel(pair.a, "chat")
-    await pub.wait_subscribers(0)
-    assert pub.subscribers == 0
-    with trio.move_on_after(1) as scope:
-        await pub.wait_subscribers()
-    assert scope.cancelled_caught
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(pub.wait_subscribers, 2)
-        await trio.sleep(1)
-        SubChannel(pair.b, "chat")
-        await trio.sleep(1)
-        assert pub.subscribers == 1
-        second = SubChannel(pair.b, "chat")
-    assert pub.subscribers == pub.statistics().subscribers == 2
-    second.close()
+async def test_several_channels_of_a_slot(autojump_clock: object, pair: Pair) -> None:
+    """Every subscription gets everything, and one order holds over all channels of one context."""
+    pubs = [PubChannel(pair.a, "chat", OBJECT) for _ in range(3)]
+    subs = [SubChannel(pair.b, "chat", OBJECT, policy=Block(100)) for _ in range(3)]
+    await pubs[0].wait_subscribers(3)
+    for number in range(30):
+        await pubs[number % 3].send(number)
+    for sub in subs:
+        assert [await sub.receive() for _ in range(30)] == list(range(30))
+    assert [pub.statistics().sent for pub in pubs] == [10, 10, 10]
+    pubs[0].close()
+    pubs[1].close()
+    await pubs[2].send("still")
+    subs[0].close()
+    assert [await sub.receive() for sub in subs[1:]] == ["still", "still"]
     await trio.sleep(1)
-    assert pub.subscribers == 1
+    assert pubs[2].subscribers == 2
 
 
-async def test_wait_subscribers_ends_when_its_channel_is_closed(autojump_clock: object, pair: Pair) -> None:
-    pub, other = PubChannel(pair.a, "chat"), PubChannel(pair.a, "chat")
-
-    async def wait() -> None:
-        with pytest.raises(trio.ClosedResourceError):
-            await pub.wait_subscribers()
-
-    with trio.fail_after(10):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(wait)
-            await trio.testing.wait_all_tasks_blocked()
-            pub.close()
-    assert not other.closed
-
-
-async def test_wait_subscribers_ends_when_its_context_is_closed(autojump_clock: object, open_pair: OpenPair) -> None:
-    async with open_pair() as pair:
-        pub = PubChannel(pair.a, "chat")
-
-        async def wait() -> None:
-            with pytest.raises(trio.ClosedResourceError):
-                await pub.wait_subscribers()
-
-        with trio.fail_after(10):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(wait)
-                await trio.testing.wait_all_tasks_blocked()
-                await pair.a.aclose()
-
-
-async def test_subscribers_of_a_context_that_has_gone_no_longer_count(autojump_clock: object, pair: Pair) -> None:
-    pub = PubChannel(pair.a, "chat")
-    SubChannel(pair.b, "chat")
-    await pub.wait_subscribers()
-    await pair.b.aclose()
+async def test_publishers_of_several_contexts_meet(autojump_clock: object, pair: Pair) -> None:
+    here, there = PubChannel(pair.a, "chat", OBJECT), PubChannel(pair.b, "chat", OBJECT)
+    at_a, at_b = SubChannel(pair.a, "chat", OBJECT), SubChannel(pair.b, "chat", OBJECT)
+    await here.wait_subscribers()
+    await there.wait_subscribers()
+    await here.send("from a")
+    await there.send("from b")
+    assert await at_a.receive() == "from b"
+    assert await at_b.receive() == "from a"
     await trio.sleep(1)
-    assert pub.subscribers == 0
-    await pub.send("to nobody")
-    await trio.sleep(1)
-    assert pub.statistics().unheard == 1
-
-
-# ---------------------------------------------------------------------------------------------------- slots
+    assert at_a.pending == at_b.pending == 0  # neither hears itself
 
 
 @pytest.mark.parametrize(("one", "other"), [("Chat", "cHAT"), (" chat ", "chat"), ("a.b/c d", "A.B/C D"), ("Ü", "ü")])
@@ -271,265 +204,7 @@ async def test_other_slots_and_other_types_do_not_meet(autojump_clock: object, p
     assert [other.pending for other in others] == [0, 0, 0]
 
 
-# ---------------------------------------------------------------------------------------------------- closing
-
-
-async def test_what_was_sent_before_closing_arrives(autojump_clock: object, pair: Pair) -> None:
-    sub = SubChannel(pair.b, "chat")
-    async with PubChannel(pair.a, "chat") as pub:
-        await pub.wait_subscribers()
-        await pub.send_many(["one", "two"])
-    assert pub.closed
-    await pub.aclose()
-    pub.close()
-    another = PubChannel(pair.a, "chat")
-    await another.send("three")
-    another.close()
-    assert [await sub.receive() for _ in range(3)] == ["one", "two", "three"]
-    with trio.move_on_after(10) as scope:
-        await sub.receive()
-    assert scope.cancelled_caught  # after the last publisher has gone it just waits
-
-
-async def test_a_closed_publisher_refuses(autojump_clock: object, pair: Pair) -> None:
-    pub = PubChannel(pair.a, "chat")
-    SubChannel(pair.b, "chat")
-    await pub.wait_subscribers()
-    await pub.send("opens the short path")
-    pub.close()
-    for _ in range(2):
-        with pytest.raises(trio.ClosedResourceError):
-            await pub.send("text")
-        with pytest.raises(trio.ClosedResourceError):
-            pub.send_nowait("text")
-        with pytest.raises(trio.ClosedResourceError):
-            await pub.send_many(["text"])
-        with pytest.raises(trio.ClosedResourceError):
-            await pub.wait_subscribers(2)
-    assert pub.statistics().sent == 1
-
-
-async def test_closing_wakes_the_tasks_that_wait_to_send_and_no_others(autojump_clock: object, pair: Pair) -> None:
-    pub, other = PubChannel(pair.a, "n", OBJECT), PubChannel(pair.a, "n", OBJECT)
-    sub = SubChannel(pair.b, "n", OBJECT, policy=Block(1))
-    await pub.wait_subscribers()
-    await pub.send(0)
-
-    async def fail_to_send() -> None:
-        with pytest.raises(trio.ClosedResourceError):
-            await pub.send("never")
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(fail_to_send)
-        await trio.testing.wait_all_tasks_blocked()
-        nursery.start_soon(other.send, 1)
-        await trio.testing.wait_all_tasks_blocked()
-        pub.close()
-        await trio.testing.wait_all_tasks_blocked()
-        assert other.statistics().waiting == 1
-        assert await sub.receive() == 0
-    assert await sub.receive() == 1
-
-
-async def test_a_closed_subscription_refuses(autojump_clock: object, pair: Pair) -> None:
-    pub, sub = PubChannel(pair.a, "chat"), SubChannel(pair.b, "chat")
-    await pub.wait_subscribers()
-    await pub.send_many(["taken", "dropped", "dropped"])
-    assert await sub.receive() == "taken"
-    sub.close()
-    sub.close()
-    await sub.aclose()
-    assert sub.closed
-    assert sub.pending == 0
-    with pytest.raises(trio.ClosedResourceError):
-        await sub.receive()
-    with pytest.raises(trio.ClosedResourceError):
-        sub.receive_nowait()
-    with pytest.raises(trio.ClosedResourceError):
-        await sub.receive_many()
-    with pytest.raises(trio.ClosedResourceError):
-        sub.receive_all_nowait()
-    with pytest.raises(trio.ClosedResourceError):
-        async for _ in sub:
-            pass
-    assert sub.statistics().taken == 1
-
-
-async def test_closing_wakes_all_who_wait_to_receive(autojump_clock: object, pair: Pair) -> None:
-    sub = SubChannel(pair.b, "chat")
-
-    async def receive() -> None:
-        with pytest.raises(trio.ClosedResourceError):
-            await sub.receive()
-
-    async def receive_many() -> None:
-        with pytest.raises(trio.ClosedResourceError):
-            await sub.receive_many()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(receive)
-        nursery.start_soon(receive_many)
-        nursery.start_soon(receive)
-        await trio.testing.wait_all_tasks_blocked()
-        sub.close()
-
-
-async def test_an_iteration_ends_when_its_context_closes_and_gives_out_all_that_waits(
-    autojump_clock: object, open_pair: OpenPair
-) -> None:
-    async with open_pair() as pair:
-        pub, sub = PubChannel(pair.a, "n", OBJECT), SubChannel(pair.b, "n", OBJECT)
-        await pub.wait_subscribers()
-        received: list[int] = []
-
-        async def iterate() -> None:
-            async for number in sub:
-                received.append(number)  # noqa: PERF401  # the list is looked at in between
-
-        with trio.fail_after(10):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(iterate)
-                await pub.send(0)
-                await trio.sleep(1)
-                nursery.start_soon(pair.b.aclose)
-            assert received == [0]
-            with pytest.raises(trio.EndOfChannel):
-                await sub.receive()
-            with pytest.raises(trio.EndOfChannel):
-                sub.receive_nowait()
-            with pytest.raises(trio.EndOfChannel):
-                await sub.receive_many()
-            assert sub.receive_all_nowait() == []
-        assert not sub.closed
-
-
-async def test_what_waits_may_be_taken_after_the_context_has_closed(
-    autojump_clock: object, open_pair: OpenPair
-) -> None:
-    async with open_pair() as pair:
-        pub, sub = PubChannel(pair.a, "n", OBJECT), SubChannel(pair.b, "n", OBJECT)
-        await pub.wait_subscribers()
-        await pub.send_many(range(100))
-        await trio.sleep(1)
-        await pair.b.aclose()
-        assert [number async for number in sub] == list(range(100))
-
-
-@pytest.mark.parametrize("message_type", [trioton.TEXT, OBJECT])
-async def test_a_closed_context_takes_nothing(
-    autojump_clock: object, open_pair: OpenPair, message_type: trioton.MessageType[str]
-) -> None:
-    async with open_pair() as pair:
-        pub = PubChannel(pair.a, "chat", message_type)
-        SubChannel(pair.b, "chat", message_type)
-        await pub.wait_subscribers()
-        await pub.send("before")
-        await pair.a.aclose()
-        with pytest.raises(trio.ClosedResourceError):
-            await pub.send("after")
-        with pytest.raises(trio.ClosedResourceError):
-            pub.send_nowait("after")
-        with pytest.raises(trio.ClosedResourceError):
-            await pub.send_many(["after"])
-        with pytest.raises(trio.ClosedResourceError):
-            PubChannel(pair.a, "chat")
-        with pytest.raises(trio.ClosedResourceError):
-            SubChannel(pair.a, "chat")
-        with pytest.raises(trio.ClosedResourceError):
-            trioton.open_channel(pair.a)
-        assert pub.statistics().sent == 1
-
-
-@pytest.mark.parametrize("message_type", [trioton.TEXT, OBJECT])
-async def test_a_context_that_is_being_closed_takes_nothing_more(
-    autojump_clock: object, open_pair: OpenPair, message_type: trioton.MessageType[str]
-) -> None:
-    """While it waits for what was sent to leave, nothing is added to that."""
-    async with open_pair() as pair:
-        pub = PubChannel(pair.a, "n", message_type)
-        sub = SubChannel(pair.b, "n", message_type)
-        await pub.wait_subscribers()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(pair.a.aclose)
-            await trio.sleep(0.001)
-            with pytest.raises(trio.ClosedResourceError):
-                await pub.send("late")
-            with pytest.raises(trio.ClosedResourceError):
-                await pub.send_many(["late"])
-            with pytest.raises(trio.ClosedResourceError):
-                pub.send_nowait("late")
-        await trio.sleep(1)
-        assert sub.receive_all_nowait() == []
-
-
-async def test_closing_a_context_wakes_the_tasks_that_wait_to_send(autojump_clock: object, open_pair: OpenPair) -> None:
-    async with open_pair() as pair:
-        pub = PubChannel(pair.a, "n", OBJECT)
-        sub = SubChannel(pair.b, "n", OBJECT, policy=Block(1))
-        await pub.wait_subscribers()
-        await pub.send(0)
-
-        async def send() -> None:
-            with pytest.raises(trio.ClosedResourceError):
-                await pub.send(1)
-
-        with trio.fail_after(30):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(send)
-                await trio.testing.wait_all_tasks_blocked()
-                await pair.a.aclose()
-        assert await sub.receive() == 0
-
-
-# ---------------------------------------------------------------------------------------------------- what is shown
-
-
-async def test_statistics(autojump_clock: object, pair: Pair) -> None:
-    pub, sub = PubChannel(pair.a, "chat"), SubChannel(pair.b, "chat")
-    await pub.wait_subscribers()
-    for _ in range(3):
-        await pub.send("x")
-    pub.send_nowait("x")
-    await pub.send_many(["x"] * 6)
-    await trio.sleep(1)
-    sending = pub.statistics()
-    assert (sending.sent, sending.subscribers, sending.backlog, sending.unheard, sending.waiting) == (10, 1, 0, 0, 0)
-    for _ in range(4):
-        await sub.receive()
-    receiving = sub.statistics()
-    assert (receiving.received, receiving.taken, receiving.pending, receiving.dropped) == (10, 4, 6, 0)
-    assert receiving.bytes >= 20
-    assert receiving.waiting == 0
-    sub.receive_all_nowait()
-    assert sub.statistics().taken == 10
-    await pair.a.flush()
-    assert pub.statistics().unconfirmed == 0
-
-
-async def test_reprs(autojump_clock: object, pair: Pair) -> None:
-    pub, sub = PubChannel(pair.a, "Chat"), SubChannel(pair.b, "chat", policy=Block(5))
-    assert repr(pub) == "<PubChannel 'chat.txt.pub-sub' of a, 0 subscribers>"
-    assert repr(sub) == "<SubChannel 'chat.txt.pub-sub' of b, Block(size=5), 0 pending>"
-    await pub.wait_subscribers()
-    await pub.send_many(["one", "two"])
-    await trio.sleep(1)
-    assert repr(pub) == "<PubChannel 'chat.txt.pub-sub' of a, 1 subscribers>"
-    assert repr(sub) == "<SubChannel 'chat.txt.pub-sub' of b, Block(size=5), 2 pending>"
-    pub.close()
-    sub.close()
-    assert repr(pub) == "<PubChannel 'chat.txt.pub-sub' of a, closed>"
-    assert repr(sub) == "<SubChannel 'chat.txt.pub-sub' of b, Block(size=5), closed>"
-    latest = SubChannel(pair.b, "chat", policy=trioton.Latest())
-    await pair.b.aclose()
-    assert repr(latest) == "<SubChannel 'chat.txt.pub-sub' of b, Latest(), ended>"
-
-
-async def test_channels_are_those_of_trio(autojump_clock: object, pair: Pair) -> None:
-    assert isinstance(PubChannel(pair.a, "chat"), trio.abc.SendChannel)
-    assert isinstance(SubChannel(pair.a, "chat"), trio.abc.ReceiveChannel)
-
-
-# ---------------------------------------------------------------------------------------------------- what fails
+# ----------------------------------------------------------------------------------------------------------- what fails
 
 
 async def test_a_message_that_cannot_be_sent_leaves_no_trace(autojump_clock: object, pair: Pair) -> None:
@@ -593,43 +268,3 @@ async def test_many_small_messages_never_make_a_package_that_is_too_large(
             assert [await sub.receive() for _ in texts] == texts
         assert pair.to_a.is_connected
         assert pair.to_a.statistics().transports == 1
-
-
-async def test_many_contexts_and_one_publisher(autojump_clock: object) -> None:
-    net = Network(seed=5, latency=(0.001, 0.05))
-    async with trioton.open_context("hub", network=net.host("hub")) as hub, trio.open_nursery() as nursery:
-        await hub.bind("hub:1")
-        pub = PubChannel(hub, "n", OBJECT)
-        received: dict[int, list[int]] = {}
-
-        async def subscribe(number: int) -> None:
-            name = f"s{number}"
-            async with trioton.open_context(name, network=net.host(name)) as context:
-                sub = SubChannel(context, "n", OBJECT, policy=Block(number + 1))
-                await context.connect("hub:1")
-                received[number] = [await sub.receive() for _ in range(50)]
-
-        for number in range(10):
-            nursery.start_soon(subscribe, number)
-        await pub.wait_subscribers(10)
-        with trio.fail_after(100):
-            await pub.send_many(range(50))
-    assert received == {number: list(range(50)) for number in range(10)}
-
-
-async def test_many_that_come_and_go_at_once_are_told_of_together(autojump_clock: object, pair: Pair) -> None:
-    """The publisher hears how many there are, not of each one."""
-    pub = PubChannel(pair.a, "n")
-    first = SubChannel(pair.b, "n")
-    await pub.wait_subscribers()
-    before = pair.to_a.statistics().bytes_sent
-    subs = [SubChannel(pair.b, "n") for _ in range(500)]
-    await pub.wait_subscribers(501)
-    await pub.send("x")
-    for sub in subs:
-        assert await sub.receive() == "x"
-        sub.close()
-    await trio.sleep(1)
-    assert pub.statistics().subscribers == 1
-    assert pair.to_a.statistics().bytes_sent - before < 1000
-    assert await first.receive() == "x"
