@@ -9,6 +9,7 @@ import trio
 import trio.testing
 
 import trioton
+from tests.common import warnings_of
 from trioton import BINARY, OBJECT, TEXT, Block, DropOldest, PubChannel, SubChannel
 from trioton.testing import Network
 
@@ -215,5 +216,5 @@ async def test_what_is_too_large_for_the_first_subscriber_is_seen_to_be_missing(
         assert await sub.receive() == "after"
         with trio.fail_after(5):
             await pair.a.flush()
-    [record] = [record for record in caplog.records if record.levelname == "WARNING"]
-    assert "takes at most 100000: it had waited for a subscriber" in record.getMessage()
+    [line] = warnings_of(caplog)
+    assert "takes at most 100000: it had waited for a subscriber" in line

@@ -1,4 +1,4 @@
-"""Closing is told: reasons reach the peer, channels end, and nothing is accepted any more."""
+"""Closing a connection or a context is told: reasons reach the peer, channels end, and nothing is accepted any more."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import trio
 import trio.testing
 
 import trioton
-from trioton import Block, PubChannel, SubChannel
+from tests.common import warnings_of
+from trioton import OBJECT, Block, PubChannel, SubChannel
+from trioton.testing import Network
 
 if TYPE_CHECKING:
     from tests.conftest import MakeWatch, OpenPair, Pair
@@ -18,23 +20,44 @@ if TYPE_CHECKING:
 # ---------------- reasons
 
 
-async def test_the_reason_reaches_the_peer(autojump_clock: object, pair: Pair, watch: MakeWatch) -> None:
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "enough for today",
+        "going home\nat last",
+        "  spaces \n and\tlines  ",
+        "x" * 600,
+        "x" * 10_000,
+        "Gr\u00fc\u00dfe \U0001f44b",
+    ],
+    ids=lambda reason: repr(reason[:20]),
+)
+async def test_a_reason_reaches_the_peer(autojump_clock: object, pair: Pair, watch: MakeWatch, reason: str) -> None:
+    """In one line, and not a long one."""
     at_a, at_b = watch(pair.a), watch(pair.b)
-    await pair.to_a.aclose("going home\nat last")
+    await pair.to_a.aclose(reason)
     assert pair.to_a.is_closed
-    assert pair.to_a.close_reason == "going home\nat last"
-    assert (await at_a.wait_for(trioton.Disconnected)).reason == "going home at last"
-    assert (await at_a.wait_for(trioton.ContextDied)).reason == "going home at last"
-    assert pair.to_b.close_reason == "going home at last"
+    assert pair.to_a.close_reason == reason
+    await pair.to_b.wait_closed()
     assert pair.to_b.is_closed
+    line = " ".join(reason.split())
+    expected = line if len(line) <= 512 else line[:511] + "\N{HORIZONTAL ELLIPSIS}"
+    assert pair.to_b.close_reason == expected
+    assert (await at_a.wait_for(trioton.Disconnected)).reason == expected
+    assert (await at_a.wait_for(trioton.ContextDied)).reason == expected
     assert at_b.names == at_a.names == ["Disconnected", "ContextDied"]
+    assert pair.a.connections == pair.b.connections == []
+    assert pair.a.peers == pair.b.contexts == []
 
 
-async def test_without_a_reason_both_sides_still_have_one(autojump_clock: object, pair: Pair, watch: MakeWatch) -> None:
-    events = watch(pair.b)
-    await pair.to_b.aclose()
-    assert pair.to_b.close_reason == "closed on command"
-    assert (await events.wait_for(trioton.Disconnected)).reason == "closed on command"
+@pytest.mark.parametrize("who", ["who dialled", "who listens"])
+async def test_without_a_reason_both_sides_still_have_one(
+    autojump_clock: object, pair: Pair, watch: MakeWatch, who: str
+) -> None:
+    there = watch(pair.a if who == "who dialled" else pair.b)
+    await (pair.to_a if who == "who dialled" else pair.to_b).aclose()
+    assert (await there.wait_for(trioton.Disconnected)).reason == "closed on command"
+    assert pair.to_a.close_reason == pair.to_b.close_reason == "closed on command"
 
 
 async def test_a_goodbye_is_not_dialled_again(autojump_clock: object, pair: Pair, watch: MakeWatch) -> None:
@@ -47,15 +70,6 @@ async def test_a_goodbye_is_not_dialled_again(autojump_clock: object, pair: Pair
     assert events.names == ["Disconnected", "ContextDied"]
     assert pair.a.connections == pair.b.connections == []
     assert pair.net.statistics().dialled == 1
-
-
-async def test_a_long_reason_is_cut_for_the_peer(autojump_clock: object, pair: Pair, watch: MakeWatch) -> None:
-    events = watch(pair.a)
-    await pair.to_a.aclose("x" * 10_000)
-    reason = (await events.wait_for(trioton.Disconnected)).reason
-    assert reason.startswith("xxx")
-    assert reason.endswith("\N{HORIZONTAL ELLIPSIS}")
-    assert len(reason) <= 512
 
 
 async def test_both_ends_close_at_once(autojump_clock: object, open_pair: OpenPair) -> None:
@@ -75,7 +89,113 @@ async def test_a_reason_must_be_a_text(autojump_clock: object, pair: Pair) -> No
     assert pair.to_a.is_connected
 
 
-# ---------------- what is closed takes nothing
+# ---------------- connections
+
+
+async def test_closing_twice_keeps_the_first_reason(pair: Pair) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pair.to_a.aclose, "first")
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(pair.to_a.aclose, "second")
+    await pair.to_a.aclose("third")
+    assert pair.to_a.close_reason == "first"
+    await pair.to_b.wait_closed()
+    assert pair.to_b.close_reason == "first"
+
+
+async def test_the_context_goes_on_and_may_connect_again(pair: Pair) -> None:
+    sub = SubChannel(pair.b, "n")
+    for number in range(5):
+        await pair.b.connections[0].aclose()
+        await pair.b.connect("a:1")
+        pub = PubChannel(pair.a, "n")
+        await pub.wait_subscribers()
+        await pub.send(str(number))
+        assert await sub.receive() == str(number)
+
+
+async def test_what_was_sent_before_arrives_before_the_end(open_pair: OpenPair) -> None:
+    net = Network(seed=1, latency=0.1, buffer_size=3000)
+    async with open_pair(net) as pair:
+        pub, sub = PubChannel(pair.a, "n", OBJECT), SubChannel(pair.b, "n", OBJECT, policy=Block(10_000))
+        await pub.wait_subscribers()
+        await pub.send_many(range(3000))
+        await pair.to_b.aclose()
+        await pair.to_a.wait_closed()
+        assert sub.receive_all_nowait() == list(range(3000))
+
+
+async def test_closing_while_others_send_harms_nobody(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
+    """What is sent after the goodbye must not follow it onto the link."""
+    forth, there = PubChannel(pair.a, "forth", OBJECT), SubChannel(pair.b, "forth", OBJECT, policy=Block(3))
+    back, here = PubChannel(pair.b, "back", OBJECT), SubChannel(pair.a, "back", OBJECT, policy=trioton.Latest())
+    await forth.wait_subscribers()
+    await back.wait_subscribers()
+
+    async def send(pub: PubChannel[object]) -> None:
+        while True:
+            await pub.send(0)
+            await trio.sleep(0.001)
+
+    async def receive() -> None:
+        async for _ in there:
+            await trio.sleep(0.002)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send, forth)
+        nursery.start_soon(send, back)
+        nursery.start_soon(receive)
+        await trio.sleep(0.5)
+        await pair.to_a.aclose("enough")
+        await pair.to_b.wait_closed()
+        await trio.sleep(0.5)
+        nursery.cancel_scope.cancel()
+    assert pair.to_b.close_reason == "enough"
+    assert here.statistics().received > 100
+    assert not [record for record in caplog.records if "goes on after its goodbye" in record.message]
+
+
+async def test_no_heartbeat_follows_a_goodbye(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
+    pair.net.partition("a", "b")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pair.to_a.aclose, "enough")
+        await trio.sleep(4.5)
+        pair.net.heal()
+        with trio.fail_after(0.4):
+            await pair.to_b.wait_closed()
+            await pair.to_a.wait_closed()
+    assert pair.to_b.close_reason == "enough"
+    assert warnings_of(caplog) == []
+
+
+async def test_wait_closed(pair: Pair) -> None:
+    with trio.move_on_after(100) as scope:
+        await pair.to_a.wait_closed()
+    assert scope.cancelled_caught
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pair.to_a.wait_closed)
+        nursery.start_soon(pair.to_b.wait_closed)
+        await trio.testing.wait_all_tasks_blocked()
+        await pair.to_b.aclose()
+    with trio.testing.assert_checkpoints():
+        await pair.to_a.wait_closed()
+
+
+async def test_a_suspended_connection_can_be_closed(pair: Pair, watch: MakeWatch) -> None:
+    at_a, at_b = watch(pair.a), watch(pair.b)
+    pair.net.partition("a", "b")
+    await at_b.wait_for(trioton.Suspended)
+    start = trio.current_time()
+    await pair.to_a.aclose("given up")
+    assert trio.current_time() - start < 0.1
+    assert pair.to_a.close_reason == "given up"
+    assert at_b.names[-2:] == ["Disconnected", "ContextDied"]
+    assert pair.b.connections == []
+    # The peer cannot know; for it the session ends with the window.
+    await at_a.wait_for(trioton.ContextDied)
+
+
+# ---------------- contexts
 
 
 async def test_closing_in_the_block_does_not_cancel_it(autojump_clock: object, open_pair: OpenPair) -> None:

@@ -12,7 +12,7 @@ from trioton import PubChannel, SubChannel
 from trioton.testing import Network
 
 if TYPE_CHECKING:
-    from tests.conftest import MakeWatch, OpenPair
+    from tests.conftest import MakeWatch, OpenPair, Pair
 
 
 async def check_pair(a: trioton.Context, b: trioton.Context) -> None:
@@ -280,3 +280,72 @@ async def test_waiting_to_connect_ends_when_cancelled(autojump_clock: object) ->
             await b.connect("a:1", wait=True)
         assert scope.cancelled_caught
         assert b.connections == []
+
+
+# ---------------- who may not
+
+
+async def test_a_context_cannot_connect_to_itself(autojump_clock: object) -> None:
+    net = Network(seed=1)
+    async with trioton.open_context("a", network=net.host("a")) as a:
+        listener = await a.bind("a:1")
+        with pytest.raises(trioton.ConnectError, match="a context cannot connect to itself"):
+            await a.connect("a:1")
+        assert a.connections == []
+        async with trioton.open_context("b", network=net.host("b")) as b:
+            assert (await b.connect(listener.address)).is_connected
+
+
+async def test_two_contexts_are_connected_once(pair: Pair) -> None:
+    await pair.b.bind("b:1")
+    for context, address in ((pair.b, "a:1"), (pair.a, "b:1")):
+        with pytest.raises(trioton.ConnectError, match="already"), trio.fail_after(10):
+            await context.connect(address)
+    assert pair.a.connections == [pair.to_b]
+    assert pair.b.connections == [pair.to_a]
+    assert pair.to_a.is_connected
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_two_that_dial_each_other_at_once_end_with_one_connection(autojump_clock: object, seed: int) -> None:
+    net = Network(seed=seed, latency=(0.001, 0.01))
+    async with (
+        trioton.open_context("a", network=net.host("a")) as a,
+        trioton.open_context("b", network=net.host("b")) as b,
+        trio.open_nursery() as nursery,
+    ):
+        await a.bind("a:1")
+        await b.bind("b:1")
+        outcomes: list[bool] = []
+
+        async def connect(context: trioton.Context, address: str) -> None:
+            try:
+                await context.connect(address)
+                outcomes.append(True)
+            except trioton.ConnectError:
+                outcomes.append(False)
+
+        nursery.start_soon(connect, a, "b:1")
+        nursery.start_soon(connect, b, "a:1")
+        await trio.sleep(20)
+        if not any(outcomes):
+            # Each has turned the other away; one that tries again gets through.
+            await a.connect("b:1")
+        await check_pair(a, b)
+
+
+async def test_a_name_is_taken_once(autojump_clock: object) -> None:
+    net = Network(seed=1)
+    async with (
+        trioton.open_context("a", network=net.host("a")) as a,
+        trioton.open_context("b", network=net.host("b")) as b,
+        trioton.open_context("c", network=net.host("c")) as c,
+    ):
+        await a.bind("a:1")
+        await b.bind("b:1")
+        await c.connect("a:1", name="one")
+        with pytest.raises(trioton.ConnectError, match="there is a connection named 'one' already"):
+            await c.connect("b:1", name="one")
+        await c.connect("b:1", name="two")
+        await c.connection("one").aclose()
+        await c.connect("a:1", name="one")

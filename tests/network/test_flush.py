@@ -1,6 +1,8 @@
-"""`Context.flush` waits for those who block, and for nobody else."""
+"""Flushing waits until a neighbour has everything, for those who block and for nobody else."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
@@ -8,6 +10,11 @@ import trio.testing
 
 import trioton
 import trioton.testing
+from trioton import BINARY, Block, PubChannel, SubChannel
+from trioton.testing import Network
+
+if TYPE_CHECKING:
+    from tests.conftest import MakeWatch, OpenPair, Pair
 
 
 @pytest.mark.parametrize("policy", [None, trioton.DropNewest(7), trioton.Latest()])
@@ -41,3 +48,50 @@ async def test_flush_does_not_wait_for_those_who_do_not_block(
         with trio.fail_after(1):
             await a.flush()
         assert large.statistics().unconfirmed == 0
+
+
+async def test_flush_waits_until_the_neighbour_has_everything(open_pair: OpenPair) -> None:
+    net = Network(seed=1, latency=0.2, buffer_size=5000)
+    async with open_pair(net) as pair:
+        pub, sub = PubChannel(pair.a, "n", BINARY), SubChannel(pair.b, "n", BINARY, policy=Block(1000))
+        await pub.wait_subscribers()
+        await pub.send_many([bytes(1000)] * 50)
+        assert sub.pending == 0
+        await pair.to_b.flush()
+        assert sub.pending == 50
+
+
+async def test_flush_of_a_quiet_connection_takes_a_round_trip(open_pair: OpenPair) -> None:
+    async with open_pair(Network(seed=1, latency=0.2)) as pair:
+        start = trio.current_time()
+        await pair.to_b.flush()
+        assert trio.current_time() - start == pytest.approx(0.4)
+
+
+async def test_flush_goes_on_over_a_drop(pair: Pair, watch: MakeWatch) -> None:
+    events = watch(pair.a)
+    pub, sub = PubChannel(pair.a, "n"), SubChannel(pair.b, "n")
+    await pub.wait_subscribers()
+    async with trio.open_nursery() as nursery:
+        await pub.send("hello")
+        nursery.start_soon(pair.to_b.flush)
+        await trio.testing.wait_all_tasks_blocked()
+        pair.net.cut("a", "b")
+    assert events.names == ["Suspended", "Resumed"]
+    assert sub.pending == 1
+
+
+async def test_flush_breaks_with_the_connection(pair: Pair) -> None:
+    pair.net.partition("a", "b")
+    async with trio.open_nursery() as nursery:
+
+        async def flush() -> None:
+            with pytest.raises(trio.BrokenResourceError, match="ended: no answer"):
+                await pair.to_a.flush()
+
+        nursery.start_soon(flush)
+        await trio.sleep(1)
+        with trio.move_on_after(1):
+            await pair.to_a.aclose("no answer")
+    with pytest.raises(trio.BrokenResourceError, match="ended: no answer"):
+        await pair.to_a.flush()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import trio
 import trio.testing
 
 import trioton
+from tests.common import warnings_of
 from trioton import BINARY, OBJECT, ConnectError, Limits, PubChannel, SubChannel
 from trioton.protocol.control import Subscribe, Sync, encode_control
 from trioton.protocol.frames import PREFACE, FrameKind
@@ -22,10 +22,6 @@ from trioton.transports.address import parse_address
 if TYPE_CHECKING:
     from tests.conftest import OpenPair
     from trioton.transports.base import Transport
-
-
-def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.message for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 async def is_closed(transport: Transport) -> bool:
@@ -73,8 +69,8 @@ async def test_pending_handshakes(autojump_clock: object, caplog: pytest.LogCapt
         await trio.sleep(1)
         for _ in range(2):
             assert await is_closed(await dial(net.host("late"), "a:1"))
-        assert len(warnings(caplog)) == 2
-        assert all("too many handshakes at once" in line and "late" in line for line in warnings(caplog))
+        assert len(warnings_of(caplog)) == 2
+        assert all("too many handshakes at once" in line and "late" in line for line in warnings_of(caplog))
         with pytest.raises(ConnectError):
             await b.connect("a:1")
         pending.pop().close()
@@ -113,8 +109,8 @@ async def test_a_handshake_that_does_not_end_is_cut_off(
             await transport.send_all(said + b"" if said else PREFACE[:1])
             assert await is_closed(transport)
             assert trio.current_time() - start == pytest.approx(3, abs=0.1)
-        assert len(warnings(caplog)) == 4
-        assert all("no handshake within 3 s" in line for line in warnings(caplog))
+        assert len(warnings_of(caplog)) == 4
+        assert all("no handshake within 3 s" in line for line in warnings_of(caplog))
         assert a.connections == []
 
 
@@ -223,8 +219,8 @@ async def test_subscriptions(autojump_clock: object, caplog: pytest.LogCaptureFi
             subscribe = Subscribe(f"slot{number}.txt.pub-sub", number, 1, 10, 1, None, None)
             await transport.send_all(encode_control(subscribe))
         assert await is_closed(transport)
-        assert len(warnings(caplog)) == 1
-        assert "the peer subscribed to more than 10 slots" in warnings(caplog)[0]
+        assert len(warnings_of(caplog)) == 1
+        assert "the peer subscribed to more than 10 slots" in warnings_of(caplog)[0]
 
 
 async def test_subscriptions_of_our_own_kind(open_pair: OpenPair) -> None:
@@ -253,7 +249,7 @@ async def test_slot_length(autojump_clock: object, caplog: pytest.LogCaptureFixt
             encode_control(Sync()) + encode_control(Subscribe("x" * length, 1, 1, 1, 1, None, None))
         )
         assert await is_closed(transport)
-        [line] = warnings(caplog)
+        [line] = warnings_of(caplog)
         assert f"a slot of {length} characters" in line
 
 

@@ -89,3 +89,12 @@ async def test_a_name_of_a_connection_is_taken_once(autojump_clock: object, pair
             await pair.b.connect("a:1", name="mine")
         assert first.is_connected
         assert first.name == "mine"
+
+
+@pytest.mark.parametrize("value", ["no", 1, None])
+async def test_flags_are_true_or_false(autojump_clock: object, pair: Pair, value: object) -> None:
+    for argument in ("insecure", "wait", "local_shortcut"):
+        with pytest.raises(TypeError, match=f"{argument} must be True or False, not {value!r}"):
+            await pair.b.connect("a:1", **{argument: value})  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=f"insecure must be True or False, not {value!r}"):
+        await pair.b.bind("b:1", insecure=value)  # type: ignore[arg-type]
