@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,11 +10,10 @@ import trio.testing
 
 import trioton
 from tests.common import warnings_of
+from tests.raw_peer import make_hello, read_to_end
 from trioton import BINARY, OBJECT, ConnectError, Limits, PubChannel, SubChannel
 from trioton.protocol.control import Subscribe, Sync, encode_control
 from trioton.protocol.frames import PREFACE, FrameKind
-from trioton.protocol.handshake import Hello
-from trioton.protocol.identity import ContextId
 from trioton.testing import Host, Network
 from trioton.transports.address import parse_address
 
@@ -27,11 +25,7 @@ if TYPE_CHECKING:
 async def is_closed(transport: Transport) -> bool:
     """Read until the other end closes; False if it does not."""
     with trio.move_on_after(30):
-        try:
-            while await transport.receive_some():
-                pass
-        except trio.BrokenResourceError:
-            pass
+        await read_to_end(transport)
         return True
     return False
 
@@ -41,17 +35,7 @@ async def dial(host: Host, address: str) -> Transport:
 
 
 def hello(number: int) -> bytes:
-    return Hello(
-        id=ContextId.from_parts(random.Random(number).getrandbits(96), 0),
-        name=f"stranger {number}",
-        pid=1,
-        uid=None,
-        host=bytes(16),
-        max_package=1000,
-        window_bytes=1000,
-        reassembly_bytes=1000,
-        lease=10,
-    ).to_frame(FrameKind.HELLO)
+    return make_hello(number).to_frame(FrameKind.HELLO)
 
 
 # ---------------------------------------------------------------- peers
