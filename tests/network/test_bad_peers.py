@@ -64,7 +64,7 @@ BREACHES: dict[str, tuple[Callable[[Peer], bytes], str]] = {
     "the name of another": (lambda peer: peer.package(b"\x81\x01", source=OTHER), "in the name of another context"),
     "a package for another": (lambda peer: peer.package(b"\x81\x01", destination=OTHER), "a package for another context"),
     "another's flow": (
-        lambda _: encode_control(control.Started(OTHER, SLOT, 0, 0, waits=True)), "a flow in the name of another context"
+        lambda _: encode_control(control.Started(OTHER, SLOT, 0, 0, 0)), "a flow in the name of another context"
     ),
     "credit for another's flow": (lambda _: encode_control(control.Credit(OTHER, SLOT, 0, 1, 9)), "credit for a flow that is not ours"),
     "the end of another's flow": (
@@ -74,8 +74,8 @@ BREACHES: dict[str, tuple[Callable[[Peer], bytes], str]] = {
     "a second greeting": (lambda peer: peer.hello.to_frame(FrameKind.HELLO)[len(PREFACE) :], "a frame of kind HELLO is out of place"),
     "a wrong field": (lambda _: encode_frame(FrameKind.PING, codec.encode_header(["x"])), "the field nonce of a PING is wrong"),
     "too many fields": (lambda _: encode_frame(FrameKind.PING, codec.encode_header([1, 2])), "a PING has 2 fields instead of 1"),
-    "a long slot": (lambda _: encode_control(control.Subscribe("x" * 600, 1, 0, 1, 1, None, None)), "a slot of 600 characters"),
-    "an unknown mode": (lambda _: encode_control(control.Subscribe(SLOT, 1, 7, 1, 1, None, None)), "with mode 7 and size 1"),
+    "a long slot": (lambda _: encode_control(control.Subscribe("x" * 600, 1, 0, 1, 1, None, None, None)), "a slot of 600 characters"),
+    "an unknown mode": (lambda _: encode_control(control.Subscribe(SLOT, 1, 7, 1, 1, None, None, None)), "with mode 7 and size 1"),
     "words behind the goodbye": (
         lambda _: encode_control(control.Close("bye")) + encode_control(control.Ping(1)), "the peer goes on after its goodbye"
     ),
@@ -133,7 +133,7 @@ async def test_too_many_subscriptions(stage: Stage, limits: Limits) -> None:
     peer = await open_raw_peer(stage)
     async with peer.stream:
         for number in range(101):
-            await peer.stream.send_all(encode_control(control.Subscribe(f"s{number}", 1, 1, 1, 1, None, None)))
+            await peer.stream.send_all(encode_control(control.Subscribe(f"s{number}", 1, 1, 1, 1, None, None, None)))
         assert await peer.read_to_end() == "the peer subscribed to more than 100 slots"
     [line] = stage.warnings()
     assert f"127.0.0.1:{peer.port}" in line
@@ -183,7 +183,7 @@ async def test_credit_beyond_what_was_sent_frees_nothing_of_others(stage: Stage)
         async with peer.stream:
             source = stage.server.id.to_wire()
             slot = pub.slot
-            await peer.stream.send_all(encode_control(control.Subscribe(slot, 1, 0, 4, 1, None, None)))
+            await peer.stream.send_all(encode_control(control.Subscribe(slot, 1, 0, 4, 1, None, None, 1)))
             offers = [event for event in peer.events if isinstance(event, control.Offer)]
             while not offers:
                 await peer.read()

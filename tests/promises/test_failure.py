@@ -209,7 +209,7 @@ async def test_promise_7_damage_in_a_body_costs_that_message(
     transport = await pair.net.host("raw").dial(parse_address("a:1"))
     peer = RawPeer(transport, SLOT, seed=3)
     await peer.shake_hands()
-    await transport.send_all(encode_control(control.Started(peer.id, sub.slot, 0, 0, waits=True)))
+    await transport.send_all(encode_control(control.Started(peer.id, sub.slot, 0, 0, 0)))
     no_time = b"\x81\xc0\x61x"  # a time whose text is none
     for first, body in enumerate([b"\x81\x01", no_time, b"\x81\x02"]):
         await transport.send_all(peer.package(body, first=first))

@@ -23,8 +23,14 @@ NUMBER: tuple[object, list[object]] = (7, [-1, MAX_SEQUENCE, 2**64 - 1, "7", Non
 NUMBER_OR_NONE: tuple[object, list[object]] = (None, [-1, MAX_SEQUENCE, "7", False, 7.0, []])
 TEXT: tuple[object, list[object]] = ("slot", [b"slot", None, 5, ["slot"]])
 IDENTITY: tuple[object, list[object]] = (SOURCE, [SOURCE[:15], SOURCE + b"x", "x" * 16, None, 5])
-FLAG: tuple[object, list[object]] = (True, [None, 0, 1, "true"])
-VALUES = {"reason": TEXT, "slot": TEXT, "source": IDENTITY, "taken": NUMBER_OR_NONE, "waits": FLAG}
+VALUES = {
+    "reason": TEXT,
+    "slot": TEXT,
+    "source": IDENTITY,
+    "taken": NUMBER_OR_NONE,
+    "agreed": NUMBER_OR_NONE,
+    "blocks_since": NUMBER_OR_NONE,
+}
 SUBSCRIBE_VALUES = {**VALUES, "stream": NUMBER_OR_NONE, "expected": NUMBER_OR_NONE}
 
 
@@ -75,7 +81,7 @@ def test_a_wrong_field_is_named(kind: FrameKind, name: str) -> None:
 
 
 def test_numbers_may_take_the_place_of_none() -> None:
-    message = control.Subscribe("slot", 1, 0, 5, 2, 3, MAX_SEQUENCE - 1)
+    message = control.Subscribe("slot", 1, 0, 5, 2, 3, MAX_SEQUENCE - 1, 0)
     assert parse_control(FrameKind.SUBSCRIBE, header_of(encode_control(message))) == message
     credit = control.Credit(SOURCE, "slot", 1, 0, 9)
     assert parse_control(FrameKind.CREDIT, header_of(encode_control(credit))) == credit

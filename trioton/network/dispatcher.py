@@ -23,7 +23,7 @@ from .outlet import Outlet
 
 if TYPE_CHECKING:
     from ..protocol.limits import Limits
-    from ..protocol.packages import Buffer
+    from ..protocol.packages import Buffer, Package
     from .connection import Connection
     from .events import EventHub
     from .reception import Reception
@@ -227,13 +227,25 @@ class Dispatcher:
             outlet.drop_backlog()
         if not flow.is_ended and not outlet.backlog:
             self.cut()
-            flow.end()
-            self._distributed(flow, 0)
+            self._tell_end(flow, flow.end())
             self.heat()
         # A subscription of this context may have taken the end at once, and brought us here already.
         if flow.is_ended and not flow.log and self._ending.pop(key, None) is not None:
             self.dropped += outlet.dropped
             self._offer_next(flow.slot)
+
+    def _tell_end(self, flow: SendFlow, end: Package) -> None:
+        """A flow has ended. Where some block, and have not given room yet, others may have missed the last messages, and must know it."""
+        self._distributed(flow, 0)
+        for branch in flow.branches.values():
+            if (
+                not branch.is_ready
+                and branch.key is not LOCAL
+                and branch.begun < end.first
+                and branch.subscriptions > 1
+            ):
+                branch.outbox.add_package(branch, end, flow)
+                self._unwritten[branch.key] = None  # type: ignore[index]  # keys are connections, or LOCAL
 
     def _offer_next(self, slot: str) -> None:
         """A flow has ended: those that began after it on the same slot may ask for room."""
@@ -286,9 +298,8 @@ class Dispatcher:
         """A subscriber that does not block says, over a new link, how much it knows: it may have missed the very beginning."""
         # Who knows nothing and is interested in another way than before may be somebody new, who has missed nothing.
         was_there = interest.record == record or interest.stream is not None
-        knows = interest.stream == flow.stream and interest.expected is not None
-        if branch.mode is not Mode.BLOCK and was_there and not knows:
-            self._tell_started(connection, flow, branch.taken, waits=False)
+        if branch.mode is not Mode.BLOCK and was_there:
+            self._tell_started(connection, flow, branch.begun, None)
 
     def _outlets_on(self, slot: str) -> list[Outlet]:
         """The outlets of a slot, older ones first."""
@@ -310,14 +321,14 @@ class Dispatcher:
         mode = Mode(interest.mode)
         flow.window_bytes = min(flow.window_bytes, connection.window_bytes)
         branch = Branch(connection, connection.outbox, mode, interest.size, interest.count)
-        branch.taken = flow.cut_to
+        branch.taken = branch.begun = flow.cut_to
         outlet.add_branch(branch)
         if mode is Mode.BLOCK:
             self._offer(connection, outlet)
         elif connection.outbox.holds(flow.slot):
             self._tell_position(connection, flow)  # behind the end of an earlier flow
         else:
-            self._tell_started(connection, flow, flow.cut_to, waits=False)
+            self._tell_started(connection, flow, flow.cut_to, None)
 
     def _change_branch(
         self, outlet: Outlet, connection: Connection, branch: Branch, interest: control.Subscribe
@@ -325,11 +336,13 @@ class Dispatcher:
         flow = outlet.flow
         mode = Mode(interest.mode)
         if connection.awaits_snapshot and branch.is_ready and branch.mode is Mode.BLOCK:
-            if interest.stream != flow.stream:
+            if interest.stream != flow.stream or (interest.blocks_since or 0) > branch.agreed:
                 # The subscriptions that were here before are closed; those that came after begin anew.
                 outlet.remove_branch(connection)
                 self._new_branch(outlet, connection, interest)
                 if connection in flow.branches:
+                    if interest.stream == flow.stream:
+                        self._tell_started(connection, flow, branch.begun, None)
                     self._tell_position(connection, flow)  # others there, which do not block, know where they have been
                 return
             self._send_again(connection, outlet, branch, interest)
@@ -338,10 +351,14 @@ class Dispatcher:
             branch.subscriptions = interest.count
         if mode is not Mode.BLOCK:
             if not branch.is_ready:
-                branch.taken = flow.cut_to
-                self._tell_started(connection, flow, flow.cut_to, waits=False)
-            branch.mode, branch.is_ready = mode, True
+                branch.taken = branch.begun = flow.cut_to
+                self._tell_started(connection, flow, flow.cut_to, None)
+            has_missed, branch.mode, branch.is_ready = not branch.is_ready, mode, True
             flow.update_room()
+            if has_missed:
+                self._tell_position(
+                    connection, flow
+                )  # others there may have missed what was sent while it was not ready
         elif branch.mode is not Mode.BLOCK or not branch.is_ready:
             # It goes on as it was until the peer has said how much room it has: only then does the one that blocks count.
             self._offer(connection, outlet)
@@ -353,14 +370,16 @@ class Dispatcher:
         connection.outbox.add_package(flow.branches[connection], flow.marker(flow.cut_to), flow)
         self.will_write(connection)
 
-    def _tell_started(self, connection: Connection, flow: SendFlow, first: int, *, waits: bool) -> None:
-        connection.send_control(control.Started(self.source, flow.slot, flow.stream, first, waits))
+    def _tell_started(self, connection: Connection, flow: SendFlow, first: int, agreed: int | None) -> None:
+        connection.send_control(control.Started(self.source, flow.slot, flow.stream, first, agreed))
 
     def _send_again(self, connection: Connection, outlet: Outlet, branch: Branch, interest: control.Subscribe) -> None:
         """The link to a blocking subscriber is new: send what the old one did not bring."""
         flow = outlet.flow
         self.cut()
-        self._tell_started(connection, flow, branch.taken, waits=True)
+        if interest.expected is None and branch.begun < branch.taken:
+            self._tell_started(connection, flow, branch.begun, None)  # it has missed the very beginning
+        self._tell_started(connection, flow, branch.taken, branch.agreed)
         flow.resume(branch, branch.taken if interest.expected is None else interest.expected)
         if not flow.log and not flow.is_ended:
             self._tell_position(connection, flow)  # what was sent before it blocked may be lost
@@ -441,8 +460,15 @@ class Dispatcher:
             branch.mode = Mode.BLOCK
             interest = self._interests.get(message.slot, {}).get(connection)
             branch.subscriptions = branch.subscriptions if interest is None else interest.count
-            first = outlet.flow.grant_first(branch, message.limit, now)
-            self._tell_started(connection, outlet.flow, first, waits=True)
+            agreed = 0 if interest is None else interest.record
+            first = outlet.flow.grant_first(branch, message.limit, now=now, agreed=agreed)
+            if branch.begun < first:
+                self._tell_started(
+                    connection, outlet.flow, branch.begun, None
+                )  # others there were told before, or should have been
+            self._tell_started(connection, outlet.flow, first, agreed)
+            if branch.subscriptions > 1:
+                self._tell_position(connection, outlet.flow)  # others there may have missed what was sent meanwhile
         else:
             kept = outlet.flow.credit(branch, message.taken, message.limit, now)
             if kept is not None:
@@ -564,8 +590,9 @@ class Dispatcher:
         branch.mode, branch.size = mode, interest.size
         if mode is Mode.BLOCK and not branch.is_ready and not self._has_older(LOCAL, outlet):
             self.cut()
-            first = flow.grant_first(branch, self.reception.grant_local(slot, flow.stream), trio.current_time())
-            self.reception.started(self.source, slot, flow.stream, first, waits=True)
+            room = self.reception.grant_local(slot, flow.stream)
+            first = flow.grant_first(branch, room, now=trio.current_time(), agreed=interest.record)
+            self.reception.started(self.source, slot, flow.stream, first, interest.record)
         self._changed(outlet)
 
     def local_credit(self, message: control.Credit) -> int | None:

@@ -41,9 +41,7 @@ def _offer_came(connection: Connection, message: control.Offer) -> None:
 
 def _started_came(connection: Connection, message: control.Started) -> None:
     _check_source(connection, message.source)
-    connection._context._reception.started(
-        message.source, message.slot, message.stream, message.first, waits=message.waits
-    )
+    connection._context._reception.started(*message)
 
 
 def _kept_came(connection: Connection, message: control.Kept) -> None:

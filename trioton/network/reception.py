@@ -34,9 +34,6 @@ SENDER_TAG: Final = 54022
 
 MESSAGE_TAGS: Final = TAGS | {SENDER_TAG}
 
-NO_STREAM: Final = 0
-"""The number of no flow: who says over a new link that it knows this one was there before, but has agreed on nothing."""
-
 DIRECT_PREFIX: Final = "~"
 """How the slots begin that are addressed and never advertised."""
 
@@ -77,6 +74,7 @@ class Reception:
         self._route = route
         self._all_connections = all_connections
         self._slots: dict[str, list[Subscription]] = {}
+        self._blocks_since: dict[str, int] = {}
         self._flows: dict[str, dict[bytes, ReceiveFlow]] = {}
         self._holders: dict[str, bytes | None] = {}
         self._due: dict[str, None] = {}
@@ -91,7 +89,10 @@ class Reception:
         slot = subscription.slot
         window = subscription.inbox.window
         # Who begins or ceases to block must be told at once, since the sources ask for room then.
-        is_first = slot not in self._slots or (window is not None and not self._is_blocked(slot))
+        is_first = slot not in self._slots
+        if window is not None and slot not in self._blocks_since:
+            is_first = True
+            self._blocks_since[slot] = 0 if slot.startswith(DIRECT_PREFIX) else self._record + 1
         self._slots.setdefault(slot, []).append(subscription)
         if window is not None:
             subscription.until_credit = window.size // 4
@@ -114,16 +115,18 @@ class Reception:
             return
         subscriptions.remove(subscription)
         if subscriptions:
-            if subscription.inbox.window is None or self._is_blocked(slot):
+            if subscription.inbox.window is None or self._blocking(slot):
                 self._change_soon(slot)
                 return
+            del self._blocks_since[slot]
             # Sources that have heard of it send as they like. Should one block again, they ask for room again.
             for flow in self._flows.get(slot, {}).values():
-                flow.granted = None
+                flow.granted, flow.offered, flow.is_asked_back = None, None, False
             self._report(slot)
             self._interest_changed(slot)
             return
         del self._slots[slot]
+        self._blocks_since.pop(slot, None)
         flows = self._flows.pop(slot, {})
         self._due.pop(slot, None)
         self._changed.pop(slot, None)
@@ -157,28 +160,22 @@ class Reception:
         mode = min(modes)  # Blocking goes before dropping, and the oldest before the newest.
         size = max(policy.size for policy in policies if policy.mode is mode)
         stream, expected = (None, None) if known is None else (known.stream, known.expected)
-        return control.Subscribe(slot, self._record, mode, size, len(policies), stream, expected)
+        return control.Subscribe(
+            slot, self._record, mode, size, len(policies), stream, expected, self._blocks_since.get(slot)
+        )
 
     def announce(self, connection: Connection, peer_id: bytes) -> None:
         """Tell a peer, over a new link, what this context listens to and how far it has received."""
         for slot in self._slots:
             known = self._flows.get(slot, {}).get(peer_id)
-            if known is not None and self._has_begun_anew(known):
-                connection.send_control(self._interest(slot, None)._replace(stream=NO_STREAM))
-                continue
             if known is not None or not slot.startswith(DIRECT_PREFIX):
                 connection.send_control(self._interest(slot, known))
             if known is not None:
                 # What was said over the last link may have been lost with it.
-                known.reported = (-1, -1)
+                known.reported, known.is_asked_back = (-1, -1), False
                 self._due_now(slot)
                 for subscription in self._blocking(slot):
                     subscription.inbox.ask_back_again(known)
-
-    def _has_begun_anew(self, flow: ReceiveFlow) -> bool:
-        """Whether all blocking subscriptions of a slot are younger than what was last agreed with a source."""
-        windows = [subscription.inbox.window for subscription in self._blocking(flow.slot)]
-        return bool(windows) and not any(window is not None and flow in window.rooms for window in windows)
 
     # ---------------------------------------------------------------- packages
 
@@ -212,10 +209,7 @@ class Reception:
             return
         flow = self._flows.get(slot, {}).get(source)
         if flow is None or flow.stream != stream:
-            flow = self._flow(source, slot, stream)
-            if flow is None:
-                self._missed(slot, source, count)
-                return
+            flow = self._flow(source, slot, stream) or self._flows[slot][source].overtake(stream)
         known = missing = 0
         if is_last or not flow.receive_next(first, count):
             known, missing = flow.receive(header, is_last=is_last)
@@ -339,15 +333,13 @@ class Reception:
         size = self._first_room(subscriptions, flow)
         connection.send_control(control.Credit(message.source, message.slot, message.stream, None, size))
 
-    def _is_blocked(self, slot: str) -> bool:
-        return any(each.inbox.window is not None for each in self._slots.get(slot, ()))
-
     def _blocking(self, slot: str) -> list[Subscription]:
         return [each for each in self._slots.get(slot, []) if each.inbox.window is not None]
 
     def _first_room(self, subscriptions: list[Subscription], flow: ReceiveFlow) -> int:
-        """The room for a flow that has not started; a source that asks twice may count on either answer."""
-        flow.offered = max(flow.offered, min(self._room(subscription, flow).size for subscription in subscriptions))
+        """The room for a flow that has not started. A source that asks twice gets the same answer: it may count on either."""
+        if flow.offered is None:
+            flow.offered = min(self._room(subscription, flow).size for subscription in subscriptions)
         return flow.offered
 
     def _room(self, subscription: Subscription, flow: ReceiveFlow) -> Room:
@@ -366,24 +358,24 @@ class Reception:
         assert flow is not None
         return self._first_room(self._blocking(slot), flow)
 
-    def started(self, source: bytes, slot: str, stream: int, first: int, *, waits: bool) -> None:
-        """A source says from which number on it sends to us, and whether it keeps to the room that it was offered."""
+    def started(self, source: bytes, slot: str, stream: int, first: int, agreed: int | None) -> None:
+        """A source says from which number on it sends to us, and on which interest of ours the room was agreed that it keeps to."""
         is_wanted = slot in self._slots and self._refusal(source, slot) is None
         flow = self._flow(source, slot, stream) if is_wanted else None
         if flow is None:
             return
         self._missed(slot, source, flow.start(first))
-        if flow.granted is not None or not waits:
-            return
+        if flow.granted is not None or agreed is None or agreed < self._blocks_since.get(slot, NEVER):
+            return  # it keeps to no room, or to that of subscriptions that are closed
         # Some may have come since the offer, and the others may have gone.
         rooms = [self._room(subscription, flow) for subscription in self._blocking(slot)]
+        offered, flow.offered = flow.offered or 0, None
         for room in rooms:
-            room.limit = first + max(room.size, flow.offered)
+            room.limit = first + max(room.size, offered)
             room.taken = room.received = first
         if rooms:
-            flow.granted = max(flow.expected or 0, first + flow.offered)
+            flow.granted = max(flow.expected or 0, first + offered)
             flow.reported = (first, flow.granted)
-            flow.offered = 0
             if flow.granted < min(room.limit for room in rooms):
                 self._due_now(slot)  # its room has grown since the offer, and it must not be the last to hear of it
 
@@ -398,14 +390,22 @@ class Reception:
             return
         if flow.granted is None:
             if not message.limit:
-                self._forget_flow(flow)  # it has ended before it started
-        elif any(room.asked_back for room in self._rooms(flow)):
+                self._never_started(flow)
+        elif flow.is_asked_back:
+            flow.is_asked_back = False
             flow.granted = max(flow.expected or 0, min(flow.granted, message.limit))
             for subscription in self._blocking(message.slot):
                 window = subscription.inbox.window
                 if window is not None and flow in window.rooms:
                     window.kept(flow, message.limit)
         self._due_now(message.slot)
+
+    def _never_started(self, flow: ReceiveFlow) -> None:
+        """A flow has ended before it kept to any room: what it was offered is free."""
+        if flow.expected is None:
+            self._forget_flow(flow)
+        for subscription in self._blocking(flow.slot):
+            subscription.inbox.forget(flow)  # something may still be on its way that was sent before anybody blocked
 
     def flush(self, message: control.Flush) -> None:
         """A source wants to hear when all before a number has been taken."""
@@ -456,7 +456,7 @@ class Reception:
     def _report_flow(self, flow: ReceiveFlow) -> None:
         rooms = self._rooms(flow)
         # Who was asked for room back hears nothing else until it has answered: a higher limit would undo the request.
-        if flow.granted is None or any(room.asked_back for room in rooms):
+        if flow.granted is None or flow.is_asked_back:
             return
         if rooms:
             taken = min(room.taken for room in rooms)
@@ -489,9 +489,10 @@ class Reception:
                 subscription.inbox.ask_back_again(flow)  # it has not started, and what it was offered stands
             elif limit >= flow.granted:
                 window.kept(flow, limit)  # it could not use more anyway
-            elif sum(room.asked_back for room in rooms) > 1:
+            elif flow.is_asked_back:
                 subscription.inbox.ask_back_again(flow)  # another subscription has asked; one after the other
             else:
+                flow.is_asked_back = True
                 taken = min(room.taken for room in rooms)
                 self._send_credit(control.Credit(flow.source, flow.slot, flow.stream, taken, limit))
 

@@ -62,6 +62,7 @@ class Subscribe(NamedTuple):
         count: How many subscriptions stand behind it.
         stream: On a resumed session, the life of the peer's flow that is known here, else None.
         expected: The sequence number that is expected next on that flow, else None.
+        blocks_since: The record since which there has always been a subscription that blocks, or None if none blocks now.
     """
 
     slot: str
@@ -71,6 +72,7 @@ class Subscribe(NamedTuple):
     count: int  # type: ignore[assignment]  # hides tuple.count, which nobody needs here
     stream: int | None
     expected: int | None
+    blocks_since: int | None
 
 
 class Unsubscribe(NamedTuple):
@@ -107,13 +109,21 @@ class Credit(NamedTuple):
 
 
 class Started(NamedTuple):
-    """The source sends to this subscriber from sequence number `first` on; `waits` says whether it keeps to the room that it was told."""
+    """The source sends to this subscriber from sequence number `first` on.
+
+    Attributes:
+        source: Whose flow it is.
+        slot: The flow's slot.
+        stream: The flow's life.
+        first: The first sequence number that this subscriber gets.
+        agreed: The record of the subscriber's interest when it gave the room that the source keeps to; None if it keeps to none.
+    """
 
     source: bytes
     slot: str
     stream: int
     first: int
-    waits: bool
+    agreed: int | None
 
 
 class Kept(NamedTuple):
@@ -173,10 +183,6 @@ def _is_text(value: object) -> bool:
     return type(value) is str
 
 
-def _is_flag(value: object) -> bool:
-    return type(value) is bool
-
-
 def _is_identity(value: object) -> bool:
     return type(value) is bytes and len(value) == ID_BYTES
 
@@ -187,7 +193,8 @@ _CHECKS: Final[dict[str, Callable[[object], bool]]] = {
     "source": _is_identity,
     "stream": _is_number,
     "taken": _is_number_or_none,
-    "waits": _is_flag,
+    "agreed": _is_number_or_none,
+    "blocks_since": _is_number_or_none,
 }
 _SUBSCRIBE_CHECKS: Final = {"stream": _is_number_or_none, "expected": _is_number_or_none}
 

@@ -60,13 +60,17 @@ class Branch:
         limit: Messages before this number may be sent to it.
         queued: Packages that wait for it in its outbox.
         queued_messages: The messages in them.
+        begun: The first message that it is to get, or to know that it missed.
         is_behind: Whether the newest messages of the flow were dropped for it, and it does not know.
         links_lost: Those that the outbox had lost when it was last known where the neighbour stands. If it has lost more, a
             blocking neighbour is sent nothing before `SendFlow.resume` is called.
+        agreed: The record of its interest when it said how much room it has: a later interest may no longer stand by that.
         since: When it last said that it has taken more; for the report of a congestion.
     """
 
     __slots__ = (
+        "agreed",
+        "begun",
         "is_behind",
         "is_ready",
         "key",
@@ -95,6 +99,8 @@ class Branch:
         self.queued_messages = 0
         self.is_behind = False
         self.links_lost = outbox.links_lost
+        self.agreed = 0
+        self.begun = 0
         self.since = -math.inf
 
     @property
@@ -152,15 +158,18 @@ class SendFlow:
         if self.branches.pop(key, None) is not None:
             self.update_room()
 
-    def grant_first(self, branch: Branch, size: int, now: float) -> int:
+    def grant_first(self, branch: Branch, size: int, *, now: float, agreed: int = 0) -> int:
         """A blocking branch says how much room it has at first; gives the number of the first message that it gets.
 
         What has gathered must have been cut before, since it may be more than the branch has room for.
         """
         assert not self.pieces
-        branch.is_ready = True
+        branch.agreed = agreed
         branch.links_lost = branch.outbox.links_lost
         branch.taken = self.cut_to
+        if not branch.is_ready:
+            branch.is_ready = True
+            branch.begun = branch.taken
         branch.limit = branch.taken + size
         branch.since = now
         self.update_room()

@@ -31,7 +31,8 @@ class ReceiveFlow:
         is_ended: Whether the sender has ended it.
         reported: What was last told to the sender: all before it taken, and its limit.
         flush_to: The sender wants to hear when all before this number has been taken.
-        offered: The room that a sender which has not started was told of, and may count on.
+        offered: The room that a sender which has not started was told of, and may count on; None if it was told of none.
+        is_asked_back: Whether the sender was asked for room back, and has not answered yet.
         older: Earlier lives of the flow that have begun and whose end has not come, by their streams.
         window_bytes: Bytes that the sender may be ahead of what has been taken.
     """
@@ -41,6 +42,7 @@ class ReceiveFlow:
         "first_seen",
         "flush_to",
         "granted",
+        "is_asked_back",
         "is_ended",
         "offered",
         "older",
@@ -61,7 +63,8 @@ class ReceiveFlow:
         self.is_ended = False
         self.reported = (0, 0)
         self.flush_to = 0
-        self.offered = 0
+        self.offered: int | None = None
+        self.is_asked_back = False
         self.older: dict[int, ReceiveFlow] = {}
         self.window_bytes = window_bytes
 
@@ -70,6 +73,12 @@ class ReceiveFlow:
         known = [flow for flow in (*older.older.values(), older) if flow.expected is not None and not flow.is_ended]
         self.older = {flow.stream: flow for flow in known[-MOST_OLDER:]}
         older.older = {}
+
+    def overtake(self, stream: int) -> ReceiveFlow:
+        """News of this life of a flow came before the first package of an earlier one; gives that one."""
+        flow = ReceiveFlow(self.source, self.slot, stream, self.window_bytes)
+        self.older = dict([*self.older.items(), (stream, flow)][-MOST_OLDER:])
+        return flow
 
     def start(self, first: int) -> int:
         """The sender says with which number it starts, unless that is known already.
