@@ -20,7 +20,7 @@ import trio.testing
 import trioton
 from trioton.channels import base, messages
 from trioton.errors import ProtocolError
-from trioton.network.reception import MESSAGE_TAGS, SENDER_TAG
+from trioton.network.receiving.reception import MESSAGE_TAGS, SENDER_TAG
 from trioton.protocol import codec, control, frames, handshake, heartbeat, limits, packages, policies, scan
 from trioton.protocol.frames import HANDSHAKE_KINDS, PREFACE, FrameKind
 from trioton.protocol.handshake import STRANGER_REPLY, Hello

@@ -484,8 +484,8 @@ async def test_nothing_stays_behind(autojump_clock: object, pair: Pair, how: str
             await trio.sleep(1)
             receiver.close()
         await trio.sleep(1)
-    outlets = [outlet.flow.slot for each in (pair.a, pair.b) for outlet in each._dispatcher.all_outlets()]
+    outlets = [outlet.flow.slot for each in (pair.a, pair.b) for outlet in each._traffic.outlets.all()]
     assert outlets == [pub.slot]
     assert pair.a.statistics().slots_received == 0
-    assert pair.a._reception._flows == {}
-    assert list(pair.b._reception._flows) == [pub.slot]
+    assert pair.a._traffic.incoming.by_slot == {}
+    assert list(pair.b._traffic.incoming.by_slot) == [pub.slot]

@@ -10,7 +10,7 @@ import trio
 from trioton import BINARY, OBJECT, TEXT, MessageType, Sender, open_channel
 from trioton.channels.references import decode_extra
 from trioton.errors import DeadError, ProtocolError
-from trioton.network.reception import SENDER_TAG
+from trioton.network.receiving.reception import SENDER_TAG
 from trioton.protocol.values import decode_value, encode_value
 
 if TYPE_CHECKING:

@@ -14,11 +14,10 @@ from unittest import mock
 
 import attrs
 
-from trioton.network.dispatcher import Dispatcher
 from trioton.network.events import Event, Gap
-from trioton.network.outlet import Outlet
-from trioton.network.reception import Reception
-from trioton.network.subscription import Subscription
+from trioton.network.receiving.subscription import Subscription
+from trioton.network.sending.outlet import Outlet
+from trioton.network.traffic import Traffic
 from trioton.protocol import control
 from trioton.protocol.frames import FrameKind
 from trioton.protocol.handshake import Hello
@@ -58,23 +57,23 @@ class Side:
         self.hub = Hub()
         self.ends: dict[bytes, End] = {}
         hub: Any = self.hub
-        self.reception = Reception(
+        self.traffic = Traffic(
             self.wire_id,
+            LIMITS,
             hub,
-            LIMITS.window_bytes,
+            lambda: 0.0,
             self.ends.get,  # type: ignore[arg-type]  # an End stands for a Connection here
             lambda: list(self.ends.values()),  # type: ignore[arg-type]
         )
-        self.dispatcher = Dispatcher(self.wire_id, LIMITS, hub, self.reception, lambda: 0.0)
-        self.reception.dispatcher = self.dispatcher
+        self.dispatcher = self.traffic.dispatcher
 
     def run_flusher(self) -> None:
         """What the flusher task does, until nothing is left to do."""
         while self.dispatcher.is_hot:
-            self.reception.report_due()
+            self.traffic.report_due()
             self.dispatcher.cut()
             self.dispatcher.write()
-            self.reception.report_due()
+            self.traffic.report_due()
             self.dispatcher.is_hot = bool(self.dispatcher._unwritten)
 
 
@@ -94,17 +93,17 @@ class End:
         self.pipe = bytearray()
         self.announced: set[str] = set()
         side.ends[peer.wire_id] = self
-        reception, dispatcher = side.reception, side.dispatcher
+        traffic, grants, audience = side.traffic, side.traffic.grants, side.traffic.audience
         connection: Any = self
         self.handlers: dict[type, Callable[[Any], object]] = {
-            PackageReceived: lambda event: reception.package(connection, event),
+            PackageReceived: lambda event: traffic.reception.package(connection, event),
             control.Subscribe: self.subscribe_came,
-            control.Unsubscribe: lambda event: dispatcher.unsubscribe(connection, event),
-            control.Credit: lambda event: dispatcher.credit(connection, event),
-            control.Offer: lambda event: reception.offer(connection, event),
-            control.Started: lambda event: reception.started(*event),
-            control.Kept: reception.kept,
-            control.Flush: reception.flush,
+            control.Unsubscribe: lambda event: audience.unsubscribe(connection, event),
+            control.Credit: lambda event: audience.credit(connection, event),
+            control.Offer: lambda event: grants.offer(connection, event),
+            control.Started: lambda event: grants.started(*event),
+            control.Kept: grants.kept,
+            control.Flush: grants.flush,
             control.Sync: self.sync_came,
             control.Synced: lambda _event: None,
         }
@@ -141,9 +140,9 @@ class End:
         self.announced.clear()
         self.pipe.clear()
         connection: Any = self
-        self.side.reception.announce(connection, self.peer.wire_id)
+        self.side.traffic.listening.announce(connection, self.peer.wire_id)
         self.send_control(control.Sync())
-        self.side.dispatcher.offer_again(connection)
+        self.side.traffic.branches.ask_again(connection)
 
     def link_down(self) -> None:
         self.is_up = False
@@ -159,11 +158,11 @@ class End:
 
     def subscribe_came(self, message: control.Subscribe) -> None:
         self.announced.add(message.slot)
-        self.side.dispatcher.subscribe(self, message)  # type: ignore[arg-type]
+        self.side.traffic.audience.subscribe(self, message)  # type: ignore[arg-type]
 
     def sync_came(self, _message: control.Sync) -> None:
         if self.awaits_snapshot:
-            self.side.dispatcher.forget_unannounced(self, self.announced)  # type: ignore[arg-type]
+            self.side.traffic.audience.forget_unannounced(self, self.announced)  # type: ignore[arg-type]
         self.awaits_snapshot = False
         self.send_control(control.Synced())
 
@@ -253,7 +252,7 @@ class Mesh:
             channel.from_start = True
 
     def open_outlet(self, number: int) -> None:
-        outlet = self.links[number].publisher.dispatcher.open_outlet(SLOT)
+        outlet = self.links[number].publisher.traffic.lives.open(SLOT)
         outlet.backlog_size = 1000
         self.outlets[number] = outlet
 
@@ -264,7 +263,7 @@ class Mesh:
             link.has_ended = True
             if not link.there.is_up or link.there.awaits_snapshot:
                 self.lose_count()
-        link.publisher.dispatcher.close_outlet(outlet)
+        link.publisher.traffic.lives.close(outlet)
         self.open_outlet(number)
 
     def lose_count(self) -> None:
@@ -280,8 +279,8 @@ class Mesh:
         return [self.subscriber, *(link.publisher for link in self.links)]
 
     def subscribe(self, policy: Policy) -> Channel:
-        subscription = Subscription(self.subscriber.reception, SLOT, policy)
-        self.subscriber.reception.add(subscription)
+        subscription = Subscription(self.subscriber.traffic.listening, SLOT, policy)
+        self.subscriber.traffic.listening.add(subscription)
         channel = Channel(subscription)
         self.channels.append(channel)
         return channel
@@ -369,7 +368,7 @@ class Mesh:
                 unconfirmed = flow.next - flow.taken
                 sizes = [c.subscription.inbox.policy.size for c in self.channels if c.blocks]
                 assert unconfirmed <= max(sizes), "the publisher hears what was taken"
-            assert self.links[number].publisher.dispatcher._ending == {}
+            assert self.links[number].publisher.traffic.outlets.ending == {}
         for channel in self.channels:
             if channel.from_start:
                 self.check_whole(channel)

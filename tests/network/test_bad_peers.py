@@ -13,7 +13,7 @@ import trio
 import trioton
 from tests.raw_peer import RawPeer, local_port, read_to_end
 from trioton import Block, Limits, PubChannel, SubChannel
-from trioton.network import connection
+from trioton.network import talk
 from trioton.protocol import codec, control
 from trioton.protocol.control import encode_control
 from trioton.protocol.frames import PREFACE, FrameKind, encode_frame, encode_prefix
@@ -138,12 +138,12 @@ async def test_too_many_subscriptions(stage: Stage, limits: Limits) -> None:
     [line] = stage.warnings()
     assert f"127.0.0.1:{peer.port}" in line
     await stage.check_innocent()
-    assert stage.server._dispatcher._interests == {}
+    assert len(stage.server._traffic.interests) == 0
 
 
 async def test_who_asks_on_and_on_and_never_reads(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits for it has a bound; one that asks as much, and reads, is served."""
-    monkeypatch.setattr(connection, "MAX_ANSWER_BYTES", 600_000)
+    monkeypatch.setattr(talk, "MAX_ANSWER_BYTES", 600_000)
     pings = encode_control(control.Ping(1)) * 1000
     reader = await open_raw_peer(stage)
     sock = trio.socket.socket()

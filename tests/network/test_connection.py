@@ -159,10 +159,10 @@ async def test_only_the_receiver_itself_can_say_that_it_is_unreachable(autojump_
     assert await receiver.receive() == "x"
     flow = there._outlet.flow
     lie = control.Unreachable(flow.source, flow.slot, flow.stream, "a lie")
-    pair.b._dispatcher.unreachable(object(), lie)
+    pair.b._traffic.audience.unreachable(object(), lie)
     await there.send("y")
     assert await receiver.receive() == "y"
-    pair.b._dispatcher.unreachable(pair.to_a, lie)
+    pair.b._traffic.audience.unreachable(pair.to_a, lie)
     with pytest.raises(trio.BrokenResourceError, match="a lie"):
         await there.send("z")
 

@@ -232,7 +232,7 @@ def test_channels_that_are_opened_and_closed_at_once_hold_no_room() -> None:
         mesh.reopen_outlet(0)
         mesh.to_publisher(0)
     mesh.settle()
-    mesh.links[0].publisher.dispatcher.close_outlet(mesh.outlets.pop(0))
+    mesh.links[0].publisher.traffic.lives.close(mesh.outlets.pop(0))
     mesh.come_to_rest()
     mesh.send(1, 8)
     mesh.come_to_rest()

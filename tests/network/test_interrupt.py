@@ -11,7 +11,7 @@ import trio
 
 import trioton
 from trioton import PubChannel, SubChannel
-from trioton.network.reception import Reception
+from trioton.network.receiving.reception import Reception
 from trioton.protocol.flow import SendFlow
 from trioton.protocol.frames import FrameReader
 from trioton.protocol.inbox import Inbox

@@ -58,7 +58,7 @@ async def test_a_subscription_of_the_context_itself_may_break_while_a_closed_cha
             pub.send_nowait(number)
         pub.close()
         await trio.sleep(1)
-        assert context._dispatcher._ending == {}
+        assert context._traffic.outlets.ending == {}
         received = []
         with pytest.raises(trio.BrokenResourceError):
             while True:

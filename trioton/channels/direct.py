@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
-from ..network.reception import DIRECT_PREFIX
-from ..network.subscription import Subscription
+from ..network.receiving.claims import DIRECT_PREFIX
+from ..network.receiving.subscription import Subscription
 from ..protocol.policies import MAX_SIZE, Block
 from .base import check_context
 from .messages import OBJECT, MessageType, as_message_type
@@ -41,17 +41,17 @@ class Sender(SendingEnd[T_contra]):
         self._slot = slot
         self._destination = destination
         self._has_travelled = False
-        outlet = context._dispatcher.open_outlet(slot, destination=destination)
+        outlet = context._traffic.lives.open(slot, destination=destination)
         outlet.backlog_size = BEFORE_GRANT
         super().__init__(context, message_type, outlet)
         if destination == context._wire_id:
-            context._dispatcher.set_local(outlet)
+            context._traffic.local.add(outlet)
         else:
-            connection = context._route(destination)
+            connection = context._neighbours.route(destination)
             if connection is None:
                 outlet.die("no route to the context that receives here")
             else:
-                context._dispatcher.offer_direct(outlet, connection)
+                context._traffic.branches.offer_direct(outlet, connection)
 
     def _reference(self) -> list[object]:
         """What travels in its place: the receiver's context and the slot."""
@@ -61,14 +61,14 @@ class Sender(SendingEnd[T_contra]):
         """A message with the reference was accepted: from now on it is the end that arrives which ends the channel."""
         self._has_travelled = True
         self._dispatcher.cut()
-        self._context._reception.release(self._slot)
+        self._context._traffic.claims.release(self._slot)
 
     def _close_end(self) -> None:
         if self._has_travelled and not self._closed:
             self._closed = True
             self._settle()
             self._outlet.abandon_waiting(self)
-            self._dispatcher.drop_outlet(self._outlet)
+            self._context._traffic.lives.drop(self._outlet)
         else:
             super()._close_end()
 
@@ -86,8 +86,8 @@ class Receiver(ReceivingEnd[T_co]):
 
     def __init__(self, context: Context, slot: str, message_type: MessageType[Any], size: int) -> None:
         self._slot = slot
-        subscription = Subscription(context._reception, slot, Block(size))
-        context._reception.add(subscription)
+        subscription = Subscription(context._traffic.listening, slot, Block(size))
+        context._traffic.listening.add(subscription)
         super().__init__(context, message_type, subscription)
 
     def __repr__(self) -> str:

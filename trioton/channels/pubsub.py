@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 import trio
 
-from ..network.context import check_flag
-from ..network.subscription import Subscription
+from ..network.arguments import check_flag
+from ..network.receiving.subscription import Subscription
 from ..protocol.policies import Block, Policy
 from .base import check_context, slot_name
 from .messages import TEXT, MessageType, as_message_type
@@ -85,7 +85,7 @@ class PubChannel(SendingEnd[T_contra]):
         _check_backlog(backlog)
         _check_deadline(block_deadline)
         self._slot = slot_name(slot, type_, PATTERN)
-        present = context._dispatcher.outlets.get(self._slot)
+        present = context._traffic.outlets.open.get(self._slot)
         if present is not None and present.is_local != local:
             raise ValueError(f"local={local!r}, but another channel on {self._slot!r} has local={present.is_local!r}")
         outlet = context._open_outlet(self._slot, local=local)
@@ -165,8 +165,8 @@ class SubChannel(ReceivingEnd[T_co]):
             raise TypeError(f"policy must be Block, DropOldest, DropNewest, Latest or Disconnect, not {policy!r}")
         self._slot = slot_name(slot, type_, PATTERN)
         context._check_open()
-        subscription = Subscription(context._reception, self._slot, policy)
-        context._reception.add(subscription)
+        subscription = Subscription(context._traffic.listening, self._slot, policy)
+        context._traffic.listening.add(subscription)
         super().__init__(context, type_, subscription)
 
     @property

@@ -19,7 +19,7 @@ from .messages import BINARY, TEXT, DecodeFailure, MessageType
 
 if TYPE_CHECKING:
     from ..network.context import Context
-    from ..network.subscription import Subscription
+    from ..network.receiving.subscription import Subscription
 
 T_co = TypeVar("T_co", covariant=True)
 

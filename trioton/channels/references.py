@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import MessageTypeError, ProtocolError
-from ..network.reception import SENDER_TAG
+from ..network.receiving.reception import SENDER_TAG
 from ..protocol.identity import ID_BYTES
 from .messages import BINARY, OBJECT, TEXT, MessageType
 

@@ -11,7 +11,7 @@ import trio
 
 from ..errors import CongestedError
 from ..network.cancellation import is_cancelled
-from ..network.outlet import TEXT_HEAD
+from ..network.sending.outlet import TEXT_HEAD
 from ..protocol.flow import CUT_BYTES, LARGE_MESSAGE
 from ..protocol.limits import MAX_RUN_MESSAGES
 from . import references
@@ -19,7 +19,7 @@ from .messages import BINARY, TEXT, MessageType, value_encoder
 
 if TYPE_CHECKING:
     from ..network.context import Context
-    from ..network.outlet import Outlet, Piece
+    from ..network.sending.outlet import Outlet, Piece
     from .direct import Sender
 
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -272,7 +272,7 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
             self._closed = True
             self._settle()
             self._outlet.abandon_waiting(self)
-            self._dispatcher.close_outlet(self._outlet)
+            self._context._traffic.lives.close(self._outlet)
 
     def close(self) -> None:
         """As `aclose`, but without waiting: what was accepted still leaves while the context lives. May be called twice."""

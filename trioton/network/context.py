@@ -7,36 +7,36 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import trio
 
-from ..errors import BindError, ConnectError
+from ..errors import ConnectError
 from ..protocol.backoff import Reconnect
-from ..protocol.handshake import MAX_NAME, Hello
+from ..protocol.handshake import Hello
 from ..protocol.heartbeat import Heartbeat
 from ..protocol.identity import REALM_BITS, ContextId
 from ..protocol.limits import Limits
-from ..transports.address import Address, parse_address, ports_to_try
-from ..transports.base import Network, TransportListener, UntrustedError
-from . import events
+from ..transports.address import Address, parse_address
+from .arguments import check_flag, check_text, check_tries
 from .budget import Budget
-from .connection import CLOSE_DEADLINE, Connection
-from .dispatcher import Dispatcher
-from .establish import Establisher, RefusedError, Shaken
+from .dialling import Dialler
+from .establish import Establisher
 from .events import EventHub, EventStream
 from .heart import PAUSE, Heart
-from .listener import Doorman, Listener, serve_listener
-from .outlet import Outlet
+from .listener import Doorman, Listener, listen, serve_listener
+from .neighbours import Neighbours
 from .peer import ContextInfo, Peer
-from .reception import Reception
+from .states import CLOSE_DEADLINE, CONTEXT_CLOSED
 from .statistics import ContextStatistics
+from .traffic import Traffic
 
 if TYPE_CHECKING:
     import ssl
 
-logger = logging.getLogger("trioton.context")
+    from ..transports.base import Network
+    from .connection import Connection
+    from .sending.outlet import Outlet
 
-CLOSED_CONTEXT = "the context was closed"
+logger = logging.getLogger("trioton.context")
 
 
 class Context:
@@ -66,19 +66,19 @@ class Context:
         self._hub = EventHub()
         self._budget = Budget(has_clock=not network.is_simulated)
         self._heart = Heart(pause=0.0 if network.is_simulated else PAUSE)
-        self._connections: dict[bytes, Connection] = {}
-        self._without_session: dict[Connection, None] = {}
-        self._closed_totals = {"sent": 0, "received": 0, "bytes_sent": 0, "bytes_received": 0, "dropped": 0}
+        self._neighbours = Neighbours(self)
         self._listeners: list[Listener] = []
-        self._reception = Reception(self._wire_id, self._hub, limits.window_bytes, self._route, self._connected_or_not)
-        self._dispatcher = Dispatcher(
+        self._traffic = Traffic(
             self._wire_id,
             limits,
             self._hub,
-            self._reception,
             trio.current_time if network.is_simulated else time.perf_counter,
+            self._neighbours.route,
+            self._neighbours.with_session,
         )
-        self._reception.dispatcher = self._dispatcher
+        # What each message passes is reached by a shorter way.
+        self._dispatcher = self._traffic.dispatcher
+        self._reception = self._traffic.reception
         self._doorman = Doorman(self)
         self._changed = trio.lowlevel.ParkingLot()
         self._closing = False
@@ -111,30 +111,15 @@ class Context:
         """
         self._check_open()
         check_flag("insecure", insecure)
-        if isinstance(max_tries, bool) or not isinstance(max_tries, int):
-            raise TypeError(f"max_tries must be an int, not {max_tries!r}")
-        if max_tries < 1:
-            raise ValueError(f"max_tries must be at least 1, not {max_tries!r}")
+        check_tries("max_tries", max_tries)
         parsed = parse_address(address)
         self._check_secure(parsed, insecure=insecure, verb="listen")
-        transport_listener = await self._listen(parsed, max_tries, ssl_context)
+        transport_listener = await listen(self._network, parsed, max_tries, ssl_context)
         listener = Listener(transport_listener)
         self._listeners.append(listener)
         self._start_soon(serve_listener, transport_listener, self)
         logger.debug("%s: listening at %s", self, listener.address)
         return listener
-
-    async def _listen(self, address: Address, max_tries: int, ssl_context: ssl.SSLContext | None) -> TransportListener:
-        if max_tries == 1 or not address.port:
-            return await self._network.listen(address, ssl_context=ssl_context)
-        tried, last = 0, None
-        for port in ports_to_try(address.port, max_tries):
-            tried += 1
-            try:
-                return await self._network.listen(attrs.evolve(address, port=port), ssl_context=ssl_context)
-            except BindError as error:
-                last = error
-        raise BindError(f"could not listen on any of the {tried} ports tried from {address} on") from last
 
     async def connect(
         self,
@@ -180,79 +165,12 @@ class Context:
         establisher = Establisher(
             self._network, parsed, self._limits, ssl_context=ssl_context, take_shortcut=local_shortcut
         )
-        hello = self._hello(returns=reconnect is not None)
-        for delay in (reconnect or Reconnect()).delays(self._network.random.random):
-            try:
-                shaken = await establisher.establish(hello)
-            except ConnectError as error:
-                has_session = isinstance(error, RefusedError) and self._has_session(error.source)
-                if has_session or isinstance(error, UntrustedError):
-                    raise  # Dialling again would not help.
-                failure = error
-            else:
-                connection = self._new_connection(shaken, name, address, establisher, reconnect)
-                try:
-                    await self._wait_up(connection)
-                    return connection
-                except ConnectError as error:
-                    if self._objection(connection.peer) is not None:
-                        raise  # Dialling again would not help.
-                    failure = error
-            if not wait:
-                raise failure
-            logger.debug("%s: %s; dialling again in %.2f s", self, failure, delay)
-            await trio.sleep(delay)
-        raise AssertionError("the delays never end")
-
-    async def _wait_up(self, connection: Connection) -> None:
-        """Wait until the session of a new connection is up; if that fails, nothing is left of it.
-
-        Raises:
-            ConnectError: It ended first, or took too long.
-        """
-        try:
-            with trio.move_on_after(self._limits.handshake_deadline) as scope:
-                await connection.wait_connected()
-        except BaseException:
-            await connection.give_up("the attempt to connect was given up")  # shielded, with a deadline, inside  # noqa: ASYNC102
-            raise
-        if scope.cancelled_caught:
-            await connection.give_up("the peer did not finish the handshake")
-            raise ConnectError(f"{connection.address}: the peer did not finish the handshake in time")
-
-    def _new_connection(
-        self, shaken: Shaken, name: str, address: str, establisher: Establisher, reconnect: Reconnect | None
-    ) -> Connection:
-        peer = Peer.from_hello(shaken.hello, uid=shaken.transport.peer_uid)
-        objection = self._objection(peer)
-        if objection is not None:
-            shaken.transport.close()
-            raise ConnectError(f"{address}: {objection}")
-        connection = Connection(
-            self, name=name or peer.name, address=address, peer=peer, establisher=establisher, reconnect=reconnect
-        )
-        assert shaken.hello.session is not None
-        connection.tokens.append(shaken.hello.session)
-        self._add_connection(connection)
-        self._start_soon(connection.run, shaken)
-        return connection
-
-    def _objection(self, peer: Peer) -> str | None:
-        """Why this context cannot have a connection to a peer that it has dialled, or None."""
-        if peer.id == self.id:
-            return "a context cannot connect to itself"
-        if peer.wire_id in self._connections:
-            return f"this context is connected to {peer} already"
-        return CLOSED_CONTEXT if self._closing else None
-
-    def _has_session(self, wire_id: bytes) -> bool:
-        """Whether a context is this one or connected to it, so that it must refuse another connection."""
-        return wire_id == self._wire_id or wire_id in self._connections
+        return await Dialler(self, name, address, establisher, reconnect).connect(wait=wait)
 
     @property
     def connections(self) -> list[Connection]:
         """All connections that are not closed."""
-        return [*self._connections.values(), *self._without_session]
+        return self._neighbours.all()
 
     def connection(self, name: str) -> Connection:
         """Give the connection with this name.
@@ -268,7 +186,7 @@ class Context:
     @property
     def peers(self) -> list[Peer]:
         """The contexts that are connected directly."""
-        return [connection.peer for connection in self._connections.values() if connection.is_connected]
+        return [connection.peer for connection in self._neighbours.with_session() if connection.is_connected]
 
     @property
     def contexts(self) -> list[ContextInfo]:
@@ -333,7 +251,7 @@ class Context:
         """
         await trio.lowlevel.checkpoint()
         self._check_open()
-        targets = [(outlet, self._dispatcher.flush_outlet(outlet)) for outlet in self._dispatcher.all_outlets()]
+        targets = [(outlet, self._traffic.progress.flush(outlet)) for outlet in self._traffic.outlets.all()]
         for outlet, target in targets:
             while outlet.flow.taken < target or (outlet.backlog and outlet.is_listened_to):
                 if outlet.flow.is_ended and not outlet.flow.branches:
@@ -357,7 +275,7 @@ class Context:
             await trio.lowlevel.checkpoint()
             return
         self._closing = True
-        for outlet in self._dispatcher.all_outlets():
+        for outlet in self._traffic.outlets.all():
             outlet.abandon_all_waiting()
         self._user_nursery.cancel_scope.cancel()
         for listener in self._listeners:
@@ -369,7 +287,7 @@ class Context:
             with trio.move_on_after(self._grace + CLOSE_DEADLINE):
                 async with trio.open_nursery() as nursery:
                     for connection in self.connections:
-                        nursery.start_soon(connection.aclose, CLOSED_CONTEXT)
+                        nursery.start_soon(connection.aclose, CONTEXT_CLOSED)
                 await trio.lowlevel.checkpoint()
         finally:
             self._end()
@@ -377,36 +295,33 @@ class Context:
     def _end(self) -> None:
         """Nothing goes on after this."""
         for connection in self.connections:
-            connection.say_goodbye_now(CLOSED_CONTEXT)
+            connection.goodbye.say_now(CONTEXT_CLOSED)
         self._closed = True
-        self._reception.end()
-        for outlet in self._dispatcher.all_outlets():
-            outlet.die(CLOSED_CONTEXT)
+        self._traffic.subscriptions.end()
+        for outlet in self._traffic.outlets.all():
+            outlet.die(CONTEXT_CLOSED)
         self._hub.end()
         self._changed.unpark_all()
         self._nursery.cancel_scope.cancel()
 
     def statistics(self) -> ContextStatistics:
         """What the context holds and has done so far."""
-        totals = dict(self._closed_totals)
-        for connection in self.connections:
-            _add_to_totals(totals, connection)
-        outlets = self._dispatcher.all_outlets()
+        totals = self._neighbours.totals()
         return ContextStatistics(
-            connections=len(self._connections),
+            connections=self._neighbours.count,
             listeners=sum(not listener._closed for listener in self._listeners),
-            slots_sent=len(self._dispatcher.outlets),
-            slots_received=len(self._reception.slots),
-            messages_unheard=self._dispatcher.dropped + sum(outlet.dropped for outlet in outlets),
-            bytes_sent=totals["bytes_sent"],
-            bytes_received=totals["bytes_received"],
-            messages_sent=totals["sent"],
-            messages_received=totals["received"],
-            messages_dropped=totals["dropped"],
+            slots_sent=len(self._traffic.outlets.open),
+            slots_received=len(self._traffic.subscriptions),
+            messages_unheard=self._traffic.outlets.unheard,
+            bytes_sent=totals.bytes_sent,
+            bytes_received=totals.bytes_received,
+            messages_sent=totals.messages_sent,
+            messages_received=totals.messages_received,
+            messages_dropped=totals.messages_dropped,
         )
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else "closing" if self._closing else f"{len(self._connections)} connections"
+        state = "closed" if self._closed else "closing" if self._closing else f"{self._neighbours.count} connections"
         return f"<Context {self.name!r}, {state}>" if self.name else f"<Context {self.id}, {state}>"
 
     def __str__(self) -> str:
@@ -417,7 +332,7 @@ class Context:
     async def _own_tasks(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """The nursery of all that the context does for itself."""
         async with trio.open_nursery() as self._nursery:
-            self._nursery.start_soon(self._dispatcher.flush_forever)
+            self._nursery.start_soon(self._dispatcher.flush_forever, self._traffic.report_due)
             self._nursery.start_soon(self._dispatcher.congestion.run_forever)
             self._nursery.start_soon(self._heart.run_forever)
             task_status.started()
@@ -454,98 +369,12 @@ class Context:
             returns=returns,
         )
 
-    def _route(self, wire_id: bytes) -> Connection | None:
-        return self._connections.get(wire_id)
-
-    def _connected_or_not(self) -> list[Connection]:
-        return list(self._connections.values())
-
     def _start_soon(self, async_fn: Callable[..., Awaitable[object]], *args: object) -> None:
         self._nursery.start_soon(async_fn, *args)
 
-    def _add_connection(self, connection: Connection) -> None:
-        """A session begins; what happens to interest from now on must be told to its peer."""
-        self._without_session.pop(connection, None)
-        self._connections[connection.peer.wire_id] = connection
-
-    def _connection_up(self, connection: Connection, *, is_new: bool) -> None:
-        if is_new:
-            self._hub.emit(events.ContextJoined(connection.peer.id, connection.peer.name))
-            self._hub.emit(events.Connected(connection))
-        else:
-            self._hub.emit(events.Resumed(connection))
-        logger.info("%s: %s %r", self, "connected" if is_new else "resumed", connection)
-        self._changed.unpark_all()
-
-    def _connection_lost(self, connection: Connection, reason: str, *, has_joined: bool) -> None:
-        """A session is over, though its connection may start another one."""
-        self._forget(connection)
-        self._without_session[connection] = None
-        if has_joined:
-            self._hub.emit(events.SessionLost(connection, reason))
-            self._hub.emit(events.ContextDied(connection.peer.id, connection.peer.name, reason))
-        logger.info("%s: %r: session lost: %s", self, connection, reason)
-
-    def _connection_closed(self, connection: Connection, *, has_joined: bool) -> None:
-        reason = connection.close_reason or ""
-        self._forget(connection)
-        self._without_session.pop(connection, None)
-        _add_to_totals(self._closed_totals, connection)
-        if has_joined:
-            self._hub.emit(events.Disconnected(connection, reason))
-            self._hub.emit(events.ContextDied(connection.peer.id, connection.peer.name, reason))
-        logger.info("%s: %r: %s", self, connection, reason)
-        self._changed.unpark_all()
-
-    def _forget(self, connection: Connection) -> None:
-        wire_id = connection.peer.wire_id
-        if self._connections.get(wire_id) is connection:
-            del self._connections[wire_id]
-            self._reception.forget_source(wire_id)
-        deserted = self._dispatcher.forget_connection(connection)
-        if deserted and not connection.has_said_goodbye and not self._closing:
-            slots = ", ".join(map(repr, deserted[:3])) + (
-                f" and {len(deserted) - 3} others" if len(deserted) > 3 else ""
-            )
-            text = "%s: %s is gone without a goodbye, and nobody else listens to %s: what is sent there is lost until somebody does"
-            logger.warning(text, self, connection.peer, slots)
-
     def _open_outlet(self, slot: str, *, local: bool = False) -> Outlet:
         self._check_open()
-        outlet = self._dispatcher.open_outlet(slot)
+        outlet = self._traffic.lives.open(slot)
         if local:
-            self._dispatcher.set_local(outlet)
+            self._traffic.local.add(outlet)
         return outlet
-
-
-def _add_to_totals(totals: dict[str, int], connection: Connection) -> None:
-    statistics = connection.statistics()
-    totals["sent"] += statistics.messages_sent
-    totals["received"] += statistics.messages_received
-    totals["bytes_sent"] += statistics.bytes_sent
-    totals["bytes_received"] += statistics.bytes_received
-    totals["dropped"] += statistics.messages_dropped
-
-
-def check_flag(argument: str, value: object) -> bool:
-    """Give a flag of the user's back, if it is one.
-
-    Raises:
-        TypeError: It is not a bool.
-    """
-    if not isinstance(value, bool):
-        raise TypeError(f"{argument} must be True or False, not {value!r}")
-    return value
-
-
-def check_text(argument: str, value: object) -> None:
-    """Refuse what cannot be a name.
-
-    Raises:
-        TypeError: It is no text.
-        ValueError: It is too long or not printable.
-    """
-    if not isinstance(value, str):
-        raise TypeError(f"{argument} must be a str, not {value!r}")
-    if len(value) > MAX_NAME or not value.isprintable():
-        raise ValueError(f"{argument} must be at most {MAX_NAME} printable characters, not {value!r:.300}")

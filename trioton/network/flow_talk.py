@@ -18,46 +18,46 @@ def _subscribe_came(connection: Connection, message: control.Subscribe) -> None:
         raise ProtocolError(f"the peer subscribed to a slot of {len(message.slot)} characters")
     if message.mode > 2 or message.size < 1:
         raise ProtocolError(f"the peer subscribed with mode {message.mode} and size {message.size}")
-    connection._announced[message.slot] = None
-    connection._context._dispatcher.subscribe(connection, message)
-    if connection._context._dispatcher.interests_of(connection) > limits.subscriptions:
+    connection.talk.announced[message.slot] = None
+    connection._context._traffic.audience.subscribe(connection, message)
+    if connection._context._traffic.interests.count_of(connection) > limits.subscriptions:
         raise ProtocolError(f"the peer subscribed to more than {limits.subscriptions} slots")
 
 
 def _unsubscribe_came(connection: Connection, message: control.Unsubscribe) -> None:
-    connection._context._dispatcher.unsubscribe(connection, message)
+    connection._context._traffic.audience.unsubscribe(connection, message)
 
 
 def _credit_came(connection: Connection, message: control.Credit) -> None:
     if message.source != connection._context._wire_id:
         raise ProtocolError("the peer sent credit for a flow that is not ours")
-    connection._context._dispatcher.credit(connection, message)
+    connection._context._traffic.audience.credit(connection, message)
 
 
 def _offer_came(connection: Connection, message: control.Offer) -> None:
     _check_source(connection, message.source)
-    connection._context._reception.offer(connection, message)
+    connection._context._traffic.grants.offer(connection, message)
 
 
 def _started_came(connection: Connection, message: control.Started) -> None:
     _check_source(connection, message.source)
-    connection._context._reception.started(*message)
+    connection._context._traffic.grants.started(*message)
 
 
 def _kept_came(connection: Connection, message: control.Kept) -> None:
     _check_source(connection, message.source)
-    connection._context._reception.kept(message)
+    connection._context._traffic.grants.kept(message)
 
 
 def _flush_came(connection: Connection, message: control.Flush) -> None:
     _check_source(connection, message.source)
-    connection._context._reception.flush(message)
+    connection._context._traffic.grants.flush(message)
 
 
 def _unreachable_came(connection: Connection, message: control.Unreachable) -> None:
     if message.source != connection._context._wire_id:
         raise ProtocolError("the peer spoke of a flow that is not ours")
-    connection._context._dispatcher.unreachable(connection, message)
+    connection._context._traffic.audience.unreachable(connection, message)
 
 
 def _check_source(connection: Connection, source: bytes) -> None:

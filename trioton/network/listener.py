@@ -10,18 +10,22 @@ from typing import TYPE_CHECKING, Final, Self
 import attrs
 import trio
 
-from ..errors import ProtocolError
+from ..errors import BindError, ProtocolError
 from ..protocol.frames import FrameKind
 from ..protocol.handshake import TOKEN_BYTES, Hello
 from ..protocol.session import Role, Session
+from ..transports.address import ports_to_try
 from .connection import Connection
 from .establish import Shaken, answer_damage, hear_client, refuse
 from .peer import Peer
 from .resuming import end_given_up, may_give_up, wait_given_up, waits_for_client
 
 if TYPE_CHECKING:
+    import ssl
+
     from ..protocol.session import Event
-    from ..transports.base import Transport, TransportListener
+    from ..transports.address import Address
+    from ..transports.base import Network, Transport, TransportListener
     from .context import Context
 
 logger = logging.getLogger("trioton.link")
@@ -102,13 +106,13 @@ class Doorman:
 
     async def _wait_given_up(self, hello: Hello) -> None:
         """If a client that dials anew has a session, find out whether it still uses that; it may just have left."""
-        known = self._context._route(hello.id.to_wire())
+        known = self._context._neighbours.route(hello.id.to_wire())
         if known is not None and may_give_up(hello, known):
             await wait_given_up(known)
 
     def _known(self, hello: Hello) -> Connection | None:
         """The session with a client, unless that has given it up: it dials, and does not come back to what waits for it."""
-        known = self._context._route(hello.id.to_wire())
+        known = self._context._neighbours.route(hello.id.to_wire())
         if known is not None and may_give_up(hello, known) and waits_for_client(known):
             return None
         return known
@@ -121,9 +125,9 @@ class Doorman:
         if hello.move is not None and hello.move not in self._moves:
             return "this offer is not open any more"
         known = self._known(hello)
-        if known is not None and (hello.resume is None or hello.resume not in known.tokens):
+        if known is not None and (hello.resume is None or hello.resume not in known.life.tokens):
             return f"{hello.name or 'this context'} is connected already"
-        expected = len(context._connections) + self._welcomed
+        expected = context._neighbours.count + self._welcomed
         if known is None and hello.move is None and expected >= context._limits.connections:
             return f"{context._limits.connections} connections are open already"
         return None
@@ -149,7 +153,7 @@ class Doorman:
         if token is not None:
             self._moves[token] = moved
         if known is not None:
-            known.tokens.append(session)
+            known.life.tokens.append(session)
         try:
             await shaken.transport.send_all(welcome.to_frame(FrameKind.WELCOME))
             following = await self._wait_choice(shaken, moved)
@@ -163,8 +167,8 @@ class Doorman:
         elif known.is_closed:
             shaken.transport.close()  # It was told that its session goes on: it must dial again to hear otherwise.
         else:
-            known.tokens[:] = [session]
-            known.hand_over(following)
+            known.life.tokens[:] = [session]
+            known.life.hand_over(following)
 
     async def _offer(self, shaken: Shaken) -> tuple[str | None, bytes | None]:
         """A private Unix socket for a client of the same user on the same host that came over the loopback."""
@@ -217,15 +221,15 @@ class Doorman:
     def _take_in(self, shaken: Shaken, session: bytes) -> None:
         context, hello = self._context, shaken.hello
         peer = Peer.from_hello(hello, uid=shaken.transport.peer_uid)
-        known = context._route(peer.wire_id)
+        known = context._neighbours.route(peer.wire_id)
         if known is not None and self._known(hello) is None:
             end_given_up(known)
-        elif known is not None and not known.gives_way:
+        elif known is not None and not known.life.gives_way:
             # It came in by two doors at once, and is here already.
             shaken.transport.close()
             return
         elif known is not None:
-            known.close_now(f"{peer} has connected to this context at the same moment")
+            known.life.cut_off(f"{peer} has connected to this context at the same moment")
         connection = Connection(
             context,
             name=hello.name,
@@ -234,10 +238,10 @@ class Doorman:
             establisher=None,
             reconnect=None,
         )
-        connection.is_resumable = hello.returns and shaken.transport.kind != "stdio"
-        connection.tokens.append(session)
-        context._add_connection(connection)
-        context._start_soon(connection.run, shaken)
+        connection.life.is_resumable = hello.returns and shaken.transport.kind != "stdio"
+        connection.life.tokens.append(session)
+        context._neighbours.add(connection)
+        context._start_soon(connection.life.run, shaken)
 
     def close(self) -> None:
         """Take nobody in over the private socket any more."""
@@ -250,6 +254,26 @@ def _host_of(transport: Transport) -> str | None:
     if transport.is_loopback or transport.kind not in {"tcp", "tls"}:
         return None
     return transport.remote_address.rpartition(":")[0]
+
+
+async def listen(
+    network: Network, address: Address, max_tries: int, ssl_context: ssl.SSLContext | None
+) -> TransportListener:
+    """Listen at an address, or at the first port that is free of those that may be tried instead.
+
+    Raises:
+        BindError: None is.
+    """
+    if max_tries == 1 or not address.port:
+        return await network.listen(address, ssl_context=ssl_context)
+    tried, last = 0, None
+    for port in ports_to_try(address.port, max_tries):
+        tried += 1
+        try:
+            return await network.listen(attrs.evolve(address, port=port), ssl_context=ssl_context)
+        except BindError as error:
+            last = error
+    raise BindError(f"could not listen on any of the {tried} ports tried from {address} on") from last
 
 
 @trio.lowlevel.enable_ki_protection

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,14 +11,8 @@ from ..protocol.heartbeat import Heartbeat
 from ..protocol.limits import Limits
 from ..transports.base import Network
 from ..transports.system import system_network
-from .context import Context, check_text
-
-
-def _check_grace(grace: object) -> None:
-    if isinstance(grace, bool) or not isinstance(grace, (int, float)):
-        raise TypeError(f"grace must be a number of seconds, not {grace!r}")
-    if not 0 <= grace < math.inf:
-        raise ValueError(f"grace must be finite and not negative, not {grace!r}")
+from .arguments import check_grace, check_text
+from .context import Context
 
 
 @asynccontextmanager
@@ -49,7 +42,7 @@ async def open_context(
         ValueError: `name` is too long or not printable, or `grace` is negative or infinite.
     """
     check_text("name", name)
-    _check_grace(grace)
+    check_grace("grace", grace)
     for argument, value, kind in (("limits", limits, Limits), ("heartbeat", heartbeat, Heartbeat)):
         if not isinstance(value, kind):
             raise TypeError(f"{argument} must be a trioton.{kind.__name__}, not {value!r}")

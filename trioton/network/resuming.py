@@ -69,33 +69,34 @@ class Redialler:
                 logger.warning("%s: %s resumes a session that was with another", self._connection, shaken.hello.id)
                 continue
             assert shaken.hello.session is not None
-            self._connection.tokens[:] = [shaken.hello.session]
+            self._connection.life.tokens[:] = [shaken.hello.session]
             return shaken
         raise AssertionError("the delays never end")
 
 
 async def wait_resumed(connection: Connection) -> None:
     """Wait until a connection has got its next transport, its resume window is over, or its peer's process is known to have ended."""
+    life = connection.life
     with trio.move_on_after(connection._context._limits.resume_window):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_when_process_ends, connection, nursery.cancel_scope)
-            if connection._redialler is None:
-                await connection._wait_handed_over()
+            if life.redialler is None:
+                await life.wait_handed_over()
             else:
-                connection._handed_over = await connection._redialler.dial(connection.tokens[-1])
+                life.handed_over = await life.redialler.dial(life.tokens[-1])
             nursery.cancel_scope.cancel()
 
 
 def may_give_up(hello: Hello, connection: Connection) -> bool:
     """Whether a client that says hello may end this session by beginning another: its own process has dialled both."""
     is_same = (hello.pid, hello.host) == (connection.peer.pid, connection.peer.host)
-    return is_same and hello.resume is None and not connection._has_dialled
+    return is_same and hello.resume is None and not connection.life.has_dialled
 
 
 def waits_for_client(connection: Connection) -> bool:
     """Whether a connection that the peer has dialled has lost its link: the peer must come back, or has given it up."""
     has_begun = connection._totals.transports > 0
-    return has_begun and connection._link is None and connection._handed_over is None
+    return has_begun and connection._link is None and connection.life.handed_over is None
 
 
 async def wait_given_up(connection: Connection) -> None:
@@ -105,7 +106,7 @@ async def wait_given_up(connection: Connection) -> None:
             link = connection._link
             if link is None:
                 await trio.lowlevel.checkpoint()  # its task is about to begin
-            elif link.is_over or connection._said_goodbye:
+            elif link.is_over or connection.goodbye.was_said:
                 await connection._changed.park()
             elif await connection._ping(link):
                 return
@@ -114,10 +115,10 @@ async def wait_given_up(connection: Connection) -> None:
 def end_given_up(connection: Connection) -> None:
     """The peer dials anew though it could have come back: end the session that waits for it, before the new one begins."""
     connection.close_reason = connection.close_reason or GIVEN_UP
-    if connection._has_joined:
+    if connection.life.has_joined:
         connection._context._hub.emit(events.SessionLost(connection, connection.close_reason))
-    connection._finish()
-    connection.close_now(GIVEN_UP)
+    connection.life.end()
+    connection.life.cut_off(GIVEN_UP)
 
 
 async def _cancel_when_process_ends(connection: Connection, scope: trio.CancelScope) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from .link import Link
 
 
 class ConnectionStatistics(NamedTuple):
@@ -38,6 +41,13 @@ class LinkTotals:
         self.messages_received = 0
         self.transports = 0
 
+    def add(self, link: Link) -> None:
+        """A link is over; count what has gone over it."""
+        self.bytes_sent += link.bytes_sent
+        self.bytes_received += link.session.bytes_received
+        self.packages_received += link.session.packages_received
+        self.messages_received += link.session.messages_received
+
 
 class ContextStatistics(NamedTuple):
     """What a context holds and has done."""
@@ -57,3 +67,24 @@ class ContextStatistics(NamedTuple):
     messages_received: int
     messages_dropped: int
     """Messages dropped on their way out, by subscribers' policies."""
+
+
+class ContextTotals:
+    """What has gone over connections."""
+
+    __slots__ = ("bytes_received", "bytes_sent", "messages_dropped", "messages_received", "messages_sent")
+
+    def __init__(self) -> None:
+        self.bytes_sent = 0
+        self.bytes_received = 0
+        self.messages_sent = 0
+        self.messages_received = 0
+        self.messages_dropped = 0
+
+    def add(self, connection: ConnectionStatistics) -> None:
+        """Count what has gone over a connection."""
+        self.bytes_sent += connection.bytes_sent
+        self.bytes_received += connection.bytes_received
+        self.messages_sent += connection.messages_sent
+        self.messages_received += connection.messages_received
+        self.messages_dropped += connection.messages_dropped

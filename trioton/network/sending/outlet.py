@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
-from ..errors import DeadError
-from ..protocol.flow import LARGE_MESSAGE, Branch, SendFlow
-from ..protocol.limits import MAX_RUN_BYTES, MIB
+from ...errors import DeadError
+from ...protocol.flow import LARGE_MESSAGE, Branch, SendFlow
+from ...protocol.limits import MAX_RUN_BYTES, MIB
 
 if TYPE_CHECKING:
-    from ..protocol.packages import Buffer
+    from ...protocol.packages import Buffer
     from .dispatcher import Dispatcher
 
 logger = logging.getLogger("trioton.context")

@@ -1,4 +1,4 @@
-"""What a channel holds to receive: an inbox, and the tasks that wait for something to come into it."""
+"""What a channel holds to receive: an inbox, and the tasks that wait for something to come into it; and which of these there are."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from ..errors import ProtocolError
-from ..protocol.inbox import Inbox, ReceiveFlow, Run
+from ...errors import ProtocolError
+from ...protocol.inbox import Inbox, ReceiveFlow, Run
 
 if TYPE_CHECKING:
-    from ..protocol.policies import Policy
-    from ..protocol.window import Window
-    from .reception import Reception
+    from ...protocol.policies import Policy
+    from ...protocol.window import Window
+    from .listening import Listening
 
 NEVER: Final = 1 << 62
 
@@ -24,7 +24,7 @@ class Subscription:
     """The receiving end of a slot for one channel.
 
     Args:
-        reception: The context's reception.
+        listening: Who listens in the context.
         slot: The slot.
         policy: What happens when there is no room.
 
@@ -40,7 +40,7 @@ class Subscription:
         decode_lone: The channel's way to make a message of a run of one; raises `ProtocolError` or gives None if that fails.
     """
 
-    def __init__(self, reception: Reception, slot: str, policy: Policy) -> None:
+    def __init__(self, listening: Listening, slot: str, policy: Policy) -> None:
         self.slot = slot
         self.inbox = Inbox(policy)
         self.until_credit = NEVER
@@ -51,7 +51,8 @@ class Subscription:
         self.error: Exception | None = None
         self.on_arrival: list[Callable[[], None]] = []
         self.decode_lone: Callable[[bytes], Any] | None = None
-        self._reception = reception
+        self._listening = listening
+        self._reports = listening.reports
         self._waiters: deque[trio.lowlevel.Task] = deque()
         self._handed: dict[trio.lowlevel.Task, Any] = {}
 
@@ -143,13 +144,13 @@ class Subscription:
     def credit_due(self) -> None:
         """Messages were taken: tell the sources in the next pass of the scheduler."""
         self.until_credit = NEVER
-        self._reception.report_soon(self)
+        self._reports.soon(self.slot)
 
     def close(self) -> None:
         """Stop receiving; what waits is dropped."""
         if not self.is_closed:
             self.is_closed = True
-            self._reception.remove(self)
+            self._listening.remove(self)
             self.inbox.clear()
             self.wake()
 
@@ -169,3 +170,31 @@ class Subscription:
     def is_over(self) -> bool:
         """Whether no message will ever be received here again."""
         return self.is_closed or (not self.inbox.pending and (self.is_ended or self.inbox.is_broken))
+
+
+class Subscriptions:
+    """The subscriptions of a context. They are put in and taken out by `Listening`.
+
+    Attributes:
+        by_slot: The subscriptions of each slot that has any, older ones first.
+    """
+
+    def __init__(self) -> None:
+        self.by_slot: dict[str, list[Subscription]] = {}
+
+    def __len__(self) -> int:
+        return len(self.by_slot)
+
+    def on(self, slot: str) -> list[Subscription]:
+        """The subscriptions of a slot."""
+        return self.by_slot.get(slot, [])
+
+    def blocking(self, slot: str) -> list[Subscription]:
+        """Those of them that block."""
+        return [each for each in self.by_slot.get(slot, []) if each.inbox.window is not None]
+
+    def end(self) -> None:
+        """The context closes: all end after what waits."""
+        for subscriptions in list(self.by_slot.values()):
+            for subscription in list(subscriptions):
+                subscription.end()

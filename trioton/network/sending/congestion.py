@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from .events import Congested
-from .local import LOCAL
+from ..events import Congested
+from ..local import LOCAL
 
 if TYPE_CHECKING:
-    from .events import EventHub
+    from ..events import EventHub
     from .outlet import Outlet
 
 logger = logging.getLogger("trioton.context")

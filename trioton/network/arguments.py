@@ -1,0 +1,72 @@
+"""Wrong arguments of users: each is named, with the value that it had."""
+
+from __future__ import annotations
+
+import math
+
+from ..protocol.handshake import MAX_NAME
+from ..protocol.heartbeat import MIN_TIMEOUT
+
+
+def check_flag(argument: str, value: object) -> bool:
+    """Give a flag of the user's back, if it is one.
+
+    Raises:
+        TypeError: It is not a bool.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{argument} must be True or False, not {value!r}")
+    return value
+
+
+def check_text(argument: str, value: object) -> None:
+    """Refuse what cannot be a name.
+
+    Raises:
+        TypeError: It is no text.
+        ValueError: It is too long or not printable.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{argument} must be a str, not {value!r}")
+    if len(value) > MAX_NAME or not value.isprintable():
+        raise ValueError(f"{argument} must be at most {MAX_NAME} printable characters, not {value!r:.300}")
+
+
+def check_tries(argument: str, value: object) -> None:
+    """Refuse what cannot be a number of attempts.
+
+    Raises:
+        TypeError: It is no int.
+        ValueError: It is below 1.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{argument} must be an int, not {value!r}")
+    if value < 1:
+        raise ValueError(f"{argument} must be at least 1, not {value!r}")
+
+
+def check_grace(argument: str, value: object) -> None:
+    """Refuse what cannot be the seconds that closing may take.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is negative or infinite.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{argument} must be a number of seconds, not {value!r}")
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{argument} must be finite and not negative, not {value!r}")
+
+
+def check_timeout(argument: str, value: object) -> float:
+    """Give the seconds of silence before a peer counts as timed out, if they can be that.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is below 0.01 or infinite.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{argument} must be a number of seconds, not {value!r}")
+    if not MIN_TIMEOUT <= value < math.inf:
+        raise ValueError(f"{argument} must be at least {MIN_TIMEOUT} and finite, not {value!r}")
+    return float(value)

@@ -1,0 +1,120 @@
+"""How a connection comes to be that this side wants: it dials, as often as makes sense, until a session is up."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import trio
+
+from ..errors import ConnectError
+from ..protocol.backoff import Reconnect
+from ..transports.base import UntrustedError
+from .connection import Connection
+from .establish import RefusedError
+from .peer import Peer
+
+if TYPE_CHECKING:
+    from .context import Context
+    from .establish import Establisher, Shaken
+
+logger = logging.getLogger("trioton.context")
+
+
+class Dialler:
+    """Makes one connection to an address. How it goes on when the transport is lost later is told in `resuming`.
+
+    Args:
+        context: The context that connects.
+        name: What to call the connection, or an empty text for the peer's own name.
+        address: Whom to dial, as it was named.
+        establisher: Dials that address.
+        reconnect: How the connection dials again later, or None if it does not.
+    """
+
+    def __init__(
+        self, context: Context, name: str, address: str, establisher: Establisher, reconnect: Reconnect | None
+    ) -> None:
+        self._context = context
+        self._name = name
+        self._address = address
+        self._establisher = establisher
+        self._reconnect = reconnect
+
+    async def connect(self, *, wait: bool) -> Connection:
+        """Give a connection whose session is up.
+
+        Args:
+            wait: Dial again unless that would not help.
+
+        Raises:
+            ConnectError: There is none to be had.
+            trio.Cancelled: Nothing is left of the attempt.
+        """
+        context = self._context
+        hello = context._hello(returns=self._reconnect is not None)
+        for delay in (self._reconnect or Reconnect()).delays(context._network.random.random):
+            try:
+                shaken = await self._establisher.establish(hello)
+            except ConnectError as error:
+                has_session = isinstance(error, RefusedError) and context._neighbours.has_session(error.source)
+                if has_session or isinstance(error, UntrustedError):
+                    raise  # Dialling again would not help.
+                failure = error
+            else:
+                connection = self._new_connection(shaken)
+                try:
+                    await self._wait_up(connection)
+                    return connection
+                except ConnectError as error:
+                    if context._neighbours.objection(connection.peer) is not None:
+                        raise  # Dialling again would not help.
+                    failure = error
+            if not wait:
+                raise failure
+            logger.debug("%s: %s; dialling again in %.2f s", context, failure, delay)
+            await trio.sleep(delay)
+        raise AssertionError("the delays never end")
+
+    def _new_connection(self, shaken: Shaken) -> Connection:
+        """Start the life of a connection over a transport.
+
+        Raises:
+            ConnectError: The context cannot have one with who answered there.
+        """
+        context = self._context
+        peer = Peer.from_hello(shaken.hello, uid=shaken.transport.peer_uid)
+        objection = context._neighbours.objection(peer)
+        if objection is not None:
+            shaken.transport.close()
+            raise ConnectError(f"{self._address}: {objection}")
+        connection = Connection(
+            context,
+            name=self._name or peer.name,
+            address=self._address,
+            peer=peer,
+            establisher=self._establisher,
+            reconnect=self._reconnect,
+        )
+        assert shaken.hello.session is not None
+        connection.life.tokens.append(shaken.hello.session)
+        context._neighbours.add(connection)
+        context._start_soon(connection.life.run, shaken)
+        return connection
+
+    async def _wait_up(self, connection: Connection) -> None:
+        """Wait until the session of a new connection is up; if that fails, nothing is left of it.
+
+        Raises:
+            ConnectError: It ended first, or took too long.
+        """
+        goodbye = connection.goodbye
+        try:
+            with trio.move_on_after(self._context._limits.handshake_deadline) as scope:
+                await connection.wait_connected()
+        except BaseException:
+            await goodbye.give_up("the attempt to connect was given up")  # shielded, with a deadline, inside  # noqa: ASYNC102
+            raise
+        if scope.cancelled_caught:
+            await goodbye.give_up("the peer did not finish the handshake")
+            raise ConnectError(f"{self._address}: the peer did not finish the handshake in time")

@@ -1,0 +1,56 @@
+"""Which neighbours listen to which slots, and how: what they have said about it last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..protocol import control
+    from .connection import Connection
+
+
+class Interests:
+    """The interest of all neighbours. It only remembers; what follows from a change is the affair of others.
+
+    Neighbours number what they say about their interest, since it may arrive in another order than it was said in: over a link that
+    is lost, and over the next one.
+    """
+
+    def __init__(self) -> None:
+        self._by_slot: dict[str, dict[Connection, control.Subscribe]] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_slot)
+
+    def on(self, slot: str) -> Iterable[tuple[Connection, control.Subscribe]]:
+        """The neighbours that listen to a slot, and what they have said about it."""
+        return self._by_slot.get(slot, {}).items()
+
+    def of(self, connection: Connection, slot: str) -> control.Subscribe | None:
+        """What a neighbour has said about a slot, or None if it does not listen there."""
+        return self._by_slot.get(slot, {}).get(connection)
+
+    def slots_of(self, connection: Connection) -> list[str]:
+        """The slots that a neighbour listens to."""
+        return [slot for slot, interests in self._by_slot.items() if connection in interests]
+
+    def count_of(self, connection: Connection) -> int:
+        """How many slots a neighbour listens to."""
+        return sum(connection in interests for interests in self._by_slot.values())
+
+    def learn(self, connection: Connection, message: control.Subscribe) -> bool:
+        """A neighbour says that it listens, and how; gives whether that is news, and not older than what is known."""
+        interests = self._by_slot.setdefault(message.slot, {})
+        known = interests.get(connection)
+        if known is not None and known.record > message.record:
+            return False
+        interests[connection] = message
+        return True
+
+    def forget(self, connection: Connection, slot: str) -> None:
+        """A neighbour that has listened to a slot does so no longer."""
+        interests = self._by_slot[slot]
+        interests.pop(connection, None)
+        if not interests:
+            del self._by_slot[slot]

@@ -1,0 +1,124 @@
+"""The neighbours of a context: which connections there are, and what is told and forgotten when they come and go."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from typing import TYPE_CHECKING
+
+from . import events
+from .states import CONTEXT_CLOSED
+from .statistics import ContextTotals
+
+if TYPE_CHECKING:
+    from .connection import Connection
+    from .context import Context
+    from .peer import Peer
+
+logger = logging.getLogger("trioton.context")
+
+
+class Neighbours:
+    """All connections of a context that are not closed, by the identity of the peer.
+
+    Args:
+        context: The context.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._by_id: dict[bytes, Connection] = {}
+        self._without_session: dict[Connection, None] = {}
+        self._closed = ContextTotals()
+
+    # ---------------------------------------------------------------- who is there
+
+    @property
+    def count(self) -> int:
+        """How many contexts there is a session with."""
+        return len(self._by_id)
+
+    def all(self) -> list[Connection]:
+        """All connections that are not closed."""
+        return [*self._by_id.values(), *self._without_session]
+
+    def with_session(self) -> list[Connection]:
+        """The connections whose peers must hear what changes here, now or when they are back."""
+        return list(self._by_id.values())
+
+    def route(self, wire_id: bytes) -> Connection | None:
+        """Give the connection that leads to a context, or None."""
+        return self._by_id.get(wire_id)
+
+    def objection(self, peer: Peer) -> str | None:
+        """Why the context cannot have a connection to a peer that it has dialled, or None."""
+        if peer.id == self._context.id:
+            return "a context cannot connect to itself"
+        if peer.wire_id in self._by_id:
+            return f"this context is connected to {peer} already"
+        return CONTEXT_CLOSED if self._context._closing else None
+
+    def has_session(self, wire_id: bytes) -> bool:
+        """Whether a context is this one or connected to it, so that it must refuse another connection."""
+        return wire_id == self._context._wire_id or wire_id in self._by_id
+
+    def totals(self) -> ContextTotals:
+        """What has gone over all connections that there are and have been."""
+        totals = copy.copy(self._closed)
+        for connection in self.all():
+            totals.add(connection.statistics())
+        return totals
+
+    # ---------------------------------------------------------------- who comes and who goes
+
+    def add(self, connection: Connection) -> None:
+        """A session begins; what happens to interest from now on must be told to its peer."""
+        self._without_session.pop(connection, None)
+        self._by_id[connection.peer.wire_id] = connection
+
+    def came_up(self, connection: Connection, *, is_new: bool) -> None:
+        """A session is up, for the first time or again."""
+        context = self._context
+        if is_new:
+            context._hub.emit(events.ContextJoined(connection.peer.id, connection.peer.name))
+            context._hub.emit(events.Connected(connection))
+        else:
+            context._hub.emit(events.Resumed(connection))
+        logger.info("%s: %s %r", context, "connected" if is_new else "resumed", connection)
+        context._changed.unpark_all()
+
+    def lost_session(self, connection: Connection, reason: str, *, has_joined: bool) -> None:
+        """A session is over, though its connection may start another one."""
+        context = self._context
+        self._forget(connection)
+        self._without_session[connection] = None
+        if has_joined:
+            context._hub.emit(events.SessionLost(connection, reason))
+            context._hub.emit(events.ContextDied(connection.peer.id, connection.peer.name, reason))
+        logger.info("%s: %r: session lost: %s", context, connection, reason)
+
+    def closed(self, connection: Connection, *, has_joined: bool) -> None:
+        """A connection has ended for good."""
+        context, reason = self._context, connection.close_reason or ""
+        self._forget(connection)
+        self._without_session.pop(connection, None)
+        self._closed.add(connection.statistics())
+        if has_joined:
+            context._hub.emit(events.Disconnected(connection, reason))
+            context._hub.emit(events.ContextDied(connection.peer.id, connection.peer.name, reason))
+        logger.info("%s: %r: %s", context, connection, reason)
+        context._changed.unpark_all()
+
+    def _forget(self, connection: Connection) -> None:
+        """Nothing comes from a peer any more, nor goes there."""
+        context, wire_id = self._context, connection.peer.wire_id
+        if self._by_id.get(wire_id) is connection:
+            del self._by_id[wire_id]
+            context._reception.forget_source(wire_id)
+        deserted = context._traffic.audience.forget_connection(connection)
+        if deserted and not connection.goodbye.was_said and not context._closing:
+            slots = ", ".join(map(repr, deserted[:3])) + (
+                f" and {len(deserted) - 3} others" if len(deserted) > 3 else ""
+            )
+            text = "%s: %s is gone without a goodbye, and nobody else listens to %s: what is sent there is lost until somebody does"
+            logger.warning(text, context, connection.peer, slots)

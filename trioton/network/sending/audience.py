@@ -1,0 +1,161 @@
+"""What neighbours say about the flows that they get: who listens, how much room there is, what was taken, and who is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Hashable
+from typing import TYPE_CHECKING
+
+import trio
+
+from ...protocol import control
+from ...protocol.policies import Mode
+from ..local import LOCAL
+
+if TYPE_CHECKING:
+    from ...protocol.flow import Branch
+    from ..connection import Connection
+    from ..interest import Interests
+    from .branches import Branches
+    from .dispatcher import Dispatcher
+    from .lives import Lives
+    from .outlet import Outlet
+    from .outlets import Outlets
+
+
+class Audience:
+    """Hears what neighbours say about what this context sends.
+
+    Args:
+        source: The 16 bytes of the context's identity.
+        outlets: The outlets.
+        interests: Which neighbours listen to what; kept up to date here.
+        dispatcher: Has what gathers.
+        branches: The ways to the neighbours.
+        lives: Ends outlets that nothing keeps any more.
+    """
+
+    def __init__(
+        self,
+        source: bytes,
+        outlets: Outlets,
+        interests: Interests,
+        dispatcher: Dispatcher,
+        branches: Branches,
+        lives: Lives,
+    ) -> None:
+        self._source = source
+        self._outlets = outlets
+        self._interests = interests
+        self._dispatcher = dispatcher
+        self._branches = branches
+        self._lives = lives
+
+    # ---------------------------------------------------------------- interest
+
+    def subscribe(self, connection: Connection, message: control.Subscribe) -> None:
+        """A peer listens to a slot, or something about that has changed."""
+        known = self._interests.of(connection, message.slot)
+        if not self._interests.learn(connection, message):
+            return
+        for outlet in self._outlets.on(message.slot):
+            if known is not None and connection in outlet.flow.branches:
+                self._branches.start_again(connection, outlet.flow, known, message)
+            self._branches.update(outlet, connection, message)
+            self._lives.changed(outlet)
+
+    def unsubscribe(self, connection: Connection, message: control.Unsubscribe) -> None:
+        """A peer no longer listens to a slot."""
+        known = self._interests.of(connection, message.slot)
+        if known is not None and known.record <= message.record:
+            self._forget_interest(connection, message.slot)
+
+    def forget_unannounced(self, connection: Connection, announced: Container[str]) -> None:
+        """A peer has said, over a new link, all that it listens to: it no longer listens to anything else."""
+        for slot in self._interests.slots_of(connection):
+            if slot not in announced:
+                self._forget_interest(connection, slot)
+        for outlet in self._outlets.all():
+            flow = outlet.flow
+            branch = flow.branches.get(connection)
+            if flow.destination is not None and branch is not None and branch.is_ready and flow.slot not in announced:
+                self._lives.die(outlet, "nobody receives on this channel any more")
+
+    def _forget_interest(self, connection: Connection, slot: str) -> None:
+        self._interests.forget(connection, slot)
+        for outlet in self._outlets.on(slot):
+            self._lives.remove_branch(outlet, connection)
+
+    # ---------------------------------------------------------------- room
+
+    def credit(self, connection: Connection, message: control.Credit) -> None:
+        """A blocking subscriber says how much room it has."""
+        outlet = self._outlets.find(message.slot, message.stream)
+        branch = outlet.flow.branches.get(connection) if outlet is not None else None
+        has_started = branch is not None and branch.blocks and branch.is_ready
+        if outlet is None or branch is None or (message.taken is None and outlet.flow.is_ended and not has_started):
+            if message.taken is None:
+                self._give_back(connection, message, outlet)
+            return
+        if message.taken is not None:
+            kept = outlet.flow.credit(branch, message.taken, message.limit, trio.current_time())
+            if kept is not None:
+                connection.send_control(control.Kept(self._source, message.slot, message.stream, kept))
+        elif has_started:
+            return  # it asked twice for room, and this is the second answer
+        else:
+            self._start(connection, outlet, branch, message.limit)
+        self._lives.changed(outlet)
+
+    def _give_back(self, connection: Connection, message: control.Credit, outlet: Outlet | None) -> None:
+        """The flow has ended before it started there: the room that was given to it is free."""
+        connection.send_control(control.Kept(self._source, message.slot, message.stream, 0))
+        if outlet is not None:
+            self._lives.remove_branch(outlet, connection)
+
+    def _start(self, connection: Connection, outlet: Outlet, branch: Branch, size: int) -> None:
+        """A subscriber has room for so many messages: the flow starts there."""
+        flow, branches = outlet.flow, self._branches
+        self._dispatcher.cut()
+        branch.mode = Mode.BLOCK
+        interest = self._interests.of(connection, flow.slot)
+        branch.subscriptions = branch.subscriptions if interest is None else interest.count
+        agreed = 0 if interest is None else interest.record
+        first = flow.grant_first(branch, size, now=trio.current_time(), agreed=agreed)
+        if branch.begun < first:
+            branches.tell_started(
+                connection, flow, branch.begun, None
+            )  # others there were told before, or should have been
+        branches.tell_started(connection, flow, first, agreed)
+        if branch.subscriptions > 1:
+            branches.tell_position(connection, flow)  # others there may have missed what was sent meanwhile
+
+    # ---------------------------------------------------------------- who is gone
+
+    def unreachable(self, key: Hashable, message: control.Unreachable) -> None:
+        """Nobody receives what is sent on a flow, as the neighbour says to which it leads; of others that is not believed."""
+        outlet = self._outlets.find(message.slot, message.stream)
+        if outlet is not None and outlet.flow.destination is not None and (key is LOCAL or key in outlet.flow.branches):
+            self._lives.die(outlet, message.reason)
+
+    def forget_connection(self, connection: Connection) -> list[str]:
+        """A connection, or its session, is over: nobody there listens any more.
+
+        Returns:
+            The slots on which it was the last one to listen, and blocked.
+        """
+        deserted = [
+            outlet.flow.slot
+            for outlet in self._outlets.all()
+            if outlet.flow.destination is None
+            and [(branch.key, branch.blocks) for branch in outlet.flow.branches.values()] == [(connection, True)]
+        ]
+        for slot in self._interests.slots_of(connection):
+            self._forget_interest(connection, slot)
+        for outlet in self._outlets.all():
+            if connection in outlet.flow.branches:
+                outlet.remove_branch(connection)
+                if outlet.flow.destination is not None:
+                    outlet.die("the context that receives here is gone")
+                self._lives.end_if_done(outlet)
+        self._dispatcher.forget(connection)
+        return deserted

@@ -1,0 +1,169 @@
+"""When what is sent becomes packages, and when these are written.
+
+The first message on an idle network is written at once, from `send`. It makes the dispatcher *hot*: what follows in the same pass
+of the scheduler gathers, and leaves as one package when the flusher task next runs. Only one flow gathers at a time, so what a
+context sends on several slots reaches a neighbour in the order in which it was sent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from ..local import LOCAL
+from .congestion import CongestionWatch
+
+if TYPE_CHECKING:
+    from ...protocol.flow import SendFlow
+    from ...protocol.packages import Buffer
+    from ..connection import Connection
+    from ..events import EventHub
+    from .outlet import Outlet
+
+LONE_AFTER: Final = 50e-6
+"""Seconds after a write in which the next message is taken for the start of a burst: about what a write costs, twice."""
+
+
+class Dispatcher:
+    """Gathers messages, cuts them into packages and writes these.
+
+    Args:
+        outlets: The open outlets by slot, which count what nobody listens to.
+        hub: Where events go.
+        clock: Tells time in seconds; Trio's own in a simulation, else the quickest there is.
+
+    Attributes:
+        gathering: The flow whose messages gather, or None.
+        is_hot: Whether the flusher runs in the next pass of the scheduler.
+        congestion: Tells of tasks that wait in `send` for long.
+    """
+
+    def __init__(self, outlets: Mapping[str, Outlet], hub: EventHub, clock: Callable[[], float]) -> None:
+        self.gathering: SendFlow | None = None
+        self.is_hot = False
+        self.congestion = CongestionWatch(hub)
+        self._outlets = outlets
+        self._unwritten: dict[Connection, None] = {}
+        self._lot = trio.lowlevel.ParkingLot()
+        self._clock = clock
+        self._last_write = -math.inf
+
+    # ---------------------------------------------------------------- messages
+
+    def added(self, flow: SendFlow, *, due: bool) -> None:
+        """A message was added to a flow; `due` says that its run is full."""
+        if self.gathering is not flow:
+            if self.gathering is not None:
+                self.cut()
+            self.gathering = flow
+        if due:
+            self.cut()
+            self.write()
+            self.heat()
+        elif not self.is_hot:
+            self._add_when_cold(flow)
+
+    def _add_when_cold(self, flow: SendFlow) -> None:
+        """Write a lone message at once; one that follows closely waits for those that come behind it."""
+        now = self._clock()
+        if now - self._last_write > LONE_AFTER:
+            self._last_write = now
+            if not self._write_lone(flow):
+                self.cut()
+                self.write()
+        else:
+            self.heat()
+
+    def _write_lone(self, flow: SendFlow) -> bool:
+        """Write the lone text that has gathered past the outbox, if it is for one link only and that is idle; whether it was."""
+        if len(flow.branches) != 1 or len(flow.pieces) != 1 or not flow.takes_text:
+            return False
+        (branch,) = flow.branches.values()
+        if branch.key is LOCAL or not branch.is_ready or branch.is_behind:
+            return False
+        link = branch.key.open_link  # type: ignore[attr-defined]  # keys are connections, or LOCAL
+        if link is None or not link.is_idle or (branch.blocks and branch.links_lost != branch.outbox.links_lost):
+            return False
+        self.gathering = None
+        link.write_lone(flow.cut_lone())
+        return True
+
+    def add_large(self, flow: SendFlow, buffers: tuple[Buffer, ...], size: int) -> None:
+        """Add a large message, whose buffers are sent as they are."""
+        self.cut()
+        package = flow.add_large(buffers, size)
+        self.distributed(flow, package.count)
+        if not self.is_hot:
+            self.write()
+
+    def skip(self, flow: SendFlow) -> None:
+        """A message that was accepted cannot be sent: let all who listen see a gap."""
+        self.cut()
+        flow.skip()
+        self.distributed(flow, 0)
+        self.heat()
+
+    def cut(self) -> None:
+        """Make packages of what has gathered and put them on the links' outboxes."""
+        flow, self.gathering = self.gathering, None
+        if flow is not None:
+            self.distributed(flow, flow.cut())
+
+    def distributed(self, flow: SendFlow, count: int) -> None:
+        """Packages with so many messages were put on the outboxes of all who listen to a flow: remember what is to be written."""
+        listened_to = False
+        for branch in flow.branches.values():
+            if branch.is_ready:
+                listened_to = True
+                if branch.key is not LOCAL:
+                    self._unwritten[branch.key] = None  # type: ignore[index]  # keys are connections, or LOCAL
+        if not listened_to and flow.slot in self._outlets:
+            self._outlets[flow.slot].dropped += count
+
+    # ---------------------------------------------------------------- writing
+
+    def will_write(self, connection: Connection) -> None:
+        """Something waits on a connection's outbox: write it in the next pass of the scheduler."""
+        self._unwritten[connection] = None
+        self.heat()
+
+    def forget(self, connection: Connection) -> None:
+        """A connection is over: nothing there is to be written."""
+        self._unwritten.pop(connection, None)
+
+    def heat(self) -> None:
+        """Let the flusher run in the next pass of the scheduler."""
+        if not self.is_hot:
+            self.is_hot = True
+            self._lot.unpark()
+
+    def write(self) -> None:
+        """Write what waits on the outboxes, as far as the transports take it at once."""
+        unwritten, self._unwritten = self._unwritten, {}
+        for connection in unwritten:
+            connection.try_write()
+
+    @trio.lowlevel.enable_ki_protection
+    async def flush_forever(self, report_due: Callable[[], None]) -> None:
+        """The flusher: one pass after something was written, write what has gathered since; cold again when nothing has.
+
+        Args:
+            report_due: Says what is due to the sources of what the context receives, which goes before anything else.
+        """
+        while True:
+            if not self.is_hot:
+                await self._lot.park()
+            report_due()
+            is_burst = False
+            while self.gathering is not None or self._unwritten:
+                is_burst = self.gathering is not None
+                self.cut()
+                self.write()
+                await trio.lowlevel.checkpoint()
+                report_due()
+            self.is_hot = False
+            if is_burst:
+                self._last_write = self._clock()  # what comes right behind belongs to it

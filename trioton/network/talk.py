@@ -1,0 +1,146 @@
+"""What is said over a link: how a talk begins, and who in the context hears what the peer says.
+
+What a peer says about the link itself is answered here; what it says about flows is in `flow_talk`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from ..errors import ProtocolError
+from ..protocol import control
+from ..protocol.limits import MIB
+from ..protocol.session import PackageReceived
+from .flow_talk import FLOW_HANDLERS
+from .states import State
+
+if TYPE_CHECKING:
+    from ..protocol.session import Event
+    from .connection import Connection
+    from .link import Link
+
+MAX_ANSWER_BYTES: Final = 2 * MIB
+"""Bytes of answers to what the peer has said that may wait until it reads."""
+
+
+class Talk:
+    """The talk of a connection with its peer, over the link that there is now.
+
+    It begins with a snapshot from either side: all that it listens to, then SYNC, which is answered by SYNCED. When either side has heard
+    both, and every blocking subscriber has given room, the session is up.
+
+    Args:
+        connection: The connection.
+
+    Attributes:
+        awaits_snapshot: Whether the peer is still telling what it listens to.
+        announced: The slots that it has told of in its snapshot and since.
+        is_answered: Whether the peer has read our own snapshot.
+    """
+
+    __slots__ = ("_answer_bytes", "_connection", "_context", "_outbox", "announced", "awaits_snapshot", "is_answered")
+
+    def __init__(self, connection: Connection) -> None:
+        self.awaits_snapshot = True
+        self.announced: dict[str, None] = {}
+        self.is_answered = False
+        self._connection = connection
+        self._context = connection._context
+        self._outbox = connection.outbox
+        self._answer_bytes = 0
+
+    def begin(self, link: Link) -> None:
+        """A new link is up: all that was said over the last one is told anew, by either side."""
+        connection, context = self._connection, self._context
+        self.awaits_snapshot, self.is_answered = True, False
+        self._answer_bytes = 0
+        self.announced.clear()
+        if connection.timeout != context._heartbeat.timeout:
+            connection._apply_timeout(link)
+        context._traffic.listening.announce(connection, connection.peer.wire_id)
+        link.send_control(control.Sync())
+        # Either side measures the round trip once: later the answers to one side's pings are heartbeats enough.
+        link.send_control(control.Ping(link.machine.next_ping(trio.current_time())))
+        context._traffic.branches.ask_again(connection)
+        link.try_write()
+
+    def heard(self, received: list[Event]) -> None:
+        """Do what has come over the link, in its order.
+
+        Raises:
+            ProtocolError: The peer says what it may not.
+        """
+        # Each package passes here: no call more than it takes.
+        connection, outbox = self._connection, self._outbox
+        answered, waiting = False, outbox.control_bytes
+        for event in received:
+            if type(event) is PackageReceived:
+                self._context._reception.package(connection, event)
+            else:
+                _HANDLERS[type(event)](connection, event)
+                answered = True
+        if connection._state is not State.CONNECTED:
+            self._check_settled()
+        if answered and outbox:
+            self._answer_bytes += outbox.control_bytes - waiting
+            connection.try_write()
+            if not outbox.control_bytes:
+                self._answer_bytes = 0
+            elif min(self._answer_bytes, outbox.control_bytes) > MAX_ANSWER_BYTES:
+                raise ProtocolError("the peer asks on and on, and does not read the answers")
+
+    def _check_settled(self) -> None:
+        """If both sides know what the other listens to, and every blocking subscriber has given room, the session is up."""
+        if self.awaits_snapshot or not self.is_answered:
+            return
+        connection = self._connection
+        is_awaited = connection._state in {State.CONNECTING, State.SUSPENDED}
+        if is_awaited and not self._context._traffic.progress.has_unready(connection):
+            connection.life.came_up()
+
+
+def _ping_came(connection: Connection, message: control.Ping) -> None:
+    if connection.open_link is not None:
+        connection.open_link.send_control(control.Pong(message.nonce))  # written with all other answers
+
+
+def _pong_came(connection: Connection, message: control.Pong) -> None:
+    if connection._link is not None:
+        connection._link.machine.pong(message.nonce, trio.current_time())
+        connection._changed.unpark_all()
+
+
+def _beat_came(connection: Connection, message: control.Beat) -> None:
+    if connection._link is not None:
+        connection._link.machine.peer_wants(message.milliseconds / 1000)
+        connection._context._heart.watch(connection._link)
+
+
+def _close_came(connection: Connection, message: control.Close) -> None:
+    connection.goodbye.heard(message)
+
+
+def _sync_came(connection: Connection, _message: control.Sync) -> None:
+    talk = connection.talk
+    if talk.awaits_snapshot:
+        connection._context._traffic.audience.forget_unannounced(connection, talk.announced)
+    talk.awaits_snapshot = False
+    connection.send_control(control.Synced())
+
+
+def _synced_came(connection: Connection, _message: control.Synced) -> None:
+    connection.talk.is_answered = True
+
+
+_HANDLERS: Final[dict[type, Callable[[Connection, Any], None]]] = {
+    control.Ping: _ping_came,
+    control.Pong: _pong_came,
+    control.Beat: _beat_came,
+    control.Close: _close_came,
+    control.Sync: _sync_came,
+    control.Synced: _synced_came,
+    **FLOW_HANDLERS,
+}

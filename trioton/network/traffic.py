@@ -1,0 +1,97 @@
+"""All that a context sends and receives: which rooms there are for it, and which of them knows which.
+
+Those who are told of last, here and below, may use those before them. So what a room does can be understood with the rooms above it,
+and only two go back: the flusher, which asks for `report_due`, and `LocalLoop`, which closes the way from what a context sends to its own
+subscriptions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .interest import Interests
+from .local import LocalLoop
+from .receiving.claims import Claims
+from .receiving.grants import Grants
+from .receiving.incoming import IncomingFlows
+from .receiving.listening import Listening
+from .receiving.reception import Reception
+from .receiving.reports import Reports
+from .receiving.subscription import Subscriptions
+from .sending.audience import Audience
+from .sending.branches import Branches
+from .sending.dispatcher import Dispatcher
+from .sending.lives import Lives
+from .sending.outlets import Outlets
+from .sending.progress import Progress
+
+if TYPE_CHECKING:
+    from ..protocol.limits import Limits
+    from .connection import Connection
+    from .events import EventHub
+
+
+class Traffic:
+    """Makes the rooms of a context and joins them.
+
+    Args:
+        own_id: The 16 bytes of the context's identity.
+        limits: The context's bounds.
+        hub: Where events go.
+        clock: Tells time in seconds; Trio's own in a simulation, else the quickest there is.
+        route: Gives the connection that leads to a context, or None.
+        neighbours: Gives the connections that must hear of changed interest.
+
+    Attributes:
+        interests: Which neighbours listen to what.
+        local: The way to the context's own subscriptions.
+        outlets: The outlets that there are.
+        dispatcher: Gathers, cuts and writes.
+        branches: The ways of flows to neighbours.
+        lives: Opens and ends outlets.
+        audience: Hears what neighbours say about what is sent to them.
+        progress: Knows how far what was sent has come.
+        subscriptions: The subscriptions that there are.
+        incoming: The flows that arrive.
+        reports: Tells sources how much room they have.
+        claims: Who may send on one-to-one channels.
+        listening: Opens and closes subscriptions, and announces interest.
+        reception: Delivers packages.
+        grants: Hears what sources say about their room.
+    """
+
+    def __init__(
+        self,
+        own_id: bytes,
+        limits: Limits,
+        hub: EventHub,
+        clock: Callable[[], float],
+        route: Callable[[bytes], Connection | None],
+        neighbours: Callable[[], list[Connection]],
+    ) -> None:
+        window_bytes = limits.window_bytes
+        self.interests = interests = Interests()
+        self.local = local = LocalLoop(own_id)
+
+        self.outlets = outlets = Outlets()
+        self.dispatcher = dispatcher = Dispatcher(outlets.open, hub, clock)
+        self.branches = branches = Branches(own_id, outlets, dispatcher)
+        self.lives = lives = Lives(own_id, window_bytes, outlets, dispatcher, interests, branches, local)
+        self.audience = Audience(own_id, outlets, interests, dispatcher, branches, lives)
+        self.progress = Progress(outlets, dispatcher, branches)
+
+        self.subscriptions = subscriptions = Subscriptions()
+        self.incoming = incoming = IncomingFlows(window_bytes, route, subscriptions)
+        self.reports = reports = Reports(own_id, subscriptions, incoming, route, local, dispatcher)
+        self.claims = claims = Claims(own_id, subscriptions, incoming, reports, route, local)
+        self.listening = listening = Listening(subscriptions, incoming, reports, claims, neighbours, local)
+        self.reception = reception = Reception(own_id, hub, subscriptions, incoming, reports, claims, listening)
+        self.grants = Grants(own_id, subscriptions, incoming, reports, claims, listening, reception)
+
+        local.join(outlets, dispatcher, lives, self.audience, listening, reception, self.grants)
+
+    def report_due(self) -> None:
+        """Put on the control lanes what neighbours are to hear about what is received here: interest first, then room."""
+        self.listening.announce_changes()
+        self.reports.send_due()
