@@ -43,8 +43,8 @@ class Connection:
     # open_link: the link, until it is lost or the goodbye was said over it.
     # max_package: bytes of the largest message that the peer takes.
     # window_bytes: bytes that a flow may be ahead of what has been taken, on either side.
-    # life, talk, goodbye: the parts that it is made of. They share what begins with an underscore here; `life` alone sets the links,
-    # and each says in `_state` what has come of what it does.
+    # life, talk, goodbye: the parts that it is made of. They share what begins with an underscore here: `life` sets `_link`, all set
+    # `_state` and unpark `_changed` when something has come of what they do.
 
     def __init__(
         self,

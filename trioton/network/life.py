@@ -42,6 +42,18 @@ class Life:
         handed_over: The transport of the next link, which the session waits for.
     """
 
+    __slots__ = (
+        "_connection",
+        "_context",
+        "_scope",
+        "handed_over",
+        "has_dialled",
+        "has_joined",
+        "is_resumable",
+        "redialler",
+        "tokens",
+    )
+
     def __init__(self, connection: Connection, establisher: Establisher | None, reconnect: Reconnect | None) -> None:
         self.tokens: list[bytes] = []
         self.is_resumable = establisher is None or reconnect is not None
