@@ -2,6 +2,7 @@
 
 * `Network`: a whole network in one process, in simulated time, with latency, partitions and cuts; each `Host` of it is
   what a context takes for the world. `simulated_pair` makes one connection without a network.
+* `sequence_diagram` and `write_diagram`: a picture of who sent what to whom in a network, and when.
 * `always_yield`: makes every `send` and `receive` a full checkpoint.
 * `leak_check`: fails if a block leaves threads, file descriptors, child processes, tasks or socket files behind.
 * The pytest plugin, which is loaded by itself: the fixtures ``trioton_network`` and ``trioton_leak_check``.
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from .checks import LeakCheck as LeakCheck
     from .checks import LeakError as LeakError
     from .checks import leak_check as leak_check
+    from .diagram import sequence_diagram as sequence_diagram
+    from .diagram import write_diagram as write_diagram
     from .hosts import Host as Host
     from .hosts import SimulatedListener as SimulatedListener
     from .network import ConnectionStatistics as ConnectionStatistics
@@ -42,7 +45,9 @@ __all__ = (
     "SimulatedTransport",
     "always_yield",
     "leak_check",
+    "sequence_diagram",
     "simulated_pair",
+    "write_diagram",
 )
 
 _HOMES = {
@@ -58,7 +63,9 @@ _HOMES = {
     "SimulatedTransport": "streams",
     "always_yield": ".network.budget",
     "leak_check": "checks",
+    "sequence_diagram": "diagram",
     "simulated_pair": "streams",
+    "write_diagram": "diagram",
 }
 
 if not TYPE_CHECKING:  # a type checker shall see the names above and no others
