@@ -20,9 +20,6 @@ class Interests:
     def __init__(self) -> None:
         self._by_slot: dict[str, dict[Connection, control.Subscribe]] = {}
 
-    def __len__(self) -> int:
-        return len(self._by_slot)
-
     def on(self, slot: str) -> Iterable[tuple[Connection, control.Subscribe]]:
         """The neighbours that listen to a slot, and what they have said about it."""
         return self._by_slot.get(slot, {}).items()

@@ -1,8 +1,8 @@
 """All that a context sends and receives: which rooms there are for it, and which of them knows which.
 
-Those who are told of last, here and below, may use those before them. So what a room does can be understood with the rooms above it,
-and only two go back: the flusher, which asks for `report_due`, and `LocalLoop`, which closes the way from what a context sends to its own
-subscriptions.
+They are made one after the other, and each gets what it uses: only what was made before it. Two ways lead back. `LocalLoop`, which brings
+what a context sends to its own subscriptions, is made before both sides and joins them at the end; and the flusher, before it
+writes, calls `Traffic.report_due`.
 """
 
 from __future__ import annotations
@@ -93,5 +93,8 @@ class Traffic:
 
     def report_due(self) -> None:
         """Put on the control lanes what neighbours are to hear about what is received here: interest first, then room."""
-        self.listening.announce_changes()
-        self.reports.send_due()
+        # The flusher asks in every pass, and mostly there is nothing.
+        if self.listening.changed:
+            self.listening.announce_changes()
+        if self.reports.due:
+            self.reports.send_due()

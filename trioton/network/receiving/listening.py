@@ -36,6 +36,7 @@ class Listening:
 
     Attributes:
         reports: As given; subscriptions say there what was taken.
+        changed: The slots of whose changed interest neighbours must hear in the next pass of the scheduler.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Listening:
         self._neighbours = neighbours
         self._local = local
         self._blocks_since: dict[str, int] = {}
-        self._changed: dict[str, None] = {}
+        self.changed: dict[str, None] = {}
         self._record = 0
 
     # ---------------------------------------------------------------- subscriptions come and go
@@ -109,7 +110,7 @@ class Listening:
         self._blocks_since.pop(slot, None)
         flows = self._incoming.forget_slot(slot)
         self.reports.forget(slot)
-        self._changed.pop(slot, None)
+        self.changed.pop(slot, None)
         self._record += 1
         if slot.startswith(DIRECT_PREFIX):
             self._claims.close(slot, flows)
@@ -142,15 +143,14 @@ class Listening:
     def _change_soon(self, slot: str) -> None:
         """One of several subscriptions has come or gone: the others hear of all such changes in the next pass of the scheduler."""
         self._local.interest_changed(slot)
-        self._changed[slot] = None
+        self.changed[slot] = None
         self.reports.soon(slot)
 
     def announce_changes(self) -> None:
         """Tell the neighbours of the changes that have waited for the next pass of the scheduler."""
-        if self._changed:
-            changed, self._changed = self._changed, {}
-            for slot in changed:
-                self._interest_changed(slot)
+        changed, self.changed = self.changed, {}
+        for slot in changed:
+            self._interest_changed(slot)
 
     def _interest_changed(self, slot: str) -> None:
         if slot.startswith(DIRECT_PREFIX):

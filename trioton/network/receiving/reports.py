@@ -30,6 +30,9 @@ class Reports:
         route: Gives the connection that leads to a context, or None.
         local: The way to the context itself, if that is the source.
         dispatcher: Lets the flusher run, which calls `send_due`.
+
+    Attributes:
+        due: The slots whose sources must hear something with the next write.
     """
 
     def __init__(
@@ -47,25 +50,24 @@ class Reports:
         self._route = route
         self._local = local
         self._dispatcher = dispatcher
-        self._due: dict[str, None] = {}
+        self.due: dict[str, None] = {}
 
     # ---------------------------------------------------------------- when
 
     def soon(self, slot: str) -> None:
         """The sources of a slot shall hear of what has changed, with the next write."""
-        self._due[slot] = None
+        self.due[slot] = None
         self._dispatcher.heat()
 
     def send_due(self) -> None:
         """Put the credits that are due on the control lanes."""
-        if self._due:
-            due, self._due = self._due, {}
-            for slot in due:
-                self.send(slot)
+        due, self.due = self.due, {}
+        for slot in due:
+            self.send(slot)
 
     def forget(self, slot: str) -> None:
         """Nobody listens to a slot any more."""
-        self._due.pop(slot, None)
+        self.due.pop(slot, None)
 
     # ---------------------------------------------------------------- what
 
