@@ -429,6 +429,25 @@ def test_names_of_hosts_come_again_in_a_long_diagram() -> None:
     assert_texts_are_apart(picture)
 
 
+def test_long_names_of_hosts_keep_apart() -> None:
+    scene = Scene()
+    names = [f"{letter * 30}-with-a-long-name" for letter in "abcd"]
+    for one, other in itertools.permutations(names, 2):
+        scene.frame(one, other, FrameKind.PACKAGE)
+    picture = drawn(scene.trace)
+    assert len(picture.hosts) == 4
+    assert_texts_are_apart(picture)
+
+
+def test_a_short_gap_among_many_is_no_silence() -> None:
+    scene = Scene()
+    for gap in (0.01, 0.02, 0.03, 0.02, 0.01):
+        scene.frame("a", "b", FrameKind.PACKAGE, 0.01)
+        scene.now += gap
+    scene.frame("a", "b", FrameKind.PACKAGE, 0)
+    assert "silence" not in drawn(scene.trace).text
+
+
 def test_it_has_its_own_background() -> None:
     first = next(drawn(three_hosts()).root.iter(f"{SVG}rect"))
     assert first.get("fill") == "#ffffff"

@@ -9,7 +9,18 @@ from typing import Final
 import attrs
 
 from . import svg
-from .layout import BOX_TEXT, LINE_HEIGHT, LOOP_ROOM, LOOP_WIDTH, TIME_WIDTH, Columns, Layout, box_lines, lay_out
+from .layout import (
+    BOX_TEXT,
+    LINE_HEIGHT,
+    LOOP_ROOM,
+    LOOP_WIDTH,
+    NAME_ROOM,
+    TIME_WIDTH,
+    Columns,
+    Layout,
+    box_lines,
+    lay_out,
+)
 from .rows import Group, Row, duration
 
 INK: Final = "#17384f"
@@ -86,9 +97,9 @@ def draw(rows: Sequence[Row], hosts: Sequence[str], heading: Heading) -> str:
         *_draw_lifelines(layout, columns, names_y, bottom_names),
         *_draw_times(rows, layout, columns, names_y),
         *(_draw_band(row, layout.starts[i], layout.ends[i], columns) for i, row in enumerate(rows) if row.is_box),
-        *(_draw_names(columns, y) for y in (names_y, *layout.names, bottom_names)),
         *_draw_before(heading.before, first - 10),
         *(_draw_row(row, layout.starts[i], layout.ends[i], columns, is_numbered) for i, row in enumerate(rows)),
+        *(_draw_names(columns, y) for y in (names_y, *layout.names, bottom_names)),
     ]
     return svg.document("\n".join(parts), columns.width, height)
 
@@ -188,7 +199,7 @@ def _draw_names(columns: Columns, y: float) -> str:
     """The names of the hosts, on their lifelines."""
     parts = []
     for name, x in zip(columns.names, columns.places, strict=True):
-        words = svg.fit(svg.one_line(name), columns.gap - 40, 14, is_bold=True)
+        words = svg.fit(svg.one_line(name), NAME_ROOM, 14, is_bold=True)
         half = max(36, svg.text_width(words, 14, is_bold=True) / 2 + 14)
         box = svg.element(
             "rect",

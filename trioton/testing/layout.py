@@ -23,6 +23,9 @@ TIME_WIDTH: Final = 100
 SIDE: Final = 96
 """From the times to the first lifeline, and from the last to the edge."""
 
+NAME_ROOM: Final = 144
+"""For the name of a host, which must not reach into the times."""
+
 LOOP_WIDTH: Final = 34
 """How far the arrow of a host that sends to itself goes out."""
 
@@ -166,7 +169,7 @@ def _gaps(steps: Sequence[_Step]) -> list[float]:
 def _shortest_silence(gaps: Sequence[float]) -> float:
     """From when on a gap is told as one: when it is long, or long for what is usual here."""
     lengths = [gap for gap in gaps if gap > 0]
-    return min(_LONG_SILENCE, 4 * statistics.median_low(lengths)) if lengths else math.inf
+    return min(_LONG_SILENCE, 8 * statistics.median_low(lengths)) if lengths else math.inf
 
 
 def lay_out(rows: Sequence[Row], columns: Columns, top: float) -> Layout:
