@@ -4,6 +4,7 @@
   what a context takes for the world. `simulated_pair` makes one connection without a network.
 * `sequence_diagram` and `write_diagram`: a picture of who sent what to whom in a network, and when.
 * `always_yield`: makes every `send` and `receive` a full checkpoint.
+* `check_transport`, `check_channel` and `check_message_type`: whether one of your own keeps the contract of ours.
 * `leak_check`: fails if a block leaves threads, file descriptors, child processes, tasks or socket files behind.
 * The pytest plugin, which is loaded by itself: the fixtures ``trioton_network`` and ``trioton_leak_check``.
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from .checks import LeakCheck as LeakCheck
     from .checks import LeakError as LeakError
     from .checks import leak_check as leak_check
+    from .contracts.channels import check_channel as check_channel
+    from .contracts.messages import check_message_type as check_message_type
+    from .contracts.transports import check_transport as check_transport
     from .diagram import sequence_diagram as sequence_diagram
     from .diagram import write_diagram as write_diagram
     from .hosts import Host as Host
@@ -44,6 +48,9 @@ __all__ = (
     "SimulatedListener",
     "SimulatedTransport",
     "always_yield",
+    "check_channel",
+    "check_message_type",
+    "check_transport",
     "leak_check",
     "sequence_diagram",
     "simulated_pair",
@@ -62,6 +69,9 @@ _HOMES = {
     "SimulatedListener": "hosts",
     "SimulatedTransport": "streams",
     "always_yield": ".network.budget",
+    "check_channel": "contracts.channels",
+    "check_message_type": "contracts.messages",
+    "check_transport": "contracts.transports",
     "leak_check": "checks",
     "sequence_diagram": "diagram",
     "simulated_pair": "streams",
