@@ -5,6 +5,7 @@
 * `sequence_diagram` and `write_diagram`: a picture of who sent what to whom in a network, and when.
 * `always_yield`: makes every `send` and `receive` a full checkpoint.
 * `check_transport`, `check_channel` and `check_message_type`: whether one of your own keeps the contract of ours.
+* `History`: what happened in a run, and whether that was right. `check_at_rest`: whether contexts hold nothing any more.
 * `leak_check`: fails if a block leaves threads, file descriptors, child processes, tasks or socket files behind.
 * The pytest plugin, which is loaded by itself: the fixtures ``trioton_network`` and ``trioton_leak_check``.
 
@@ -26,18 +27,25 @@ if TYPE_CHECKING:
     from .contracts.transports import check_transport as check_transport
     from .diagram import sequence_diagram as sequence_diagram
     from .diagram import write_diagram as write_diagram
+    from .history import History as History
+    from .history import HistoryError as HistoryError
+    from .history import HistoryRecord as HistoryRecord
     from .hosts import Host as Host
     from .hosts import SimulatedListener as SimulatedListener
     from .network import ConnectionStatistics as ConnectionStatistics
     from .network import Network as Network
     from .network import NetworkStatistics as NetworkStatistics
     from .paths import LinkQuality as LinkQuality
+    from .rest import check_at_rest as check_at_rest
     from .streams import SimulatedConnection as SimulatedConnection
     from .streams import SimulatedTransport as SimulatedTransport
     from .streams import simulated_pair as simulated_pair
 
 __all__ = (
     "ConnectionStatistics",
+    "History",
+    "HistoryError",
+    "HistoryRecord",
     "Host",
     "LeakCheck",
     "LeakError",
@@ -48,6 +56,7 @@ __all__ = (
     "SimulatedListener",
     "SimulatedTransport",
     "always_yield",
+    "check_at_rest",
     "check_channel",
     "check_message_type",
     "check_transport",
@@ -59,6 +68,9 @@ __all__ = (
 
 _HOMES = {
     "ConnectionStatistics": "network",
+    "History": "history",
+    "HistoryError": "history",
+    "HistoryRecord": "history",
     "Host": "hosts",
     "LeakCheck": "checks",
     "LeakError": "checks",
@@ -69,6 +81,7 @@ _HOMES = {
     "SimulatedListener": "hosts",
     "SimulatedTransport": "streams",
     "always_yield": ".network.budget",
+    "check_at_rest": "rest",
     "check_channel": "contracts.channels",
     "check_message_type": "contracts.messages",
     "check_transport": "contracts.transports",

@@ -39,8 +39,8 @@ async def check_channel(
 ) -> None:
     """Check a kind of channel: what Trioton's channels promise one sender, and one receiver for whom it waits.
 
-    The ends are those of `trio.abc`, with `send_nowait` and `receive_nowait`. Of what their `statistics` give, if they have it, those
-    counts are checked that `trioton.SendStatistics` and `trioton.ReceiveStatistics` name.
+    The ends are a `trio.abc.SendChannel` and a `trio.abc.ReceiveChannel` which have `send_nowait` and `receive_nowait`, too. Of what
+    their `statistics` give, if they have it, those counts are checked that `trioton.SendStatistics` and `trioton.ReceiveStatistics` name.
 
     Args:
         make_ends: An async function that gives a sending and a receiving end that are connected with each other, or a function that
