@@ -370,13 +370,13 @@ async def test_what_stops_the_thread_is_found(autojump_clock: MockClock, monkeyp
 
     class LingersWhenClosed(MemoryTransport):
         def close(self) -> None:
-            clock.now += 0.0 if self._closed else 2.0
+            clock.now += 0.0 if self._closed else 4.0
             super().close()
 
     monkeypatch.setattr(transports, "time", clock)
     with pytest.raises(AssertionError, match=r"try_send\(\) stopped the thread for 5\.0 seconds"):
         await check_transport(*makers_of(Waits), patience=5)
-    with pytest.raises(AssertionError, match=r"close\(\) closes at once.*close\(\) stopped the thread for 2\.0 sec"):
+    with pytest.raises(AssertionError, match=r"close\(\) closes at once.*close\(\) stopped the thread for 4\.0 sec"):
         await check_transport(*makers_of(LingersWhenClosed), patience=5)
 
 

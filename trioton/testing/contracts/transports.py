@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _Pair: TypeAlias = tuple[Transport, Transport]
 MakePair: TypeAlias = Callable[[], Awaitable[tuple[Transport, Transport]]]
 
-AT_ONCE: Final = 1.0
+AT_ONCE: Final = 3.0
 """Seconds of real time within which what never waits must be over, on a machine that is busy with other things, too."""
 
 _LARGE: Final = 20_000_000
