@@ -8,7 +8,8 @@ import trio
 from trio.testing import MockClock, assert_checkpoints, check_half_closeable_stream, wait_all_tasks_blocked
 
 from trioton.testing import SimulatedTransport, simulated_pair
-from trioton.testing.paths import Chunk, Latency, LinkQuality, Path
+from trioton.testing.paths import Path
+from trioton.testing.quality import Chunk, Latency, LinkQuality
 
 Maker = Callable[[], Awaitable[tuple[SimulatedTransport, SimulatedTransport]]]
 

@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from .history import HistoryRecord as HistoryRecord
     from .hosts import Host as Host
     from .hosts import SimulatedListener as SimulatedListener
-    from .network import ConnectionStatistics as ConnectionStatistics
     from .network import Network as Network
-    from .network import NetworkStatistics as NetworkStatistics
-    from .paths import LinkQuality as LinkQuality
+    from .quality import LinkQuality as LinkQuality
     from .rest import check_at_rest as check_at_rest
     from .streams import SimulatedConnection as SimulatedConnection
     from .streams import SimulatedTransport as SimulatedTransport
     from .streams import simulated_pair as simulated_pair
+    from .ways import ConnectionStatistics as ConnectionStatistics
+    from .ways import NetworkStatistics as NetworkStatistics
 
 __all__ = (
     "ConnectionStatistics",
@@ -67,16 +67,16 @@ __all__ = (
 )
 
 _HOMES = {
-    "ConnectionStatistics": "network",
+    "ConnectionStatistics": "ways",
     "History": "history",
     "HistoryError": "history",
     "HistoryRecord": "history",
     "Host": "hosts",
     "LeakCheck": "checks",
     "LeakError": "checks",
-    "LinkQuality": "paths",
+    "LinkQuality": "quality",
     "Network": "network",
-    "NetworkStatistics": "network",
+    "NetworkStatistics": "ways",
     "SimulatedConnection": "streams",
     "SimulatedListener": "hosts",
     "SimulatedTransport": "streams",

@@ -14,7 +14,8 @@ import trio
 from ..errors import AddressError, ConnectError
 from ..transports.address import Address, parse_address
 from .hosts import ANY_ADDRESS, Host, Place
-from .paths import BUFFER_SIZE, Chunk, Latency, LinkQuality, Path
+from .paths import Path
+from .quality import BUFFER_SIZE, Chunk, Latency, LinkQuality
 from .streams import SimulatedConnection, SimulatedTransport, StreamState
 
 

@@ -16,96 +16,12 @@ import random
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
 if TYPE_CHECKING:
     from ..transports.base import Buffer
-
-Latency = float | tuple[float, float]
-"""Seconds that a packet is under way: always as many, or a range to draw from, evenly."""
-
-Chunk = tuple[int, int]
-"""The least and the most bytes that one piece has when writes are cut up."""
-
-BUFFER_SIZE: Final = 256 * 1024
-"""How many bytes are on their way or unread, in one direction, before a sender must wait."""
+    from .quality import LinkQuality
 
 NEVER: Final = math.inf
 """When a piece arrives whose way is cut."""
-
-
-def check_latency(latency: object, name: str = "latency") -> Latency:
-    """Give `latency` back if it is a number of seconds or a (low, high) pair of them.
-
-    Raises:
-        TypeError: It is something else.
-        ValueError: It is negative, infinite or not a number, or low is above high.
-    """
-    if isinstance(latency, tuple):
-        if len(latency) != 2:
-            raise ValueError(f"{name} must be seconds or a pair (low, high), not {latency!r}")
-        low, high = (_check_seconds(value, name, latency) for value in latency)
-        if low > high:
-            raise ValueError(f"{name} must be a pair (low, high) with low <= high, not {latency!r}")
-        return (low, high)
-    return _check_seconds(latency, name, latency)
-
-
-def _check_seconds(value: object, name: str, whole: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number of seconds or a pair (low, high), not {whole!r}")
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{name} must be finite and not negative, not {whole!r}")
-    return float(value)
-
-
-def check_chunk(chunk: object, name: str = "chunk") -> Chunk | None:
-    """Give `chunk` back if it is None or a (low, high) pair of numbers of bytes.
-
-    Raises:
-        TypeError: It is something else.
-        ValueError: low is below 1 or above high.
-    """
-    if chunk is None:
-        return None
-    if not isinstance(chunk, tuple) or any(isinstance(size, bool) or not isinstance(size, int) for size in chunk):
-        raise TypeError(f"{name} must be None or a pair (low, high) of numbers of bytes, not {chunk!r}")
-    if len(chunk) != 2 or not 1 <= chunk[0] <= chunk[1]:
-        raise ValueError(f"{name} must be a pair (low, high) with 1 <= low <= high, not {chunk!r}")
-    return (chunk[0], chunk[1])
-
-
-def check_buffer_size(size: object, name: str = "buffer_size") -> int:
-    """Give `size` back if it is a positive number of bytes.
-
-    Raises:
-        TypeError: It is not an int.
-        ValueError: It is below 1.
-    """
-    if isinstance(size, bool) or not isinstance(size, int):
-        raise TypeError(f"{name} must be a number of bytes, not {size!r}")
-    if size < 1:
-        raise ValueError(f"{name} must be at least 1 byte, not {size!r}")
-    return size
-
-
-@attrs.frozen(kw_only=True)
-class LinkQuality:
-    """What the way between two hosts is like, in either direction.
-
-    Raises:
-        TypeError: A value is of the wrong type.
-        ValueError: A value is out of range.
-    """
-
-    latency: Latency = attrs.field(default=0.0, converter=check_latency)
-    """Seconds that a packet is under way, or a range (low, high) from which it is drawn for every piece."""
-
-    chunk: Chunk | None = attrs.field(default=None, converter=check_chunk)
-    """None: a read takes all that has arrived. (low, high): bytes are cut into pieces of such size, one per read."""
-
-    buffer_size: int = attrs.field(default=BUFFER_SIZE, converter=check_buffer_size)
-    """Bytes on their way or unread before a sender must wait."""
 
 
 class Path:
@@ -117,6 +33,7 @@ class Path:
     Attributes:
         quality: The latency, chunks and buffer; a new one holds for what is sent from then on.
         is_held: Whether the way is cut.
+        is_reader_stopped: Whether the reader gets nothing because its host is paused.
         sent: Bytes that were written since the beginning.
         taken: Bytes that were read since the beginning.
         pieces: How many pieces they were cut into.
@@ -126,6 +43,7 @@ class Path:
     def __init__(self, rng: random.Random, quality: LinkQuality) -> None:
         self.quality = quality
         self.is_held = False
+        self.is_reader_stopped = False
         self.sent = 0
         self.taken = 0
         self.pieces = 0
@@ -135,6 +53,9 @@ class Path:
         self._size = 0
         self._until_cut = 0
         self._last_arrival = 0.0
+        self._passed_at = 0.0
+        self._stopped_at: int | None = None
+        self._end_is_stopped = False
         self._end_arrival: float | None = None
         self._close_arrival: float | None = None
         self._is_discarded = False
@@ -160,22 +81,25 @@ class Path:
 
     def draw_latency(self) -> float:
         """Draw how long the next packet is under way, in seconds."""
-        latency = self.quality.latency
-        if isinstance(latency, tuple):
-            return self._random.uniform(*latency)
-        return latency
+        return self.quality.draw_latency(self._random)
 
-    def push(self, data: bytes, now: float) -> None:
-        """Send `data`, which is not empty and for which there is room."""
+    def breaks(self) -> bool:
+        """Draw whether the next packet breaks the connection."""
+        return self.quality.resets > 0 and self._random.random() < self.quality.resets
+
+    def push(self, data: bytes, now: float) -> float:
+        """Send `data`, which is not empty and for which there is room; gives when its last byte arrives."""
         self.sent += len(data)
         self._size += len(data)
         if self._is_discarded:
             # The reader has closed, and its word is still on the way: the sender cannot know yet.
-            return
+            return NEVER
         if self.quality.chunk is None:
-            self._queue.append((self._schedule(now), data))
+            arrival = self._schedule(now, len(data))
+            self._queue.append((arrival, data))
             self.pieces += 1
-            return
+            return arrival
+        arrival = NEVER
         view = memoryview(data)
         while view:
             if self._until_cut < 1:
@@ -183,24 +107,32 @@ class Path:
             piece = view[: self._until_cut]
             view = view[len(piece) :]
             self._until_cut -= len(piece)
-            self._queue.append((self._schedule(now), piece))
+            arrival = self._schedule(now, len(piece))
+            self._queue.append((arrival, piece))
             self.pieces += 1
+        return arrival
 
     def push_end(self, now: float) -> None:
         """Send the end of the stream, behind all bytes."""
         if not self.has_ended:
             self.has_ended = True
-            self._end_arrival = self._schedule(now)
+            self._end_is_stopped = self._stopped_at is not None
+            self._end_arrival = self._schedule(now, 0)
 
     def push_close(self, now: float) -> None:
         """Send that the sender has closed both directions, behind all bytes."""
         self.push_end(now)
-        self._close_arrival = self._schedule(now)
+        self._close_arrival = self._schedule(now, 0)
 
-    def _schedule(self, now: float) -> float:
+    def _schedule(self, now: float, size: int) -> float:
         # Everything that goes into a path passes here, and here alone: it is the place to count, to lose and to delay.
-        if self.is_held:
+        if self.is_held or self._stopped_at is not None:
             return NEVER
+        return self._schedule_passing(now, size)
+
+    def _schedule_passing(self, now: float, size: int) -> float:
+        if self.quality.bandwidth is not None:
+            now = self._passed_at = max(self._passed_at, now) + size / self.quality.bandwidth
         self._last_arrival = max(self._last_arrival, now + self.draw_latency())
         return self._last_arrival
 
@@ -210,13 +142,15 @@ class Path:
 
     def next_arrival(self) -> float:
         """When there is something to be read, if nothing else happens; infinity if nothing is on its way."""
+        if self.is_reader_stopped:
+            return NEVER
         if self._queue:
             return self._queue[0][0]
         return NEVER if self._end_arrival is None else self._end_arrival
 
     def close_arrival(self) -> float:
         """When the reader learns that the sender has closed, if nothing else happens."""
-        return NEVER if self._close_arrival is None else self._close_arrival
+        return NEVER if self._close_arrival is None or self.is_reader_stopped else self._close_arrival
 
     def take(self, limit: int, now: float) -> bytes:
         """Take at most `limit` of the bytes that have arrived; none are left or none has arrived: ``b""``."""
@@ -261,12 +195,39 @@ class Path:
         """Make the way whole: everything that was held arrives together, one latency from now."""
         if self.is_held:
             self.is_held = False
+            self._passed_at = now
             self._last_arrival = now + self.draw_latency()
             self._move(now, self._last_arrival)
 
+    def stop_writer(self) -> None:
+        """What is sent from now on leaves at `start_writer` only; what was sent before is on its way."""
+        if self._stopped_at is None:
+            self._stopped_at = self.pieces
+
+    def start_writer(self, now: float) -> None:
+        """All that was sent since `stop_writer` leaves now."""
+        stopped_at, self._stopped_at = self._stopped_at, None
+        if stopped_at is None or self.is_held:
+            return
+        gone = self.pieces - len(self._queue)
+        for index in range(max(0, stopped_at - gone), len(self._queue)):
+            data = self._queue[index][1]
+            self._queue[index] = (self._schedule_passing(now, len(data)), data)
+        if self._end_is_stopped:
+            self._end_arrival = self._schedule_passing(now, 0)
+        if self._close_arrival == NEVER:
+            self._close_arrival = self._schedule_passing(now, 0)
+
     def _move(self, now: float, arrival: float) -> None:
-        """Let all that has not arrived by `now` arrive at `arrival`."""
-        self._queue = deque((arrival if due > now else due, data) for due, data in self._queue)
+        """Let all that has left the sender, and has not arrived by `now`, arrive at `arrival`."""
+        left = len(self._queue)
+        if self._stopped_at is not None:
+            left = max(0, self._stopped_at - (self.pieces - len(self._queue)))
+        self._queue = deque(
+            (arrival if due > now and index < left else due, data) for index, (due, data) in enumerate(self._queue)
+        )
+        if self._stopped_at is not None and self._end_is_stopped:
+            return
         if self._end_arrival is not None and self._end_arrival > now:
             self._end_arrival = arrival
         if self._close_arrival is not None and self._close_arrival > now:

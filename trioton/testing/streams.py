@@ -15,7 +15,8 @@ from typing import Literal
 import trio
 
 from ..transports.base import RECEIVE_SIZE, Buffer, Transport
-from .paths import BUFFER_SIZE, Chunk, Latency, LinkQuality, Path
+from .paths import Path
+from .quality import BUFFER_SIZE, Chunk, Latency, LinkQuality
 
 StreamState = Literal["open", "eof", "partitioned", "closed", "reset"]
 """How a stream is; where several are true, the last of them in this list is named.
