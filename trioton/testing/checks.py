@@ -214,7 +214,8 @@ def _find_children() -> dict[Hashable, str]:
     return found
 
 
-def _find_tasks() -> dict[Hashable, str]:
+def running_tasks() -> dict[Hashable, str]:
+    """The tasks of this `trio.run`, with their names; none outside of one."""
     root = _current_run()
     found: dict[Hashable, str] = {}
     waiting = [] if root is None else [root]
@@ -264,6 +265,6 @@ _KINDS: Final[Mapping[_Kind, Callable[[], Mapping[Hashable, str]]]] = {
     _Kind("thread", "threads"): _find_threads,
     _Kind("file descriptor", "file descriptors"): _find_descriptors,
     _Kind("child process", "child processes"): _find_children,
-    _Kind("task", "tasks"): _find_tasks,
+    _Kind("task", "tasks"): running_tasks,
     _Kind("socket file", "socket files"): _find_socket_files,
 }

@@ -18,7 +18,7 @@ from .streams import SimulatedTransport
 if TYPE_CHECKING:
     import ssl
 
-    from . import network as simulated
+    from .ways import Ways
 
 BACKLOG: Final = 1024
 """How many connections wait at a listener for being accepted; further dials hang until there is room."""
@@ -117,11 +117,14 @@ class Host(Network):
         name: Its name, as it was given.
         key: Its name in lower case, which is how addresses have it.
         network: The network that it belongs to.
+        is_alive: Whether it runs; not between `trioton.testing.Network.kill` and ``restart``.
+        is_paused: Whether it is stopped by `trioton.testing.Network.pause`.
+        starts: How often it was started.
     """
 
     is_simulated = True
 
-    def __init__(self, network: simulated.Network, name: str) -> None:
+    def __init__(self, network: Ways, name: str) -> None:
         self.name = name
         self.key = name.lower()
         digest = hashlib.sha256(f"host {self.key}".encode()).digest()
@@ -129,7 +132,10 @@ class Host(Network):
         self.host_id = digest[:16]
         self.pid = 1000 + int.from_bytes(digest[16:20], "big") % 30_000
         self.uid = UID
-        self.random = random.Random(f"{network.seed}/{self.key}")
+        self.random = random.Random(f"{network.chance}/{self.key}")
+        self.is_alive = True
+        self.is_paused = False
+        self.starts = 1
         self._listeners: dict[Place, SimulatedListener] = {}
         self._client_ports = itertools.count()
         self._private_places = itertools.count(1)
@@ -150,6 +156,7 @@ class Host(Network):
             BindError: The address is in use, or is not this host's, or it is ``tls://``.
         """
         await trio.lowlevel.checkpoint()
+        self._check_alive(f"cannot listen on {address}", BindError)
         if (ssl_context is None) == (address.scheme == "tls"):
             raise ValueError(
                 f"ssl_context must be given for tls:// and nothing else, not {ssl_context!r} for {address}"
@@ -161,6 +168,7 @@ class Host(Network):
     async def open_private_listener(self) -> SimulatedListener:
         """Listen at a new ``unix://`` address of this host; a checkpoint."""
         await trio.lowlevel.checkpoint()
+        self._check_alive("cannot listen", BindError)
         return self._listen(Address("unix", path=f"/run/trioton/{self.pid}-{next(self._private_places)}.sock"))
 
     def _listen(self, address: Address) -> SimulatedListener:
@@ -201,6 +209,7 @@ class Host(Network):
             ConnectError: Nobody listens there, or there is no such host, or the address is ``tls://``.
         """
         await trio.lowlevel.checkpoint()
+        self._check_alive(f"cannot connect to {address}", ConnectError)
         if address.scheme == "tls":
             raise ConnectError(f"cannot connect to {address}: {_NO_TLS}")
         if ssl_context is not None:
@@ -229,4 +238,21 @@ class Host(Network):
 
     def process_is_alive(self, pid: int) -> bool:
         """Whether `pid` is this host's one process."""
-        return pid == self.pid
+        return self.is_alive and pid == self.pid
+
+    def _check_alive(self, what: str, error: type[BindError | ConnectError]) -> None:
+        if not self.is_alive:
+            raise error(f"{what}: the host {self.name!r} was killed")
+
+    def die(self) -> None:
+        """The process is gone, and with it all that listens here."""
+        self.is_alive = self.is_paused = False
+        for listener in self.listeners:
+            listener.close()
+
+    def start_again(self) -> None:
+        """The host runs again, in another process."""
+        self.starts += 1
+        self.pid += 1
+        self.random = random.Random(f"{self.network.chance}/{self.key}/{self.starts}")
+        self.is_alive = True

@@ -1,79 +1,66 @@
-"""A whole network in one process: hosts, the ways between them, and what goes wrong there, in simulated time."""
+"""A whole network in one process: hosts, the programs that run there, and what goes wrong, in simulated time."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping
-from enum import Enum
-from types import MappingProxyType
-from typing import Final, Literal
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
-import attrs
 import trio
 
-from ..errors import AddressError, ConnectError
-from ..transports.address import Address, parse_address
-from .hosts import ANY_ADDRESS, Host, Place
-from .paths import Path
+from .chance import run_chance
+from .faults import Isolation, check_plan
 from .quality import BUFFER_SIZE, Chunk, Latency, LinkQuality
-from .streams import SimulatedConnection, SimulatedTransport, StreamState
+from .trace import KEPT, Trace
+from .ways import Ways, joins
+
+if TYPE_CHECKING:
+    from .faults import Fault
+    from .hosts import Host
+
+Program = Callable[..., Awaitable[object]]
+"""What runs on a host: an async function that gets the host first."""
 
 
-class _Unchanged(Enum):
-    """Stands for an argument that was not given, where None means something."""
-
-    UNCHANGED = "unchanged"
-
-    def __repr__(self) -> str:
-        return "UNCHANGED"
+class LivenessError(AssertionError):
+    """A simulated system made no progress though nothing went wrong any more."""
 
 
-UNCHANGED: Final = _Unchanged.UNCHANGED
+class RunningProgram:
+    """A program on a host, through all its starts."""
+
+    def __init__(self, host: Host, program: Program, args: tuple[Any, ...]) -> None:
+        self.host = host
+        self.program = program
+        self.args = args
+        self.scope = trio.CancelScope()
+        self.has_ended = trio.Event()
+
+    def begin_again(self) -> None:
+        """Forget how it ended."""
+        self.scope, self.has_ended = trio.CancelScope(), trio.Event()
 
 
-@attrs.frozen(kw_only=True)
-class ConnectionStatistics:
-    """What one connection has carried."""
+def check_seconds(value: object, name: str) -> None:
+    """Refuse what is no number of seconds.
 
-    client: str
-    """The name of the host that dialled."""
-    server: str
-    """The name of the host that was dialled."""
-    client_address: str
-    server_address: str
-    state: StreamState
-    sent: tuple[int, int]
-    """Bytes that the client has written, and the server."""
-    waiting: tuple[int, int]
-    """How many of these are on their way or unread (or were, when the reader closed)."""
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is negative.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
+    if not value >= 0:
+        raise ValueError(f"{name} must not be negative, not {value!r}")
 
 
-@attrs.frozen(kw_only=True)
-class NetworkStatistics:
-    """Counts over the life of a network."""
-
-    hosts: int
-    listeners: int
-    open: int
-    """Connections that were neither reset nor closed at both ends."""
-    dialled: int
-    """Connections ever made."""
-    refused: int
-    """Dials that found nobody."""
-    reset: int
-    """Connections that were reset."""
+def _join(names: str | Iterable[str]) -> str:
+    return names.lower() if isinstance(names, str) else ",".join(sorted(name.lower() for name in names))
 
 
-@attrs.define(eq=False)
-class _Entry:
-    """A connection and the hosts that it joins."""
-
-    client: Host
-    server: Host
-    connection: SimulatedConnection
-
-
-class Network:
+class Network(Ways):
     """A simulated network: it gives out hosts, and each is what a context takes for the world.
 
     ::
@@ -90,13 +77,19 @@ class Network:
 
     Args:
         seed: What all chance in this network comes from.
-        latency: Seconds that a packet is under way between two hosts, or a range (low, high) to draw from. Within one
-            host it takes no time. A dial takes a round trip.
+        latency: Seconds that a packet is under way between two hosts, or a range (low, high) or distribution (`Exponential`,
+            `LogNormal`, `Pareto`, or your own) to draw from. Within one host it takes no time. A dial takes a round trip.
         chunk: (low, high): cut all that is sent into pieces of so many bytes and give them to the reader one by one.
         buffer_size: Bytes on their way or unread, in one direction of a connection, before its sender must wait.
+        jitter: Seconds that a packet takes longer, likewise.
+        bandwidth: Bytes per second that pass in each direction of a connection; None: no limit.
+        resets: How probable it is that a piece that is sent breaks its connection, from 0 to 1.
+        kept: How many events `trace` keeps.
 
     Attributes:
         seed: The seed, as it was given.
+        closed_at: When its ``async with`` block ended last, in Trio's time; 0 if it has not.
+        trace: What has happened, as a `Trace` of `TraceEvent`.
 
     Raises:
         TypeError: An argument is of the wrong type.
@@ -110,87 +103,30 @@ class Network:
         *,
         chunk: Chunk | None = None,
         buffer_size: int = BUFFER_SIZE,
+        jitter: Latency = 0.0,
+        bandwidth: float | None = None,
+        resets: float = 0.0,
+        kept: int = KEPT,
     ) -> None:
         if isinstance(seed, bool) or not isinstance(seed, (int, str)):
             raise TypeError(f"seed must be an int or a str, not {seed!r}")
+        quality = LinkQuality(
+            latency=latency, jitter=jitter, chunk=chunk, bandwidth=bandwidth, buffer_size=buffer_size, resets=resets
+        )
+        super().__init__(run_chance(seed), quality, Trace(kept))
         self.seed = seed
-        self._quality = LinkQuality(latency=latency, chunk=chunk, buffer_size=buffer_size)
-        self._local_quality = attrs.evolve(self._quality, latency=0.0)
-        self._qualities: dict[frozenset[str], LinkQuality] = {}
-        self._hosts: dict[str, Host] = {}
-        self._entries: dict[int, _Entry] = {}
-        self._numbers: dict[tuple[str, str, Place], int] = {}
-        self._cut_ways: set[tuple[str, str]] = set()
-        self._healed = trio.Event()
-        self._dialled = self._refused = self._reset = 0
+        self._random = random.Random(f"{self.chance}/faults")
+        self._programs: dict[str, list[RunningProgram]] = {}
+        self._nursery_manager: Any = None
+        self._nursery: trio.Nursery | None = None
+        self._fault_scope = trio.CancelScope()
+        self._left_alone: set[str] = set()
+        self.closed_at = 0.0
 
     def __repr__(self) -> str:
         return f"<Network seed={self.seed!r}: {len(self._hosts)} hosts, {len(self._entries)} connections>"
 
-    # Hosts and the ways between them
-
-    @property
-    def hosts(self) -> Mapping[str, Host]:
-        """The hosts there are, by their names in lower case, in the order in which they were made."""
-        return MappingProxyType(self._hosts)
-
-    def host(self, name: str) -> Host:
-        """Give the host of this name; it is made when it is first asked for.
-
-        Args:
-            name: A name as it may stand in an address; capitals make no difference.
-
-        Raises:
-            TypeError: `name` is not a str.
-            ValueError: `name` could not be told from something else in an address.
-        """
-        if not isinstance(name, str):
-            raise TypeError(f"name must be a str, not {name!r}")
-        key = name.lower()
-        if key not in self._hosts:
-            _check_name(name)
-            self._hosts[key] = Host(self, name)
-        return self._hosts[key]
-
-    def link(
-        self,
-        a: str,
-        b: str,
-        *,
-        latency: Latency | Literal[_Unchanged.UNCHANGED] = UNCHANGED,
-        chunk: Chunk | Literal[_Unchanged.UNCHANGED] | None = UNCHANGED,
-        buffer_size: int | Literal[_Unchanged.UNCHANGED] = UNCHANGED,
-    ) -> None:
-        """Set what the way between two hosts is like, in both directions; what is not named stays as it is.
-
-        It holds for new connections, and for what is sent from now on over those there are. `a` and `b` may be the same
-        host.
-
-        Args:
-            a: The name of a host.
-            b: The name of another.
-            latency: As for `Network`.
-            chunk: As for `Network`; None: do not cut.
-            buffer_size: As for `Network`.
-
-        Raises:
-            TypeError: An argument is of the wrong type.
-            ValueError: An argument is out of range, or there is no host of this name.
-        """
-        first, second = self._find("a", a), self._find("b", b)
-        wanted = {"latency": latency, "chunk": chunk, "buffer_size": buffer_size}
-        changes = {name: value for name, value in wanted.items() if value is not UNCHANGED}
-        quality = attrs.evolve(self.quality(first, second), **changes)
-        self._qualities[_pair(first, second)] = quality
-        for entry in self._between({first.key}, {second.key}):
-            entry.connection.forth.quality = entry.connection.back.quality = quality
-            entry.connection.wake_all()  # a larger buffer has room now
-
-    def quality(self, a: Host, b: Host) -> LinkQuality:
-        """What the way between two hosts is like now."""
-        return self._qualities.get(_pair(a, b), self._local_quality if a is b else self._quality)
-
-    # Faults
+    # Faults of the ways
 
     def partition(self, first: str | Iterable[str], second: str | Iterable[str], *, oneway: bool = False) -> None:
         """Cut the ways between two groups of hosts, silently.
@@ -207,13 +143,19 @@ class Network:
             TypeError: A name is not a str.
             ValueError: There is no host of a name, or it is in both groups, or a group is empty.
         """
+        ways = self._ways_between(first, second, oneway=oneway)
+        self._cut_ways.update(ways)
+        self.tell("fault", f"partition {_join(first)} {'from' if oneway else 'and'} {_join(second)}")
+        self._apply_cut_ways()
+
+    def _ways_between(
+        self, first: str | Iterable[str], second: str | Iterable[str], *, oneway: bool
+    ) -> list[tuple[str, str]]:
         here, there = self._group("first", first), self._group("second", second)
         if not here.isdisjoint(there):
             raise ValueError(f"first and second must have no host in common, not {sorted(here & there)}")
-        self._cut_ways |= {(a, b) for a in here for b in there}
-        if not oneway:
-            self._cut_ways |= {(b, a) for a in here for b in there}
-        self._apply_cut_ways()
+        forth = [(a, b) for a in sorted(here) for b in sorted(there)]
+        return forth if oneway else [*forth, *[(b, a) for a, b in forth]]
 
     def heal(self, first: str | Iterable[str] | None = None, second: str | Iterable[str] | None = None) -> None:
         """Mend what `partition` has cut, in both directions: what waited arrives one latency from now.
@@ -229,10 +171,13 @@ class Network:
         here = None if first is None else self._group("first", first)
         there = None if second is None else self._group("second", second)
         self._cut_ways = {
-            (a, b) for a, b in self._cut_ways if not (_joins(a, b, here, there) or _joins(b, a, here, there))
+            (a, b) for a, b in self._cut_ways if not (joins(a, b, here, there) or joins(b, a, here, there))
         }
-        healed, self._healed = self._healed, trio.Event()
-        healed.set()
+        self.tell(
+            "fault",
+            f"heal {'all' if first is None else _join(first)}{'' if second is None else f' and {_join(second)}'}",
+        )
+        self._wake_dials()
         self._apply_cut_ways()
 
     def cut(self, a: str, b: str) -> None:
@@ -245,163 +190,297 @@ class Network:
             ValueError: There is no host of this name.
         """
         first, second = self._find("a", a), self._find("b", b)
+        self.tell("fault", "cut", first.key, second.key)
         for entry in self._between({first.key}, {second.key}):
             entry.connection.reset(f"the connection between {first.name!r} and {second.name!r} was cut")
 
-    def is_cut(self, source: str, target: str) -> bool:
-        """Whether a partition keeps what `source` sends from `target`."""
-        return (source.lower(), target.lower()) in self._cut_ways
+    def isolate(self, host: str) -> None:
+        """Cut one host off from all others, silently, as `partition` does; `heal` ends it.
 
-    def _apply_cut_ways(self) -> None:
-        for entry in self._entries.values():
-            self._hold(entry)
-
-    def _hold(self, entry: _Entry) -> None:
-        client, server = entry.client.key, entry.server.key
-        entry.connection.set_held(forth=self.is_cut(client, server), back=self.is_cut(server, client))
-
-    # Dialling
-
-    async def dial(self, client: Host, server: Host, place: Place, address: Address) -> SimulatedTransport:
-        """Connect two hosts, for `Host.dial`, which see.
-
-        Both ends exist after one round trip, when the dialling one knows that somebody listens.
+        Raises:
+            TypeError: `host` is not a str.
+            ValueError: There is no host of this name.
         """
-        forth, back = self._make_paths(client, server, place)
-        await self._travel(forth, client, server)
-        listener = server.find_listener(place, client)
-        await self._travel(back, server, client)
-        if listener is None:
-            raise self._refusal(client, server, place, address)
-        addresses = (client.next_client_address(place), listener.address)
-        connection = SimulatedConnection(
-            forth,
-            back,
-            addresses=addresses,
-            is_loopback=client is server,
-            peer_uid=server.uid if place.scheme == "unix" else None,
-        )
-        self._remember(_Entry(client, server, connection))
+        key = self._find("host", host).key
+        others = [other for other in self._hosts if other != key]
+        if others:
+            self.partition(key, others)
+
+    @contextmanager
+    def cut_ways(self, first: str | Iterable[str], second: str | Iterable[str], *, oneway: bool) -> Iterator[None]:
+        """Cut the ways between two groups of hosts for the length of a block; `heal` does not end it.
+
+        Raises:
+            TypeError: A name is not a str.
+            ValueError: There is no host of a name, or it is in both groups, or a group is empty.
+        """
+        ways = self._ways_between(first, second, oneway=oneway)
+        self._count_cuts(ways, 1)
+        words = f"{_join(first)} {'from' if oneway else 'and'} {_join(second)}"
+        self.tell("fault", f"partition {words}")
         try:
-            await listener.offer(connection.server)
-        except trio.BrokenResourceError:
-            connection.reset("the listener was closed")
-            raise self._refusal(client, server, place, address) from None
-        except BaseException:
-            connection.reset("the dial was cancelled")
-            raise
-        return connection.client
+            yield
+        finally:
+            self._count_cuts(ways, -1)
+            self.tell("fault", f"partition {words} ends")
 
-    def _make_paths(self, client: Host, server: Host, place: Place) -> tuple[Path, Path]:
-        # Numbers count per pair and place, so that tasks that dial different places at the same moment draw the same in
-        # whatever order they run.
-        key = (client.key, server.key, place)
-        number = self._numbers[key] = self._numbers.get(key, 0) + 1
-        quality = self.quality(client, server)
-        names = f"{client.key}/{server.key}/{place}/{number}"
-        forth, back = (Path(random.Random(f"{self.seed}/{names}/{way}"), quality) for way in ("forth", "back"))
-        return forth, back
+    def _count_cuts(self, ways: Iterable[tuple[str, str]], change: int) -> None:
+        for way in ways:
+            self._planned_cuts[way] = self._planned_cuts.get(way, 0) + change
+        if change < 0:
+            self._wake_dials()
+        self._apply_cut_ways()
 
-    async def _travel(self, path: Path, source: Host, target: Host) -> None:
-        """Let one packet go from `source` to `target`; as long as the way is cut it is sent again."""
-        while True:
-            while self.is_cut(source.key, target.key):
-                await self._healed.wait()
-            await trio.sleep(path.draw_latency())
-            if not self.is_cut(source.key, target.key):
-                return
+    # Faults of the hosts
 
-    def _refusal(self, client: Host, server: Host, place: Place, address: Address) -> ConnectError:
-        self._refused += 1
-        where = f"cannot connect to {address} from {client.name!r}"
-        if client is not server and server.find_listener(place, server):
-            return ConnectError(f"{where}: who listens there can be reached from the host itself only")
-        return ConnectError(f"{where}: nobody listens there")
+    def kill(self, host: str, *, silently: bool = False) -> None:
+        """Kill the process of a host, as ``kill -9`` does: no task there says another word.
 
-    def _remember(self, entry: _Entry) -> None:
-        self._dialled += 1
-        number = self._dialled
-        self._entries[number] = entry
+        Its programs (see `start`) are cancelled, and contexts that run there otherwise lose all connections and listeners. What
+        had left the host before still arrives. Killing a host that is dead does nothing.
 
-        def forget() -> None:
-            del self._entries[number]
-            self._reset += entry.connection.state == "reset"
+        Args:
+            host: The name of a host.
+            silently: It loses its power: nobody hears anything, and what is sent to it vanishes, until it starts again.
 
-        entry.connection.on_end = forget
-        quality = self.quality(entry.client, entry.server)
-        entry.connection.forth.quality = entry.connection.back.quality = quality
-        self._hold(entry)
+        Raises:
+            TypeError: `host` is not a str.
+            ValueError: There is no host of this name.
+        """
+        found = self._find("host", host)
+        if not found.is_alive:
+            return
+        self.tell("fault", f"kill{' silently' if silently else ''}", found.key)
+        if silently:
+            self._dead_hosts.add(found.key)
+        for _, end in self._ends_at(found):
+            if silently:
+                end.connection.silence()
+            end.kill()
+        found.die()
+        for running in self._programs.get(found.key, ()):
+            running.scope.cancel()
 
-    # What there is
+    def restart(self, host: str, *, after: float = 0.0) -> None:
+        """Start a host again, in a new process, with the programs that were ever started there; kill it first if it lives.
 
-    @property
-    def connections(self) -> tuple[ConnectionStatistics, ...]:
-        """The connections that are open at one end at least, oldest first."""
-        return tuple(_describe(entry) for entry in self._entries.values())
+        Args:
+            host: The name of a host.
+            after: Seconds from now.
 
-    def statistics(self) -> NetworkStatistics:
-        """Counts over the life of this network."""
-        return NetworkStatistics(
-            hosts=len(self._hosts),
-            listeners=sum(len(host.listeners) for host in self._hosts.values()),
-            open=len(self._entries),
-            dialled=self._dialled,
-            refused=self._refused,
-            reset=self._reset,
-        )
+        Raises:
+            TypeError: An argument is of the wrong type.
+            ValueError: There is no host of this name, or `after` is negative.
+            RuntimeError: There is something to wait for or to start, and the network is not open; see ``async with``.
+        """
+        found = self._find("host", host)
+        check_seconds(after, "after")
+        self.kill(found.key)
+        if after or self._programs.get(found.key):
+            self._open_nursery().start_soon(self._restart, found, after)
+        else:
+            self._revive(found)
 
-    # Arguments
+    async def _restart(self, host: Host, after: float) -> None:
+        starts = host.starts
+        await trio.sleep(after)
+        for running in self._programs.get(host.key, ()):
+            await running.has_ended.wait()
+        if host.is_alive or host.starts != starts:
+            return  # somebody else was faster
+        self._revive(host)
+        for running in self._programs.get(host.key, ()):
+            running.begin_again()
+            self._open_nursery().start_soon(self._run_program, running)
 
-    def _find(self, argument: str, name: object) -> Host:
-        if not isinstance(name, str):
-            raise TypeError(f"{argument} must be the name of a host, not {name!r}")
-        host = self._hosts.get(name.lower())
-        if host is None:
-            known = ", ".join(repr(host.name) for host in self._hosts.values()) or "none yet"
-            raise ValueError(f"{argument} must be the name of a host of this network ({known}), not {name!r}")
-        return host
+    def _revive(self, host: Host) -> None:
+        host.start_again()
+        self.tell("fault", "restart", host.key)
+        self._dead_hosts.discard(host.key)
+        for entry, _ in self._ends_at(host):
+            if entry.connection.is_silent:
+                entry.connection.reset("the other host has started again, and knows nothing of this connection")
+        self._wake_dials()
 
-    def _group(self, argument: str, names: str | Iterable[str]) -> set[str]:
-        listed = [names] if isinstance(names, str) else list(names)
-        if not listed:
-            raise ValueError(f"{argument} must name at least one host, not {names!r}")
-        return {self._find(argument, name).key for name in listed}
+    def pause(self, host: str) -> None:
+        """Stop the process of a host, as ``SIGSTOP`` does: nothing is read there, and nothing leaves. Time goes on.
 
-    def _between(self, first: set[str], second: set[str]) -> Iterator[_Entry]:
-        """The connections between two groups of hosts; they may be reset or closed meanwhile."""
-        for entry in list(self._entries.values()):
-            client, server = entry.client.key, entry.server.key
-            if _joins(client, server, first, second) or _joins(server, client, first, second):
-                yield entry
+        Its tasks do run, since they are tasks of this process; what they send leaves at `resume`.
 
+        Raises:
+            TypeError: `host` is not a str.
+            ValueError: There is no host of this name.
+        """
+        found = self._find("host", host)
+        if found.is_alive and not found.is_paused:
+            found.is_paused = True
+            self.tell("fault", "pause", found.key)
+            for _, end in self._ends_at(found):
+                end.pause()
 
-def _describe(entry: _Entry) -> ConnectionStatistics:
-    connection = entry.connection
-    return ConnectionStatistics(
-        client=entry.client.name,
-        server=entry.server.name,
-        client_address=connection.client.local_address,
-        server_address=connection.server.local_address,
-        state=connection.state,
-        sent=(connection.forth.sent, connection.back.sent),
-        waiting=(connection.forth.size, connection.back.size),
-    )
+    def resume(self, host: str) -> None:
+        """Let a host go on that was stopped by `pause`; nothing happens if it was not.
 
+        Raises:
+            TypeError: `host` is not a str.
+            ValueError: There is no host of this name.
+        """
+        found = self._find("host", host)
+        if found.is_paused:
+            found.is_paused = False
+            self.tell("fault", "resume", found.key)
+            for _, end in self._ends_at(found):
+                end.resume()
 
-def _joins(a: str, b: str, first: set[str] | None, second: set[str] | None) -> bool:
-    return (first is None or a in first) and (second is None or b in second)
+    async def swizzle(self, hosts: Iterable[str] | None = None, *, seconds: float = 30.0) -> None:
+        """Cut hosts off one by one, and let them come back in another order: what finds most bugs in distributed databases.
 
+        Args:
+            hosts: Their names; None: all.
+            seconds: How long it takes altogether.
 
-def _pair(a: Host, b: Host) -> frozenset[str]:
-    return frozenset((a.key, b.key))
+        Raises:
+            TypeError: An argument is of the wrong type.
+            ValueError: There is no host of a name, or `seconds` is negative.
+        """
+        names = sorted(self._hosts if hosts is None else self._group("hosts", hosts))
+        check_seconds(seconds, "seconds")
+        starts = [self._random.uniform(0, seconds / 2) for _ in names]
+        ends = [self._random.uniform(seconds / 2, seconds) for _ in names]
+        plan = [Isolation(at, name, end - at) for name, at, end in zip(names, starts, ends, strict=True)]
+        async with trio.open_nursery() as nursery:
+            for fault in plan:
+                nursery.start_soon(self._play_one, fault)
 
+    # Plans
 
-def _check_name(name: str) -> None:
-    problem = f"name must be a host name as in 'name:9000', and not the loopback's or publichost, not {name!r}"
-    try:
-        address = parse_address(f"{name}:1")
-    except AddressError as error:
-        raise ValueError(problem) from error
-    is_plain = (address.scheme, address.host, address.port) == ("tcp", name.lower(), 1)
-    if not is_plain or address.is_loopback or address.public_index is not None or address.host in ANY_ADDRESS:
-        raise ValueError(problem)
+    def play(self, faults: Iterable[Fault]) -> None:
+        """Let what is planned go wrong, each fault at its time from now on. The network must be open; see ``async with``.
+
+        Raises:
+            TypeError: Something in the plan is no fault.
+            ValueError: A fault names a host that is not there.
+            RuntimeError: The network is not open.
+        """
+        plan = check_plan(faults, self)
+        if plan:
+            self._open_nursery().start_soon(self._play, plan)
+
+    async def _play(self, plan: Sequence[Fault]) -> None:
+        with self._fault_scope:
+            async with trio.open_nursery() as nursery:
+                for fault in plan:
+                    nursery.start_soon(self._play_one, fault)
+
+    async def _play_one(self, fault: Fault) -> None:
+        await trio.sleep(fault.at)
+        await fault.happen(self)
+
+    def freeze_faults(self, core: Iterable[str] | None = None) -> None:
+        """Let no more planned fault begin, and mend what is broken.
+
+        Args:
+            core: Mend only what concerns these hosts among each other: partitions between them end, and those that are paused
+                or killed go on. All others stay as they are, also cut off. None: all hosts.
+
+        Raises:
+            TypeError: A name is not a str.
+            ValueError: There is no host of a name, or `core` is empty.
+        """
+        group = set(self._hosts) if core is None else self._group("core", core)
+        kept = {way for way in self._all_cuts() if not (way[0] in group and way[1] in group)}
+        self._fault_scope.cancel()
+        self._fault_scope = trio.CancelScope()
+        self._left_alone = set(self._hosts) - group
+        self._cut_ways = kept
+        self.tell("fault", f"no more faults among {' '.join(sorted(group))}")
+        for name in sorted(group):
+            self.resume(name)
+            if not self._hosts[name].is_alive:
+                self.restart(name)
+        self._wake_dials()
+        self._apply_cut_ways()
+
+    def is_left_alone(self, host: str) -> bool:
+        """Whether faults no longer undo themselves on a host: it is outside of the core of `freeze_faults`, or all is over."""
+        return self._nursery is None or host.lower() in self._left_alone
+
+    @contextmanager
+    def must_progress(self, *, within: float, core: Iterable[str] | None = None) -> Iterator[None]:
+        """Demand that a block ends in time, now that nothing goes wrong any more (the *liveness* of a system).
+
+        ::
+
+            with net.must_progress(within=60):
+                await everybody_has_everything()
+
+        Args:
+            within: Seconds.
+            core: As for `freeze_faults`, which is called first.
+
+        Raises:
+            LivenessError: The block was not done in time; it was cancelled.
+            TypeError: An argument is of the wrong type.
+            ValueError: There is no host of a name, or `within` is negative.
+        """
+        check_seconds(within, "within")
+        self.freeze_faults(core)
+        with trio.move_on_after(within) as scope:
+            yield
+        if scope.cancelled_caught:
+            raise LivenessError(f"no progress within {within:g} s after the last fault, {self!r}")
+
+    # Programs
+
+    async def __aenter__(self) -> Self:
+        if self._nursery is not None:
+            raise RuntimeError(f"{self!r} is open already")
+        self._nursery_manager = trio.open_nursery()
+        self._nursery = await self._nursery_manager.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        """Cancel the programs and faults that still run, and wait for their end."""
+        assert self._nursery is not None
+        self.closed_at = trio.current_time()
+        self._nursery.cancel_scope.cancel()
+        self._nursery = None
+        result: bool | None = await self._nursery_manager.__aexit__(kind, error, traceback)
+        return result
+
+    def _open_nursery(self) -> trio.Nursery:
+        if self._nursery is None:
+            raise RuntimeError("the network must be open for this: put it into 'async with net:'")
+        return self._nursery
+
+    def start_soon(self, host: str, program: Program, *args: Any) -> None:
+        """Run a program on a host: ``await program(the_host, *args)``. It starts again at each `restart` of the host.
+
+        The network must be open (``async with net:``). When that block ends, programs are cancelled. What a program raises goes
+        out of that block, unless the host was killed.
+
+        Raises:
+            TypeError: `host` is not a str.
+            ValueError: There is no host of this name.
+            RuntimeError: The network is not open.
+        """
+        found = self._find("host", host)
+        nursery = self._open_nursery()
+        running = RunningProgram(found, program, args)
+        self._programs.setdefault(found.key, []).append(running)
+        if found.is_alive:
+            nursery.start_soon(self._run_program, running)
+        else:
+            running.has_ended.set()
+
+    async def _run_program(self, running: RunningProgram) -> None:
+        try:
+            with running.scope:
+                await running.program(running.host, *running.args)
+        except Exception:
+            if not running.scope.cancel_called:
+                raise
+        finally:
+            running.has_ended.set()

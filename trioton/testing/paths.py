@@ -218,6 +218,18 @@ class Path:
         if self._close_arrival == NEVER:
             self._close_arrival = self._schedule_passing(now, 0)
 
+    def forget_stopped(self) -> None:
+        """What was sent since `stop_writer` never leaves, nor does an end of the stream."""
+        if self._stopped_at is None:
+            return
+        gone = self.pieces - len(self._queue)
+        while self._queue and gone + len(self._queue) > self._stopped_at:
+            self._size -= len(self._queue.pop()[1])
+            self.pieces -= 1
+        if self._end_is_stopped:
+            self.has_ended, self._end_arrival, self._close_arrival = False, None, None
+        self._stopped_at, self._end_is_stopped = None, False
+
     def _move(self, now: float, arrival: float) -> None:
         """Let all that has left the sender, and has not arrived by `now`, arrive at `arrival`."""
         left = len(self._queue)

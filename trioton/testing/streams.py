@@ -10,13 +10,16 @@ from __future__ import annotations
 import operator
 import random
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import trio
 
 from ..transports.base import RECEIVE_SIZE, Buffer, Transport
 from .paths import Path
 from .quality import BUFFER_SIZE, Chunk, Latency, LinkQuality
+
+if TYPE_CHECKING:
+    from .trace import EventKind, Tap
 
 StreamState = Literal["open", "eof", "partitioned", "closed", "reset"]
 """How a stream is; where several are true, the last of them in this list is named.
@@ -32,20 +35,26 @@ MAX_BUFFERS = 512
 class _Waiter:
     """Where one task waits until it is woken or a moment comes."""
 
-    __slots__ = ("_event",)
+    __slots__ = ("_event", "_scope")
 
     def __init__(self) -> None:
         self._event: trio.Event | None = None
+        self._scope = trio.CancelScope()
 
     def wake(self) -> None:
         if self._event is not None:
             self._event.set()
 
+    def wait_no_longer_than(self, moment: float) -> None:
+        """The moment that is waited for may be an earlier one: that costs less than to wake the task."""
+        if self._event is not None and moment < self._scope.deadline:
+            self._scope.deadline = moment
+
     async def wait_until(self, moment: float) -> None:
         """Wait for `wake`, or until Trio's clock shows `moment`."""
         event = self._event = trio.Event()
         try:
-            with trio.CancelScope(deadline=moment):
+            with trio.CancelScope(deadline=moment) as self._scope:
                 await event.wait()
         finally:
             self._event = None
@@ -60,6 +69,7 @@ class SimulatedConnection:
         forth: The way from the client to the server.
         back: The way from the server to the client.
         reset_reason: Why the connection broke, or None.
+        is_silent: Whether nothing passes any more, for good, because a host has lost its power.
         on_end: Called once when the connection was reset or both its ends were closed.
     """
 
@@ -75,6 +85,7 @@ class SimulatedConnection:
         self.forth = forth
         self.back = back
         self.reset_reason: str | None = None
+        self.is_silent = False
         self.on_end: Callable[[], None] | None = None
         here, there = addresses
         self.client = SimulatedTransport(self, back, forth, here, there, is_loopback=is_loopback, peer_uid=peer_uid)
@@ -96,6 +107,7 @@ class SimulatedConnection:
 
     def set_held(self, *, forth: bool, back: bool) -> None:
         """Cut or mend each direction: while it is cut its bytes wait, as TCP sends them again until they pass."""
+        forth, back = forth or self.is_silent, back or self.is_silent
         if (forth, back) == (self.forth.is_held, self.back.is_held):
             return
         now = trio.current_time()
@@ -106,12 +118,18 @@ class SimulatedConnection:
                 path.release(now)
         self.wake_all()
 
+    def silence(self) -> None:
+        """Let nothing pass any more: a host has lost its power."""
+        self.is_silent = True
+        self.set_held(forth=True, back=True)
+
     def reset(self, reason: str = "connection reset") -> None:
         """Break the connection at once and for both ends: what is on its way or unread is lost."""
         if self.reset_reason is None and self.state != "closed":
             self.reset_reason = reason
             self.forth.discard()
             self.back.discard()
+            self.client.tell("reset", reason)
             self.wake_all()
             self._end()
 
@@ -169,6 +187,8 @@ class SimulatedTransport(Transport):
         self._writing = _Waiter()
         self._is_receiving = False
         self._sender: str | None = None  # the method that a task is in
+        self._tap: Tap | None = None
+        self._is_killed = False
 
     def __repr__(self) -> str:
         return f"<SimulatedTransport {self.local_address} -> {self.remote_address}, {self.state}>"
@@ -184,6 +204,34 @@ class SimulatedTransport(Transport):
         """The other end."""
         return self.connection.server if self is self.connection.client else self.connection.client
 
+    def set_tap(self, tap: Tap) -> None:
+        """Tell `tap` from now on what this end sends."""
+        self._tap = tap
+
+    def tell(self, kind: EventKind, words: str = "") -> None:
+        """Let the trace know what has happened here, if there is one."""
+        if self._tap is not None:
+            self._tap.happened(kind, trio.current_time(), words)
+
+    def pause(self) -> None:
+        """The host is paused: this end gets nothing, and what it sends waits."""
+        self._incoming.is_reader_stopped = True
+        self._outgoing.stop_writer()
+        self.wake()
+
+    def resume(self) -> None:
+        """The host goes on."""
+        self._incoming.is_reader_stopped = False
+        self._outgoing.start_writer(trio.current_time())
+        self.connection.wake_all()
+
+    def kill(self) -> None:
+        """The process is gone: the system closes this end behind what had left, and no task here can say a word more."""
+        self._incoming.is_reader_stopped = False
+        self._outgoing.forget_stopped()
+        self._is_killed = True
+        self.close()
+
     def wake(self) -> None:
         """Let the tasks that wait at this end look again."""
         self.wake_reader()
@@ -192,6 +240,10 @@ class SimulatedTransport(Transport):
     def wake_reader(self) -> None:
         """Let the task that waits for bytes look again."""
         self._reading.wake()
+
+    def bytes_sent(self) -> None:
+        """Something is on its way to this end."""
+        self._reading.wait_no_longer_than(self._incoming.next_arrival())
 
     def wake_writer(self) -> None:
         """Let the task that waits for room look again."""
@@ -257,6 +309,7 @@ class SimulatedTransport(Transport):
             self._is_receiving = False
 
     def _check_receivable(self) -> None:
+        self._check_alive()
         if self.is_closed:
             raise trio.ClosedResourceError("this end of the stream was closed")
         if self.connection.reset_reason is not None:
@@ -324,8 +377,12 @@ class SimulatedTransport(Transport):
 
     def _push(self, data: bytes, now: float) -> int:
         if data:
-            self._outgoing.push(data, now)
-            self.peer.wake_reader()
+            arrival = self._outgoing.push(data, now)
+            if self._tap is not None:
+                self._tap.sent(data, now, arrival)
+            if self._outgoing.breaks():
+                self.connection.reset("the connection was reset by chance")
+            self.peer.bytes_sent()
         return len(data)
 
     async def _wait_room(self) -> None:
@@ -339,7 +396,12 @@ class SimulatedTransport(Transport):
             raise trio.BusyResourceError(f"another task is inside {self._sender}")
         self._sender = method
 
+    def _check_alive(self) -> None:
+        if self._is_killed:
+            raise trio.BrokenResourceError("the host was killed")
+
     def _check_sendable(self, now: float) -> None:
+        self._check_alive()
         if self.is_closed:
             raise trio.ClosedResourceError("this end of the stream was closed")
         if self.connection.reset_reason is not None:
@@ -365,6 +427,7 @@ class SimulatedTransport(Transport):
             now = trio.current_time()
             self._check_sendable(now)
             self._outgoing.push_end(now)
+            self.tell("end")
             self.peer.wake_reader()
         finally:
             self._sender = None
@@ -377,6 +440,7 @@ class SimulatedTransport(Transport):
         self._incoming.discard()
         if self.connection.reset_reason is None:
             self._outgoing.push_close(trio.current_time())
+            self.tell("close")
         self.wake()
         self.peer.wake()
         self.connection.end_closed()

@@ -1,0 +1,127 @@
+"""Bugs that are planted into Trioton are found within a hundred seeds, and shown with few faults.
+
+Each is a fault that such libraries have had. The switch is the monkeypatch: no code of Trioton knows of it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+import trio
+
+import trioton
+from trioton.network.receiving.subscription import Subscription
+from trioton.protocol.inbox import ReceiveFlow, Run
+from trioton.protocol.window import Window
+from trioton.testing import Chaos, Cut, Host, Network, Partition, SimulationFailed, run_simulation
+
+MESSAGES = 150
+
+
+async def publish(host: Host, name: str, pause: float, count: int) -> None:
+    async with trioton.open_context(name, network=host) as ctx, trioton.PubChannel(ctx, "numbers") as pub:
+        await ctx.connect("hub:1", wait=True)
+        for number in range(count):
+            await pub.send(f"{name} {number}")
+            await trio.sleep(pause)
+        await ctx.flush()
+
+
+async def everything_comes_once_and_in_order(net: Network) -> None:
+    """A publisher and a subscriber; the links between them suffer."""
+    async with trioton.open_context("hub", network=net.host("hub")) as hub:
+        await hub.bind("hub:1")
+        async with trioton.SubChannel(hub, "numbers") as sub, trio.open_nursery() as nursery:
+            nursery.start_soon(publish, net.host("a"), "a", 0.2, MESSAGES)
+            received: list[str] = []
+            with trio.fail_after(600):
+                while len(received) < MESSAGES:
+                    received.append(await sub.receive())
+            assert received == [f"a {number}" for number in range(MESSAGES)]
+
+
+async def everybody_has_a_turn(net: Network) -> None:
+    """Three publishers that send as fast as they may, and one slow subscriber."""
+    async with trioton.open_context("hub", network=net.host("hub")) as hub:
+        await hub.bind("hub:1")
+        async with trioton.SubChannel(hub, "numbers", policy=trioton.Block(12)) as sub, trio.open_nursery() as nursery:
+            for name in "abc":
+                nursery.start_soon(publish, net.host(name), name, 0, 10_000)
+            await trio.sleep(10)
+            turns: Counter[str] = Counter()
+            for _ in range(300):
+                turns[(await sub.receive()).split()[0]] += 1
+                await trio.sleep(0.1)
+            nursery.cancel_scope.cancel()
+    assert len(turns) == 3, turns
+    assert min(turns.values()) > 50, turns
+
+
+def find(scenario: Any) -> SimulationFailed:
+    with pytest.raises(SimulationFailed) as caught:
+        simulate(scenario)
+    return caught.value
+
+
+def simulate(scenario: Any) -> None:
+    run_simulation(
+        scenario,
+        seeds=range(100),
+        hosts=["hub", "a", "b", "c"],
+        faults=Chaos(seconds=30, gap=3, longest=5, kinds=(Partition, Cut)),
+        network={"latency": (0.01, 0.2)},
+        time_limit=700,
+    )
+
+
+def test_nothing_is_found_where_nothing_is_planted() -> None:
+    simulate(everything_comes_once_and_in_order)
+
+
+def test_turns_are_fair_where_nothing_is_planted() -> None:
+    run_simulation(everybody_has_a_turn, seeds=range(3), hosts=["hub", "a", "b", "c"], network={"latency": (0.01, 0.2)})
+
+
+def test_a_double_delivery_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was sent again after a link was lost is delivered again."""
+    real = ReceiveFlow.receive
+
+    def receive(flow: ReceiveFlow, header: Any, *, is_last: bool) -> tuple[int, int]:
+        _, missing = real(flow, header, is_last=is_last)
+        return 0, missing
+
+    monkeypatch.setattr(ReceiveFlow, "receive", receive)
+    failure = find(everything_comes_once_and_in_order)
+    assert isinstance(failure.__cause__, AssertionError)
+    assert 1 <= len(failure.faults) <= 5
+
+
+def test_a_lost_wake_up_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that waits is not woken if several messages come at once, as they do after an outage."""
+    real = Subscription.wake
+
+    def wake(subscription: Subscription, count: float = float("inf")) -> None:
+        if count < 5 or count > 10_000:
+            real(subscription, count)
+
+    def deliver(subscription: Subscription, run: Run) -> int:
+        dropped = subscription.inbox.add(run)
+        subscription.wake(run.stop - run.start)
+        return dropped
+
+    monkeypatch.setattr(Subscription, "wake", wake)
+    monkeypatch.setattr(Subscription, "deliver", deliver)
+    failure = find(everything_comes_once_and_in_order)
+    assert "TooSlowError" in str(failure)
+    assert 1 <= len(failure.faults) <= 5
+
+
+def test_an_unfair_queue_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is hungry first gets all the room there is, and keeps it."""
+    monkeypatch.setattr(Window, "fair_share", property(lambda window: window.size))
+    monkeypatch.setattr(Window, "to_ask_back", lambda window: [])
+    failure = find(everybody_has_a_turn)
+    assert "Counter" in str(failure)
+    assert len(failure.faults) <= 5

@@ -1,0 +1,69 @@
+"""What hypothesis draws for simulations: plans of faults, which it shrinks. It needs the extra ``testing``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from .faults import Cut, Fault, Isolation, Kill, Partition, Pause, check_kinds
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+STEPS_A_SECOND = 10
+"""Times are drawn in such steps, so that what is left when it was shrunk can be read."""
+
+
+def fault_plans(
+    hosts: Sequence[str],
+    *,
+    seconds: float = 60.0,
+    longest: float = 20.0,
+    most: int = 10,
+    kinds: Iterable[type[Fault]] = (Partition, Isolation, Cut),
+) -> SearchStrategy[list[Fault]]:
+    """A strategy for plans of faults, to be given to `trioton.testing.run_simulation` in a test under ``@given``.
+
+    ::
+
+        @given(faults=trioton.testing.fault_plans(["a", "b", "c"]))
+        def test_nothing_is_lost(faults):
+            run_simulation(scenario, seeds=[0], hosts="abc", faults=faults)
+
+    Args:
+        hosts: The names of the hosts; two at least for all kinds but `Kill` and `Pause`.
+        seconds: Until when faults begin.
+        longest: Seconds that a fault takes at most.
+        most: How many faults a plan has at most.
+        kinds: What may go wrong.
+
+    Raises:
+        ValueError: There are too few hosts, or a kind is not known.
+    """
+    from hypothesis import strategies as st
+
+    names = list(hosts)
+    wanted = check_kinds(kinds)
+    if len(names) < (1 if set(wanted) <= {Kill, Pause} else 2):
+        raise ValueError(f"hosts must name at least two hosts for these kinds of faults, not {names!r}")
+    at = st.integers(0, int(seconds * STEPS_A_SECOND)).map(lambda steps: steps / STEPS_A_SECOND)
+    length = st.integers(0, int(longest * STEPS_A_SECOND)).map(lambda steps: steps / STEPS_A_SECOND)
+    host = st.sampled_from(names)
+    two = st.permutations(names).map(lambda order: order[:2])
+    groups = st.tuples(st.permutations(names), st.integers(1, max(1, len(names) - 1)))
+    strategies: dict[type[Fault], SearchStrategy[Fault]] = {
+        Partition: st.builds(
+            lambda at, split, seconds, oneway: Partition(
+                at, sorted(split[0][: split[1]]), sorted(split[0][split[1] :]), seconds, oneway
+            ),
+            at,
+            groups,
+            length,
+            st.booleans(),
+        ),
+        Isolation: st.builds(Isolation, at, host, length),
+        Cut: st.builds(lambda at, ends: Cut(at, *sorted(ends)), at, two),
+        Kill: st.builds(Kill, at, host, length, st.booleans()),
+        Pause: st.builds(Pause, at, host, length),
+    }
+    return st.lists(st.one_of([strategies[kind] for kind in wanted]), max_size=most)
