@@ -6,6 +6,7 @@ writing files is allowed: a test may need its data, and that does not depend on 
 
 from __future__ import annotations
 
+import _thread
 import os
 import random
 import sys
@@ -47,6 +48,7 @@ TRUSTED: Final = frozenset(
 """Who may look at a real clock: they stamp log records and measure tests, and nothing that is simulated depends on it."""
 
 FORBIDDEN: Final = {
+    "_thread.start_joinable_thread": "starts a thread",
     "_thread.start_new_thread": "starts a thread",
     "os.exec": "replaces this process",
     "os.fork": "starts a process",
@@ -65,6 +67,10 @@ FORBIDDEN: Final = {
 """What raises in a simulation, by the names of the interpreter's audit events."""
 
 
+THREADS_ARE_AUDITED: Final = sys.version_info >= (3, 12)
+"""Whether the interpreter tells its audit hooks of new threads."""
+
+
 class RealWorldError(RuntimeError):
     """A simulation has reached for the real world: a clock, a socket, a process or a thread."""
 
@@ -76,6 +82,11 @@ _has_hook = False
 def _audit(event: str, _args: tuple[object, ...]) -> None:
     if _guarded_thread is not None and event in FORBIDDEN and threading.get_ident() == _guarded_thread:
         raise RealWorldError(f"{event} {FORBIDDEN[event]}, and a simulation must not: use the network's hosts")
+
+
+def _start_thread(*args: Any) -> Any:
+    _audit("_thread.start_new_thread", ())
+    return _thread.start_new_thread(*args)
 
 
 @contextmanager
@@ -126,6 +137,8 @@ def isolated(seed: int, allow: Sequence[str] = ()) -> Iterator[None]:
         stack.enter_context(seeded_run(None))
         for module in (os, random):  # both have a name for it, and `secrets`, `uuid` and `SystemRandom` use one of them
             stack.enter_context(mock.patch.object(module, "urandom" if module is os else "_urandom", source.randbytes))
+        if not THREADS_ARE_AUDITED:
+            stack.enter_context(mock.patch.object(threading, "_start_new_thread", _start_thread))
         for name in CLOCKS:
             stack.enter_context(mock.patch.object(time, name, _guarded(name, allowed)))
         yield

@@ -120,7 +120,7 @@ def run_simulation(
     scenario: Scenario,
     *,
     seeds: Iterable[int] = range(100),
-    hosts: Iterable[str] = (),
+    hosts: str | Iterable[str] = (),
     faults: Chaos | Iterable[Fault] = (),
     network: Mapping[str, Any] | None = None,
     time_limit: float = 3600.0,
@@ -131,7 +131,7 @@ def run_simulation(
     ::
 
         def test_nothing_is_lost():
-            run_simulation(scenario, hosts=("a", "b"), faults=Chaos(), network={"latency": (0.001, 0.05)})
+            run_simulation(scenario, hosts=["a", "b"], faults=Chaos(), network={"latency": (0.001, 0.05)})
 
     The network is open when the scenario gets it (see `Network`), the faults begin with it, and programs end when it returns. Inside,
     the seed decides about everything: the order of tasks, the module `random`, `os.urandom`, `uuid.uuid4`. Functions for
@@ -165,7 +165,8 @@ def run_simulation(
     check_seconds(time_limit, "time_limit")
     numbers, is_replay = _choose_seeds(seeds)
     plan = faults if isinstance(faults, Chaos) else tuple(faults)
-    simulation = _Simulation(scenario, tuple(hosts), plan, dict(network or {}), time_limit, tuple(allow))
+    names = (hosts,) if isinstance(hosts, str) else tuple(hosts)
+    simulation = _Simulation(scenario, names, plan, dict(network or {}), time_limit, tuple(allow))
     met: dict[str, int] = {}
     runs: list[SeedRun] = []
     for index, seed in enumerate(numbers):

@@ -28,7 +28,7 @@ def fault_plans(
 
         @given(faults=trioton.testing.fault_plans(["a", "b", "c"]))
         def test_nothing_is_lost(faults):
-            run_simulation(scenario, seeds=[0], hosts="abc", faults=faults)
+            run_simulation(scenario, seeds=[0], hosts=["a", "b", "c"], faults=faults)
 
     Args:
         hosts: The names of the hosts; two at least for all kinds but `Kill` and `Pause`.

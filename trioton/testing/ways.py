@@ -223,9 +223,10 @@ class Ways:
         self.tell("dial", str(address), client.key, server.key)
         await self._travel(forth, client, server)
         listener = server.find_listener(place, client)
+        is_private = listener is None and server.find_listener(place, server) is not None
         await self._travel(back, server, client)
         if listener is None:
-            raise self._refusal(client, server, place, address)
+            raise self._refusal(client, server, address, is_private=is_private)
         addresses = (client.next_client_address(place), listener.address)
         connection = SimulatedConnection(
             forth,
@@ -239,7 +240,7 @@ class Ways:
             await listener.offer(connection.server)
         except trio.BrokenResourceError:
             connection.reset("the listener was closed")
-            raise self._refusal(client, server, place, address) from None
+            raise self._refusal(client, server, address, is_private=False) from None
         except BaseException:
             connection.reset("the dial was cancelled")
             raise
@@ -264,11 +265,11 @@ class Ways:
             if not self.is_cut(source.key, target.key):
                 return
 
-    def _refusal(self, client: Host, server: Host, place: Place, address: Address) -> ConnectError:
+    def _refusal(self, client: Host, server: Host, address: Address, *, is_private: bool) -> ConnectError:
         self._refused += 1
         self.tell("refused", str(address), server.key, client.key)
         where = f"cannot connect to {address} from {client.name!r}"
-        if client is not server and server.find_listener(place, server):
+        if is_private:
             return ConnectError(f"{where}: who listens there can be reached from the host itself only")
         return ConnectError(f"{where}: nobody listens there")
 

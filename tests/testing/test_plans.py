@@ -1,0 +1,114 @@
+"""Plans of faults: drawn by chance and by hypothesis, checked, and shrunk."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+import trio
+from hypothesis import Phase, find, given, settings
+from hypothesis import strategies as st
+
+from trioton.testing import (
+    Chaos,
+    Cut,
+    Fault,
+    Isolation,
+    Kill,
+    Network,
+    Partition,
+    Pause,
+    fault_plans,
+    run_simulation,
+)
+
+HOSTS = ["a", "b", "c"]
+ALL = (Partition, Isolation, Cut, Kill, Pause)
+
+
+def test_chaos_draws_what_it_is_told() -> None:
+    chaos = Chaos(seconds=100, gap=2, longest=5, kinds=ALL)
+    plans = [chaos.plan(random.Random(seed), HOSTS) for seed in range(50)]
+    assert plans[7] == chaos.plan(random.Random(7), HOSTS)
+    faults = [fault for plan in plans for fault in plan]
+    assert 40 <= len(faults) / len(plans) <= 60
+    assert {type(fault) for fault in faults} == set(ALL)
+    assert all(0 <= fault.at < 100 and set(fault.hosts) <= set(HOSTS) for fault in faults)
+    assert all(getattr(fault, "seconds", 0) <= 5 for fault in faults)
+
+
+def test_chaos_among_few_hosts() -> None:
+    source = random.Random(1)
+    assert Chaos().plan(source, ["a"]) == []
+    assert Chaos(kinds=ALL).plan(source, []) == []
+    assert {type(fault) for fault in Chaos(kinds=ALL, gap=1).plan(source, ["a"])} == {Kill, Pause}
+
+
+def test_faults_can_be_written_down_and_done_again() -> None:
+    for fault in Chaos(kinds=ALL, gap=1).plan(random.Random(1), HOSTS):
+        assert eval(repr(fault)) == fault  # that is what their repr is for
+
+
+@given(fault_plans(HOSTS, kinds=ALL))
+def test_what_hypothesis_draws(plan: list[Fault]) -> None:
+    for fault in plan:
+        assert 0 <= fault.at <= 60
+        assert set(fault.hosts) <= set(HOSTS)
+        if isinstance(fault, Partition):
+            assert not set(fault.first) & set(fault.second)
+
+
+def test_hypothesis_shrinks_a_plan() -> None:
+    """A plan that isolates a while c is cut: nothing else is left of it."""
+
+    def is_it(plan: list[Fault]) -> bool:
+        seen: list[bool] = []
+
+        async def scenario(net: Network) -> None:
+            for _ in range(90):
+                await trio.sleep(1)
+                seen.append(net.is_cut("a", "b") and net.is_cut("a", "c"))
+
+        run_simulation(scenario, seeds=[0], hosts=HOSTS, faults=plan)
+        return any(seen)
+
+    plan = find(
+        fault_plans(HOSTS, most=5),
+        is_it,
+        settings=settings(max_examples=200, database=None, phases=[Phase.generate, Phase.shrink]),
+        random=random.Random(1),
+    )
+    assert len(plan) == 1
+    assert "a" in plan[0].hosts
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda: Cut(*["1", "a", "b"]), TypeError, "at must be a number of seconds, not '1'"),
+        (lambda: Pause(-1, "a", 5), ValueError, "at must be finite and not negative, not -1"),
+        (lambda: Isolation(1, "a", float("inf")), ValueError, "seconds must be finite"),
+        (lambda: Chaos(seconds="long"), TypeError, "seconds must be a number of seconds, not 'long'"),
+        (lambda: Chaos(kinds=[]), ValueError, "at least one kind"),
+        (lambda: Chaos(kinds=[int]), ValueError, "kinds must be among Partition, .*, not <class 'int'>"),
+        (lambda: fault_plans(["a"]), ValueError, r"at least two hosts .*, not \['a'\]"),
+        (lambda: fault_plans([], kinds=[Kill]), ValueError, "at least two hosts"),
+    ],
+)
+def test_wrong_arguments(make: Any, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        make()
+
+
+@given(st.data())
+@settings(max_examples=20)
+def test_a_plan_that_is_over_leaves_the_network_whole(data: st.DataObject) -> None:
+    plan = data.draw(fault_plans(HOSTS, seconds=20, longest=10, kinds=ALL))
+
+    async def scenario(net: Network) -> None:
+        await trio.sleep(31)
+        assert not any(net.is_cut(a, b) for a in HOSTS for b in HOSTS)
+        assert all(host.is_alive and not host.is_paused for host in net.hosts.values())
+
+    run_simulation(scenario, seeds=[0], hosts=HOSTS, faults=plan)
