@@ -84,21 +84,21 @@ def test_hypothesis_shrinks_a_plan() -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "error", "words"),
+    ("make", "arguments", "error", "words"),
     [
-        (lambda: Cut(*["1", "a", "b"]), TypeError, "at must be a number of seconds, not '1'"),
-        (lambda: Pause(-1, "a", 5), ValueError, "at must be finite and not negative, not -1"),
-        (lambda: Isolation(1, "a", float("inf")), ValueError, "seconds must be finite"),
-        (lambda: Chaos(seconds="long"), TypeError, "seconds must be a number of seconds, not 'long'"),
-        (lambda: Chaos(kinds=[]), ValueError, "at least one kind"),
-        (lambda: Chaos(kinds=[int]), ValueError, "kinds must be among Partition, .*, not <class 'int'>"),
-        (lambda: fault_plans(["a"]), ValueError, r"at least two hosts .*, not \['a'\]"),
-        (lambda: fault_plans([], kinds=[Kill]), ValueError, "at least two hosts"),
+        (Cut, {"at": "1", "a": "a", "b": "b"}, TypeError, "at must be a number of seconds, not '1'"),
+        (Pause, {"at": -1, "host": "a", "seconds": 5}, ValueError, "at must be finite and not negative, not -1"),
+        (Isolation, {"at": 1, "host": "a", "seconds": float("inf")}, ValueError, "seconds must be finite"),
+        (Chaos, {"seconds": "long"}, TypeError, "seconds must be a number of seconds, not 'long'"),
+        (Chaos, {"kinds": []}, ValueError, "at least one kind"),
+        (Chaos, {"kinds": [int]}, ValueError, "kinds must be among Partition, .*, not <class 'int'>"),
+        (fault_plans, {"hosts": ["a"]}, ValueError, r"at least two hosts .*, not \['a'\]"),
+        (fault_plans, {"hosts": [], "kinds": [Kill]}, ValueError, "at least two hosts"),
     ],
 )
-def test_wrong_arguments(make: Any, error: type[Exception], words: str) -> None:
+def test_wrong_arguments(make: Any, arguments: dict[str, object], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
-        make()
+        make(**arguments)
 
 
 @given(st.data())

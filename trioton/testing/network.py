@@ -441,14 +441,18 @@ class Network(Ways):
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
+    ) -> None:
         """Cancel the programs and faults that still run, and wait for their end."""
         assert self._nursery is not None
         self.closed_at = trio.current_time()
         self._nursery.cancel_scope.cancel()
         self._nursery = None
-        result: bool | None = await self._nursery_manager.__aexit__(kind, error, traceback)
-        return result
+        try:
+            await self._nursery_manager.__aexit__(kind, error, traceback)
+        except BaseExceptionGroup as group:
+            if group.exceptions != (error,):
+                raise
+        # Alone, what the block has raised goes out as it is.
 
     def _open_nursery(self) -> trio.Nursery:
         if self._nursery is None:
