@@ -14,7 +14,7 @@ from trio.testing import MockClock
 
 from trioton.testing import SimulatedTransport, check_transport, simulated_pair
 from trioton.testing.contracts import transports
-from trioton.testing.paths import Chunk, Latency
+from trioton.testing.quality import Chunk, Latency
 from trioton.transports.base import Buffer
 from trioton.transports.memory import MemoryTransport, _Pipe
 

@@ -12,8 +12,9 @@ import pytest
 import trio
 
 import trioton
-from trioton.network.receiving.subscription import Subscription
-from trioton.protocol.inbox import ReceiveFlow, Run
+from trioton.network.sending.outlet import Outlet
+from trioton.protocol.flow import Branch, SendFlow
+from trioton.protocol.inbox import ReceiveFlow
 from trioton.protocol.window import Window
 from trioton.testing import Chaos, Cut, Host, Network, Partition, SimulationFailed, run_simulation
 
@@ -33,7 +34,7 @@ async def everything_comes_once_and_in_order(net: Network) -> None:
     """A publisher and a subscriber; the links between them suffer."""
     async with trioton.open_context("hub", network=net.host("hub")) as hub:
         await hub.bind("hub:1")
-        async with trioton.SubChannel(hub, "numbers") as sub, trio.open_nursery() as nursery:
+        async with trioton.SubChannel(hub, "numbers", policy=trioton.Block(1)) as sub, trio.open_nursery() as nursery:
             nursery.start_soon(publish, net.host("a"), "a", 0.2, MESSAGES)
             received: list[str] = []
             with trio.fail_after(600):
@@ -85,34 +86,40 @@ def test_turns_are_fair_where_nothing_is_planted() -> None:
 
 
 def test_a_double_delivery_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was sent again after a link was lost is delivered again."""
-    real = ReceiveFlow.receive
+    """All that was not confirmed when a link was lost is sent again, and nobody looks whether it has come before."""
+    resume, receive = SendFlow.resume, ReceiveFlow.receive
 
-    def receive(flow: ReceiveFlow, header: Any, *, is_last: bool) -> tuple[int, int]:
-        _, missing = real(flow, header, is_last=is_last)
+    def resume_from_confirmed(flow: SendFlow, branch: Branch, expected: int) -> None:
+        resume(flow, branch, branch.taken)
+
+    def receive_twice(flow: ReceiveFlow, header: Any, *, is_last: bool) -> tuple[int, int]:
+        _, missing = receive(flow, header, is_last=is_last)
         return 0, missing
 
-    monkeypatch.setattr(ReceiveFlow, "receive", receive)
+    monkeypatch.setattr(SendFlow, "resume", resume_from_confirmed)
+    monkeypatch.setattr(ReceiveFlow, "receive", receive_twice)
     failure = find(everything_comes_once_and_in_order)
     assert isinstance(failure.__cause__, AssertionError)
     assert 1 <= len(failure.faults) <= 5
 
 
 def test_a_lost_wake_up_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A task that waits is not woken if several messages come at once, as they do after an outage."""
-    real = Subscription.wake
+    """Tasks that wait for room are not woken by the first news of it that comes over a new link."""
 
-    def wake(subscription: Subscription, count: float = float("inf")) -> None:
-        if count < 5 or count > 10_000:
-            real(subscription, count)
+    def resume_and_forget(flow: SendFlow, branch: Branch, expected: int) -> None:
+        resume(flow, branch, expected)
+        deaf[flow] = 2  # the subscription comes first, and then the room
 
-    def deliver(subscription: Subscription, run: Run) -> int:
-        dropped = subscription.inbox.add(run)
-        subscription.wake(run.stop - run.start)
-        return dropped
+    def changed(outlet: Outlet) -> None:
+        if deaf[outlet.flow]:
+            deaf[outlet.flow] -= 1
+        else:
+            wake(outlet)
 
-    monkeypatch.setattr(Subscription, "wake", wake)
-    monkeypatch.setattr(Subscription, "deliver", deliver)
+    deaf: Counter[SendFlow] = Counter()
+    resume, wake = SendFlow.resume, Outlet.changed
+    monkeypatch.setattr(SendFlow, "resume", resume_and_forget)
+    monkeypatch.setattr(Outlet, "changed", changed)
     failure = find(everything_comes_once_and_in_order)
     assert "TooSlowError" in str(failure)
     assert 1 <= len(failure.faults) <= 5
