@@ -1,14 +1,17 @@
-"""A pytest plugin with the fixtures `trioton_network` and `trioton_leak_check`.
+"""A pytest plugin with the fixtures `trioton_network`, `trioton_seed` and `trioton_leak_check`.
 
 Pytest loads it in every session of every project where Trioton is installed. So nothing of Trioton or Trio is imported
-until a test asks for a fixture, and both fixtures are plain ones, which work beside pytest-trio, pytest-asyncio and
+until a test asks for a fixture, and all fixtures are plain ones, which work beside pytest-trio, pytest-asyncio and
 neither.
 """
 
 from __future__ import annotations
 
 import os
+import random
+import re
 from collections.abc import Generator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,28 +22,63 @@ if TYPE_CHECKING:
 
 _NETWORK_KEY = pytest.StashKey["Network"]()
 
+_SHOWN = 20
+"""Events that the report of a failure shows."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add ``--trioton-seed``."""
-    parser.getgroup("trioton").addoption(
+    """Add ``--trioton-seed``, ``--trioton-seeds`` and ``--trioton-diagrams``."""
+    group = parser.getgroup("trioton")
+    group.addoption(
         "--trioton-seed",
         metavar="SEED",
         help="what all chance in the fixture trioton_network comes from (default: $TRIOTON_SEED, or else 0)",
     )
+    group.addoption(
+        "--trioton-seeds",
+        metavar="COUNT",
+        type=int,
+        default=0,
+        help="run each test that uses a seed so often, with the seeds 0, 1, 2 ...",
+    )
+    group.addoption(
+        "--trioton-diagrams",
+        metavar="FOLDER",
+        type=Path,
+        help="draw a diagram of what was sent in a test that has failed, into this folder",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run tests that use a seed with several."""
+    count: int = metafunc.config.getoption("--trioton-seeds")
+    if count > 0 and "trioton_seed" in metafunc.fixturenames:
+        metafunc.parametrize("trioton_seed", range(count), indirect=True, ids=lambda seed: f"seed{seed}")
 
 
 @pytest.fixture
-def trioton_network(request: pytest.FixtureRequest) -> Network:
-    """A `trioton.testing.Network`, seeded by ``--trioton-seed``, the variable ``TRIOTON_SEED``, or 0.
+def trioton_seed(request: pytest.FixtureRequest) -> int | str:
+    """The seed of this test: given by ``--trioton-seeds``, ``--trioton-seed``, the variable ``TRIOTON_SEED``, or 0."""
+    if hasattr(request, "param"):
+        seed: int = request.param
+        return seed
+    given: str = request.config.getoption("--trioton-seed") or os.environ.get("TRIOTON_SEED") or "0"
+    return int(given) if given.isdecimal() else given
 
-    Use it together with pytest-trio's ``autojump_clock``. Whatever fails, the report says the seed.
+
+@pytest.fixture
+def trioton_network(request: pytest.FixtureRequest, trioton_seed: int | str) -> Generator[Network]:
+    """A `trioton.testing.Network` with the seed of the test; the seed also decides in which order its tasks run.
+
+    Use it together with pytest-trio's ``autojump_clock``. Whatever fails, the report says the seed, and what was sent last.
     """
     from trioton.testing.network import Network
+    from trioton.testing.trio_private import deterministic_scheduling
 
-    given: str = request.config.getoption("--trioton-seed") or os.environ.get("TRIOTON_SEED") or "0"
-    network = Network(seed=int(given) if given.isdecimal() else given)
+    network = Network(seed=trioton_seed)
     request.node.stash[_NETWORK_KEY] = network
-    return network
+    with deterministic_scheduling(random.Random(f"{trioton_seed}/tasks")):
+        yield network
 
 
 @pytest.fixture
@@ -62,7 +100,22 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     network = item.stash.get(_NETWORK_KEY, None)
     if network is not None and report.failed:
-        lines = [f"{network!r}; run it again with --trioton-seed={network.seed}"]
+        lines = [f"{network!r}; run it again with --trioton-seed={network.seed}", f"digest {network.digest()}"]
         lines += [f"{each.client_address} -> {each.server_address}: {each.state}" for each in network.connections]
+        events = network.trace.last(_SHOWN)
+        if events:
+            lines += [f"the last {len(events)} of {network.trace.total} events:", *map(str, events)]
+        folder: Path | None = item.config.getoption("--trioton-diagrams")
+        if folder is not None:
+            lines.append(f"all of it: {_draw(folder, item, network)}")
         report.sections.append(("trioton", "\n".join(lines)))
     return report
+
+
+def _draw(folder: Path, item: pytest.Item, network: Network) -> Path:
+    from trioton.testing.diagram import write_diagram
+
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / (re.sub(r"[^\w.-]+", "_", item.nodeid) + ".svg")
+    write_diagram(path, network.trace, title=f"{item.name}, seed {network.seed}")
+    return path

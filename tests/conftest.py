@@ -6,7 +6,8 @@ Contexts here live on hosts of a simulated network, under a clock that jumps: no
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
@@ -18,6 +19,8 @@ from hypothesis import Phase, settings
 
 import trioton
 from trioton.testing import Network
+from trioton.testing.chance import seeded_run
+from trioton.testing.trio_private import deterministic_scheduling
 
 # On a machine of the project all runs try the same examples; at a desk each tries others. `TRIOTON_HYPOTHESIS=soak` tries for long.
 # The phase `explain` takes minutes where many steps lead to a failure.
@@ -40,6 +43,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "autojump_clock" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.trio(run=_run_with_jumping_clock))
+
+
+@pytest.fixture(autouse=True)
+def simulation_by_seed(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let a seed decide about the order of tasks in all tests under a clock that jumps, and about their networks.
+
+    They run with the seed 0, and their networks with the seeds that they name. ``--trioton-seed=7`` or ``--trioton-seeds=20`` changes both.
+    """
+    if "autojump_clock" not in request.fixturenames:
+        yield
+        return
+    seed = request.getfixturevalue("trioton_seed")
+    is_given = request.config.getoption("--trioton-seed") or request.config.getoption("--trioton-seeds")
+    with deterministic_scheduling(random.Random(f"{seed}/tasks")), seeded_run(seed if is_given else None):
+        yield
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Let the plugin run all tests under a clock that jumps with several seeds, if it is told to."""
+    if "autojump_clock" in metafunc.fixturenames and "trioton_seed" not in metafunc.fixturenames:
+        metafunc.fixturenames.append("trioton_seed")
 
 
 def _run_with_jumping_clock(

@@ -98,10 +98,66 @@ def test_a_failing_test_says_its_seed_and_what_was_connected(pytester: pytest.Py
         [
             "*- trioton -*",
             "<Network seed=77: 2 hosts, 1 connections>; run it again with --trioton-seed=77",
+            "digest ????????????????????????????????",
             "tcp://b:42000 -> tcp://a:1: partitioned",
+            "the last 3 of 3 events:",
+            "*0.000000 b -> a dial tcp://a:1",
+            "*0.000000 b -> a #1 open tcp://a:1",
+            "*0.000000 fault partition a and b",
         ]
     )
     assert str(result.stdout).count("run it again") == 1
+
+
+ORDER = """
+    import trio
+
+    async def test_order(autojump_clock, trioton_network, trioton_seed):
+        order = []
+
+        async def step(number):
+            await trio.sleep(1)
+            order.append(number)
+
+        async with trio.open_nursery() as nursery:
+            for number in range(10):
+                nursery.start_soon(step, number)
+        with open("orders", "a") as file:
+            print(trioton_seed, order, file=file)
+        assert trioton_network.seed == trioton_seed
+"""
+
+
+def test_one_test_runs_with_several_seeds_and_each_decides_about_the_order_of_tasks(
+    pytester: pytest.Pytester, run: Run
+) -> None:
+    pytester.makepyfile(
+        ORDER
+        + """
+    def test_without_a_seed():
+        pass
+"""
+    )
+    for _ in range(2):
+        run("-o", "trio_mode=true", "--trioton-seeds=3").assert_outcomes(passed=4)
+    lines = (pytester.path / "orders").read_text().splitlines()
+    assert lines[:3] == lines[3:]
+    assert len({line.partition(" ")[2] for line in lines}) == 3
+    run("-o", "trio_mode=true", "--trioton-seed=1").assert_outcomes(passed=2)
+    assert (pytester.path / "orders").read_text().splitlines()[-1] == lines[1]
+
+
+def test_a_failure_is_drawn(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makepyfile(
+        """
+        def test_it(trioton_network):
+            trioton_network.note("here I am")
+            assert False
+        """
+    )
+    run("--trioton-diagrams=drawn/here").stdout.fnmatch_lines(["all of it: drawn/here/*test_it.svg"])
+    [path] = (pytester.path / "drawn" / "here").iterdir()
+    assert "here I am" in path.read_text()
 
 
 LEAKY = """

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_run_seed: int | None = None
+_run_seed: int | str | None = None
 
 
 @contextmanager
-def seeded_run(seed: int | None) -> Iterator[None]:
+def seeded_run(seed: int | str | None) -> Iterator[None]:
     """Let all networks that are made in this block draw otherwise than in a run with another seed."""
     global _run_seed  # there is one run at a time
     before, _run_seed = _run_seed, seed
