@@ -54,6 +54,8 @@ nitpick_ignore = [
     # What sending and receiving channels share: shown with each of them.
     ("py:class", "trioton.channels.receiving.ReceivingEnd"),
     ("py:class", "trioton.channels.sending.SendingEnd"),
+    # Of hypothesis.
+    ("py:class", "SearchStrategy"),
 ]
 nitpick_ignore_regex = [
     ("py:obj", r"(?!trioton\.|trio\.).*"),

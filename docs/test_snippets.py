@@ -37,7 +37,7 @@ def test_printed_tests_run_in_an_empty_folder(tmp_path: Path) -> None:
     for name in ("pytest.ini", *PRINTED_TESTS):
         (tmp_path / name).write_bytes((SNIPPETS / name).read_bytes())
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV"))}
-    command = [sys.executable, "-m", "pytest", "-W", "error", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-W", "error", "-p", "no:cacheprovider", "-p", "no:asyncio"]
     result = subprocess.run(
         command,
         cwd=tmp_path,

@@ -51,7 +51,7 @@ NOWHERE = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "asyncio", "__f
 ONLY_IN = {
     "cbor2": {"protocol/codec.py", "protocol/values.py"},
     "random": {"transports/base.py", "transports/system.py", "testing", "cli"},
-    "hypothesis": set(),
+    "hypothesis": {"testing/strategies.py"},
     "pytest": set(),
 }
 SANS_IO_EXCEPTIONS = {
