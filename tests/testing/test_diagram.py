@@ -11,9 +11,12 @@ from xml.etree import ElementTree
 
 import attrs
 import pytest
+import trio
+from trio.testing import MockClock
 
+import trioton
 from trioton.protocol.frames import FrameKind, encode_frame
-from trioton.testing import sequence_diagram, svg, write_diagram
+from trioton.testing import Network, sequence_diagram, svg, write_diagram
 from trioton.testing.trace import EventKind, Trace, TraceEvent
 
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -258,6 +261,14 @@ def test_heartbeats_are_folded_for_each_connection_until_something_else_happens(
         "PONG",
         f"PING {TIMES} 4",
     ]
+
+
+def test_heartbeats_that_do_not_arrive_are_told_for_each_sender() -> None:
+    scene = Scene()
+    for _ in range(3):
+        scene.frame("a", "b", FrameKind.PING, math.inf)
+        scene.frame("b", "a", FrameKind.PING, math.inf)
+    assert drawn(scene.trace).words == [f"PING {TIMES} 3"] * 2
 
 
 def test_unequal_counts_are_all_named() -> None:
@@ -527,3 +538,31 @@ def test_nothing_of_it_is_imported_before_it_is_used() -> None:
     program = "import sys, trioton.testing; print([name for name in sys.modules if 'diagram' in name])"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout == "[]\n"
+
+
+async def test_a_simulated_run_can_be_looked_at(autojump_clock: MockClock) -> None:
+    net = Network(seed=7, latency=LATENCY)
+    async with (
+        trioton.open_context("kernel", network=net.host("kernel")) as kernel,
+        trioton.open_context("ide", network=net.host("ide")) as ide,
+    ):
+        await kernel.bind("kernel:1")
+        await ide.connect("kernel:1")
+        stdout = trioton.PubChannel(kernel, "stdout")
+        shell = trioton.SubChannel(ide, "stdout")
+        await stdout.wait_subscribers(1)
+        await trio.sleep(3600)
+        net.partition({"kernel"}, {"ide"})
+        await stdout.send("are you there?")
+        await trio.sleep(1)
+        net.heal()
+        await shell.receive()
+    picture = drawn(net.trace, title="A run")
+    assert sorted(picture.hosts) == ["ide", "kernel"]
+    assert len(picture.rows) < 60
+    assert "cannot be read" not in picture.text
+    whats = [words.split(" #")[0] for words in picture.words]
+    assert {"HELLO", "WELCOME", "SUBSCRIBE", "PACKAGE", "CLOSE"} <= set(whats)
+    assert any(what.startswith("PING/PONG") for what in whats)
+    assert "does not arrive: the way is cut" in "\n".join(picture.tooltips)
+    assert_texts_are_apart(picture)

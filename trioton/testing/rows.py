@@ -196,4 +196,6 @@ def _fold(run: Sequence[TraceEvent]) -> list[Row]:
 
 def _fold_key(event: TraceEvent) -> object:
     """What heartbeats have in common that are told as one: those that are lost are none with those that are not."""
-    return frozenset({event.source, event.target}), event.connection, event.arrival == math.inf
+    is_cut = event.arrival == math.inf
+    # What does not arrive is told for each of the two by itself: who has heard nothing is the point.
+    return (event.source if is_cut else ""), frozenset({event.source, event.target}), event.connection, is_cut
