@@ -6,10 +6,9 @@ import sys
 from pathlib import Path
 
 import trio
-import trio.testing
 
 import trioton
-from trioton.testing import Network, write_diagram
+from trioton.testing import Network, run_simulation, write_diagram
 
 PICTURE = Path(__file__).parent / "_static" / "trace.svg"
 
@@ -38,9 +37,14 @@ async def run(net: Network) -> None:
 
 
 def main(path: str | Path = PICTURE) -> None:
-    net = Network(seed=7, latency=0.05)
-    trio.run(run, net, clock=trio.testing.MockClock(autojump_threshold=0))
-    write_diagram(path, net.trace, title="Ten minutes, and then a partition")
+    networks: list[Network] = []
+
+    async def scenario(net: Network) -> None:
+        await run(net)
+        networks.append(net)
+
+    run_simulation(scenario, seeds=[7], network={"latency": 0.05})
+    write_diagram(path, networks[0].trace, title="Ten minutes, and then a partition")
 
 
 if __name__ == "__main__":

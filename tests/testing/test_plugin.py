@@ -103,7 +103,7 @@ def test_a_failing_test_says_its_seed_and_what_was_connected(pytester: pytest.Py
             "the last 3 of 3 events:",
             "*0.000000 b -> a dial tcp://a:1",
             "*0.000000 b -> a #1 open tcp://a:1",
-            "*0.000000 fault partition a and b",
+            "*0.000000 a and b fault partition",
         ]
     )
     assert str(result.stdout).count("run it again") == 1

@@ -98,8 +98,8 @@ def test_what_is_planned_goes_wrong_at_its_time() -> None:
         await trio.sleep(30)
         faults = [(event.time, event.content) for event in net.trace if event.kind == "fault"]
         assert faults == [
-            (2.0, "partition a and b"),
-            (4.0, "partition a and b ends"),
+            (2.0, "partition"),
+            (4.0, "partition ends"),
             (5.0, "cut"),
             (6.0, "pause"),
             (8.0, "resume"),

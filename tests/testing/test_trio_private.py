@@ -12,11 +12,14 @@ import random
 import threading
 
 import trio
+import trio._core._run
+import trio._threads
 import trio.testing
-from trio import _threads
-from trio._core import _run
 
 from trioton.testing.trio_private import deterministic_scheduling, threads_inline
+
+_run = trio._core._run
+_threads = trio._threads
 
 
 def test_the_names_are_there() -> None:

@@ -233,7 +233,10 @@ def _box_colors(row: Row) -> tuple[str, str]:
 
 
 def _is_mending(row: Row) -> bool:
-    return row.group == "fault" and row.details.lower().startswith("heal")
+    words = row.details.lower()
+    return row.group == "fault" and (
+        words.startswith(("heal", "resume", "restart", "no more")) or words.endswith("ends")
+    )
 
 
 def _draw_band(row: Row, top: float, bottom: float, columns: Columns) -> str:

@@ -145,7 +145,7 @@ class Network(Ways):
         """
         ways = self._ways_between(first, second, oneway=oneway)
         self._cut_ways.update(ways)
-        self.tell("fault", f"partition {_join(first)} {'from' if oneway else 'and'} {_join(second)}")
+        self.tell("fault", f"partition{', one way' if oneway else ''}", _join(first), _join(second))
         self._apply_cut_ways()
 
     def _ways_between(
@@ -173,10 +173,7 @@ class Network(Ways):
         self._cut_ways = {
             (a, b) for a, b in self._cut_ways if not (joins(a, b, here, there) or joins(b, a, here, there))
         }
-        self.tell(
-            "fault",
-            f"heal {'all' if first is None else _join(first)}{'' if second is None else f' and {_join(second)}'}",
-        )
+        self.tell("fault", "heal", "" if first is None else _join(first), "" if second is None else _join(second))
         self._wake_dials()
         self._apply_cut_ways()
 
@@ -216,13 +213,13 @@ class Network(Ways):
         """
         ways = self._ways_between(first, second, oneway=oneway)
         self._count_cuts(ways, 1)
-        words = f"{_join(first)} {'from' if oneway else 'and'} {_join(second)}"
-        self.tell("fault", f"partition {words}")
+        sides = _join(first), _join(second)
+        self.tell("fault", f"partition{', one way' if oneway else ''}", *sides)
         try:
             yield
         finally:
             self._count_cuts(ways, -1)
-            self.tell("fault", f"partition {words} ends")
+            self.tell("fault", "partition ends", *sides)
 
     def _count_cuts(self, ways: Iterable[tuple[str, str]], change: int) -> None:
         for way in ways:
@@ -393,7 +390,7 @@ class Network(Ways):
         self._fault_scope = trio.CancelScope()
         self._left_alone = set(self._hosts) - group
         self._cut_ways = kept
-        self.tell("fault", f"no more faults among {' '.join(sorted(group))}")
+        self.tell("fault", "no more faults", _join(group))
         for name in sorted(group):
             self.resume(name)
             if not self._hosts[name].is_alive:
@@ -448,7 +445,7 @@ class Network(Ways):
         self._nursery.cancel_scope.cancel()
         self._nursery = None
         try:
-            await self._nursery_manager.__aexit__(kind, error, traceback)
+            await self._nursery_manager.__aexit__(kind, error, traceback)  # noqa: ASYNC102  # it has been cancelled
         except BaseExceptionGroup as group:
             if group.exceptions != (error,):
                 raise

@@ -148,6 +148,10 @@ class Path:
             return self._queue[0][0]
         return NEVER if self._end_arrival is None else self._end_arrival
 
+    def end_arrival(self) -> float:
+        """When the end of the stream arrives, if nothing else happens."""
+        return NEVER if self._end_arrival is None else self._end_arrival
+
     def close_arrival(self) -> float:
         """When the reader learns that the sender has closed, if nothing else happens."""
         return NEVER if self._close_arrival is None or self.is_reader_stopped else self._close_arrival

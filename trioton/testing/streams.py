@@ -208,10 +208,10 @@ class SimulatedTransport(Transport):
         """Tell `tap` from now on what this end sends."""
         self._tap = tap
 
-    def tell(self, kind: EventKind, words: str = "") -> None:
+    def tell(self, kind: EventKind, words: str = "", arrival: float | None = None) -> None:
         """Let the trace know what has happened here, if there is one."""
         if self._tap is not None:
-            self._tap.happened(kind, trio.current_time(), words)
+            self._tap.happened(kind, trio.current_time(), words, arrival)
 
     def pause(self) -> None:
         """The host is paused: this end gets nothing, and what it sends waits."""
@@ -427,7 +427,7 @@ class SimulatedTransport(Transport):
             now = trio.current_time()
             self._check_sendable(now)
             self._outgoing.push_end(now)
-            self.tell("end")
+            self.tell("end", arrival=self._outgoing.end_arrival())
             self.peer.wake_reader()
         finally:
             self._sender = None
@@ -440,7 +440,7 @@ class SimulatedTransport(Transport):
         self._incoming.discard()
         if self.connection.reset_reason is None:
             self._outgoing.push_close(trio.current_time())
-            self.tell("close")
+            self.tell("close", arrival=self._outgoing.close_arrival())
         self.wake()
         self.peer.wake()
         self.connection.end_closed()

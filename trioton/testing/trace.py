@@ -44,9 +44,9 @@ class TraceEvent:
     """Trio's time, in seconds."""
     kind: EventKind
     source: str
-    """The host that did it, or ""."""
+    """The host that did it, or that a fault concerns, or ""; several with commas between them."""
     target: str
-    """The host that it goes to, or ""."""
+    """The host that it goes to, or "". Of a fault, the other side."""
     connection: int
     """The number of the connection in its network, from 1; 0 if there is none."""
     size: int
@@ -72,7 +72,8 @@ class TraceEvent:
         return _describe_frame(self.content) if self.kind == "frame" else ""
 
     def __str__(self) -> str:
-        where = f"{self.source} -> {self.target}" if self.target else self.source
+        arrow = "and" if self.kind == "fault" else "->"
+        where = f"{self.source} {arrow} {self.target}" if self.target else self.source
         words = [f"{self.time:12.6f}", where, f"#{self.connection}" if self.connection else "", self.what, self.details]
         if self.size:
             words.append(f"({self.size} bytes)")
@@ -129,7 +130,9 @@ class Trace:
     ) -> None:
         """Take note of an event."""
         if not isinstance(content, bytes):
-            self._hash.update(f"{time!r} {kind} {source} {target} {connection} {content}\n".encode())
+            self._hash.update(
+                f"{time!r} {kind} {source} {target} {connection} {content}\n".encode(errors="backslashreplace")
+            )
         self.total += 1
         self._events.append(TraceEvent(self.total, time, kind, source, target, connection, size, arrival, content))
 

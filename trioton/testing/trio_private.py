@@ -16,25 +16,26 @@ from contextlib import contextmanager
 from typing import Any
 
 import outcome
-from trio import _threads
-from trio._core import _run
+import trio._core._run
+import trio._threads
 
 
 @contextmanager
 def deterministic_scheduling(source: random.Random) -> Iterator[None]:
     """Let `source` alone decide in which order `trio.run` runs tasks that are ready at the same moment."""
-    before = _run._ALLOW_DETERMINISTIC_SCHEDULING, _run._r
-    _run._ALLOW_DETERMINISTIC_SCHEDULING, _run._r = True, source  # type: ignore[misc]  # that is why this file is here
+    run: Any = trio._core._run  # its names are final, and not ours: that is why this file is here
+    before = run._ALLOW_DETERMINISTIC_SCHEDULING, run._r
+    run._ALLOW_DETERMINISTIC_SCHEDULING, run._r = True, source
     try:
         yield
     finally:
-        _run._ALLOW_DETERMINISTIC_SCHEDULING, _run._r = before  # type: ignore[misc]
+        run._ALLOW_DETERMINISTIC_SCHEDULING, run._r = before
 
 
 @contextmanager
 def threads_inline() -> Iterator[None]:
     """Run functions for `trio.to_thread.run_sync` at once, in the thread of the caller."""
-    threads: Any = _threads  # it gets another function, and says nowhere that it has one
+    threads: Any = trio._threads  # it gets another function, and says nowhere that it has one
     before = threads.start_thread_soon
 
     def start_inline(
