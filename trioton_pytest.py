@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import random
 import re
-from collections.abc import Generator
+import sys
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ import pytest
 if TYPE_CHECKING:
     from trioton.testing.checks import LeakCheck
     from trioton.testing.network import Network
+    from trioton.testing.trace import TraceEvent
 
 _NETWORK_KEY = pytest.StashKey["Network"]()
 
@@ -95,9 +97,12 @@ def trioton_leak_check() -> Generator[LeakCheck]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Say in the report of a failure how to meet it again."""
     report = yield
+    folder: Path | None = item.config.getoption("--trioton-diagrams")
     network = item.stash.get(_NETWORK_KEY, None)
     if network is not None and report.failed:
         lines = [f"{network!r}; run it again with --trioton-seed={network.seed}", f"digest {network.digest()}"]
@@ -105,17 +110,22 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         events = network.trace.last(_SHOWN)
         if events:
             lines += [f"the last {len(events)} of {network.trace.total} events:", *map(str, events)]
-        folder: Path | None = item.config.getoption("--trioton-diagrams")
         if folder is not None:
-            lines.append(f"all of it: {_draw(folder, item, network)}")
+            lines.append(f"all of it: {_draw(folder, item, network.trace, network.seed)}")
         report.sections.append(("trioton", "\n".join(lines)))
+    simulation = sys.modules.get("trioton.testing.simulation")
+    if folder is not None and simulation is not None and call.excinfo is not None:
+        failure = call.excinfo.value
+        if isinstance(failure, simulation.SimulationFailed) and failure.events:
+            path = _draw(folder, item, failure.events, failure.seed)
+            report.sections.append(("trioton", f"all of the run with seed {failure.seed}: {path}"))
     return report
 
 
-def _draw(folder: Path, item: pytest.Item, network: Network) -> Path:
+def _draw(folder: Path, item: pytest.Item, events: Iterable[TraceEvent], seed: int | str | None) -> Path:
     from trioton.testing.diagram import write_diagram
 
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / (re.sub(r"[^\w.-]+", "_", item.nodeid) + ".svg")
-    write_diagram(path, network.trace, title=f"{item.name}, seed {network.seed}")
+    write_diagram(path, events, title=f"{item.name}, seed {seed}")
     return path

@@ -160,6 +160,29 @@ def test_a_failure_is_drawn(pytester: pytest.Pytester, run: Run) -> None:
     assert "here I am" in path.read_text()
 
 
+def test_a_failed_simulation_is_drawn(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makepyfile(
+        """
+        from trioton.testing import run_simulation
+
+        async def scenario(net):
+            net.note("here I am")
+            assert False
+
+        def test_it():
+            run_simulation(scenario, seeds=[5])
+
+        def test_other():
+            assert False
+        """
+    )
+    result = run("--trioton-diagrams=drawn")
+    result.stdout.fnmatch_lines(["all of the run with seed 5: drawn/*test_it.svg"])
+    [path] = (pytester.path / "drawn").iterdir()
+    assert "here I am" in path.read_text()
+    run().stdout.no_fnmatch_line("all of the run*")
+
+
 LEAKY = """
     import threading
 

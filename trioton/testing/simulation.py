@@ -46,7 +46,7 @@ class SimulationFailed(AssertionError):
         seed: With which seed.
         digest: The digest of all that was sent.
         faults: What has gone wrong: as few faults as were found to be enough.
-        events: The last events.
+        events: What happened with these faults, oldest first; `write_diagram` draws it.
     """
 
     def __init__(
@@ -175,7 +175,7 @@ def run_simulation(
             raise simulation.describe(error, run) from error
         if index % REPEATED == 0:
             simulation.check_again(run)
-        runs.append(run)
+        runs.append(attrs.evolve(run, last_events=run.last_events[-SHOWN:]))
         for name, is_met in conditions.items():
             met[name] = met.get(name, 0) + is_met
     never = [name for name, count in met.items() if not count]
@@ -257,14 +257,13 @@ class _Simulation:
             error = _without_groups_of_one(raised)
         finally:
             _met = None
-        last = net.trace.last(SHOWN)
         run = SeedRun(
             seed=seed,
             digest=net.digest(),
             seconds=net.closed_at,
             events=net.trace.total,
             faults=tuple(faults),
-            last_events=tuple(last),
+            last_events=tuple(net.trace),
         )
         return error, run, conditions
 
@@ -294,7 +293,7 @@ class _Simulation:
         words = f"{self._name} did not do the same when it was run again with seed {run.seed}"
         for first, second in zip(run.last_events, again.last_events, strict=False):
             if str(first) != str(second):
-                words += f"\namong the last events, the first run has\n  {first}\nand the second\n  {second}"
+                words += f"\nat the first difference, the first run has\n  {first}\nand the second\n  {second}"
                 break
         words += "\nSomething in it depends on the address of an object, on the order of a set, or on the real world."
         raise SimulationFailed(words, run.seed, run.digest, run.faults, run.last_events)
@@ -315,10 +314,11 @@ class _Simulation:
             f"digest {run.digest}, {run.events} events",
         ]
         if planned:
-            lines.append(f"faults that it takes, of {planned}: {'' if run.faults else 'none'}")
+            lines.append(f"faults that it takes, of {planned}:{'' if run.faults else ' none'}")
             lines += [f"    {fault!r}," for fault in run.faults]
-        lines.append(f"the last {len(run.last_events)} events:")
-        lines += [f"    {event}" for event in run.last_events]
+        last = run.last_events[-SHOWN:]
+        lines.append(f"the last {len(last)} events:")
+        lines += [f"    {event}" for event in last]
         return SimulationFailed("\n".join(lines), run.seed, run.digest, run.faults, run.last_events)
 
     def _shrink(self, error: Exception, run: SeedRun) -> SeedRun:
