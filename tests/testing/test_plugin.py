@@ -180,7 +180,11 @@ def test_a_failed_simulation_is_drawn(pytester: pytest.Pytester, run: Run) -> No
     result.stdout.fnmatch_lines(["all of the run with seed 5: drawn/*test_it.svg"])
     [path] = (pytester.path / "drawn").iterdir()
     assert "here I am" in path.read_text()
-    run().stdout.no_fnmatch_line("all of the run*")
+    result = run()
+    result.stdout.no_fnmatch_line("all of the run*")
+    result.stdout.fnmatch_lines(["E *SimulationFailed: scenario failed with seed 5 *"])
+    result.stdout.no_fnmatch_line("*_check_nothing_left*")  # nor any other code of the simulator
+    result.stdout.no_fnmatch_line("*simulation.check_again*")
 
 
 LEAKY = """

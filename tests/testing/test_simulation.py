@@ -205,6 +205,7 @@ def test_what_never_happens_is_a_failure() -> None:
 
     with pytest.raises(SimulationFailed, match=r"in 20 runs it never happened that: pigs fly$"):
         run_simulation(scenario, seeds=range(20))
+    assert run_simulation(scenario, seeds=[3]).sometimes == {"pigs fly": 0, "it rains": 1}
 
 
 def test_a_scenario_that_waits_for_ever() -> None:
