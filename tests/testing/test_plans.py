@@ -19,6 +19,7 @@ from trioton.testing import (
     Network,
     Partition,
     Pause,
+    SimulationFailed,
     fault_plans,
     run_simulation,
 )
@@ -81,6 +82,39 @@ def test_hypothesis_shrinks_a_plan() -> None:
     )
     assert len(plan) == 1
     assert "a" in plan[0].hosts
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_hypothesis_shows_faults_as_they_are_written(kind: type[Fault]) -> None:
+    @given(fault_plans(HOSTS, kinds=[kind]))
+    @settings(max_examples=20, database=None, derandomize=True)
+    def fail(plan: list[Fault]) -> None:
+        assert not plan
+
+    with pytest.raises(AssertionError) as caught:
+        fail()
+    shown = "".join(getattr(caught.value, "__notes__", ()))
+    assert f"[{kind.__name__}(" in shown
+    assert "lambda" not in shown
+
+
+def test_hypothesis_alone_leaves_out_faults() -> None:
+    seen: list[int] = []
+
+    async def scenario(net: Network) -> None:
+        seen.append(1)
+        raise ValueError("planted")
+
+    @given(st.just([Cut(1, "a", "b"), Pause(2, "a", 1), Pause(3, "b", 1)]))
+    @settings(max_examples=1, database=None, derandomize=True, phases=[Phase.generate])
+    def check(plan: list[Fault]) -> None:
+        seen.clear()
+        run_simulation(scenario, seeds=[0], hosts=HOSTS, faults=plan)
+
+    with pytest.raises(SimulationFailed) as caught:
+        check()
+    assert len(seen) == 1
+    assert len(caught.value.faults) == 3
 
 
 @pytest.mark.parametrize(

@@ -49,20 +49,22 @@ def fault_plans(
     at = st.integers(0, int(seconds * STEPS_A_SECOND)).map(lambda steps: steps / STEPS_A_SECOND)
     length = st.integers(0, int(longest * STEPS_A_SECOND)).map(lambda steps: steps / STEPS_A_SECOND)
     host = st.sampled_from(names)
-    two = st.permutations(names).map(lambda order: order[:2])
-    groups = st.tuples(st.permutations(names), st.integers(1, max(1, len(names) - 1)))
+
+    # Composite strategies, since hypothesis then shows the fault itself, and not how it was made.
+    @st.composite
+    def partitions(draw: st.DrawFn) -> Fault:
+        order, border = draw(st.permutations(names)), draw(st.integers(1, len(names) - 1))
+        first, second = sorted(order[:border]), sorted(order[border:])
+        return Partition(draw(at), first, second, draw(length), draw(st.booleans()))
+
+    @st.composite
+    def cuts(draw: st.DrawFn) -> Fault:
+        return Cut(draw(at), *sorted(draw(st.permutations(names))[:2]))
+
     strategies: dict[type[Fault], SearchStrategy[Fault]] = {
-        Partition: st.builds(
-            lambda at, split, seconds, oneway: Partition(
-                at, sorted(split[0][: split[1]]), sorted(split[0][split[1] :]), seconds, oneway
-            ),
-            at,
-            groups,
-            length,
-            st.booleans(),
-        ),
+        Partition: partitions(),
         Isolation: st.builds(Isolation, at, host, length),
-        Cut: st.builds(lambda at, ends: Cut(at, *sorted(ends)), at, two),
+        Cut: cuts(),
         Kill: st.builds(Kill, at, host, length, st.booleans()),
         Pause: st.builds(Pause, at, host, length),
     }
