@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,28 +33,68 @@ def snippet(name: str) -> ModuleType:
     return module
 
 
-@pytest.mark.slow
-def test_printed_tests_run_in_an_empty_folder(tmp_path: Path) -> None:
-    for name in ("pytest.ini", *PRINTED_TESTS):
-        (tmp_path / name).write_bytes((SNIPPETS / name).read_bytes())
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV"))}
-    command = [sys.executable, "-m", "pytest", "-W", "error", "-p", "no:cacheprovider", "-p", "no:asyncio"]
-    result = subprocess.run(
+def run_pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run pytest in a folder, as if Trioton were installed."""
+    unwanted = ("PYTEST_", "COV", "TRIOTON_SEED")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
+    command = [sys.executable, "-m", "pytest", "-W", "error", "-p", "no:cacheprovider", "-p", "no:asyncio", *arguments]
+    return subprocess.run(
         command,
-        cwd=tmp_path,
+        cwd=folder,
         env={**environment, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=100,
         check=False,
     )
+
+
+@pytest.mark.slow
+def test_printed_tests_run_in_an_empty_folder(tmp_path: Path) -> None:
+    for name in ("pytest.ini", "mended/words.py", *PRINTED_TESTS):
+        (tmp_path / Path(name).name).write_bytes((SNIPPETS / name).read_bytes())
+    printed = "".join((SNIPPETS / name).read_text(encoding="utf-8") for name in PRINTED_TESTS)
+    count = len(re.findall(r"^(?:async )?def test_", printed, re.MULTILINE))
+    result = run_pytest(tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert f" {len(PRINTED_TESTS)} passed" in f" {result.stdout.splitlines()[-1].strip('= ')}"
+    assert f" {count} passed" in f" {result.stdout.splitlines()[-1].strip('= ')}"
+
+
+@pytest.mark.slow
+def test_what_is_shown_of_tests_that_fail_is_what_they_say(tmp_path: Path) -> None:
+    script = SNIPPETS.parent / "draw_simulation.py"
+    environment = {name: value for name, value in os.environ.items() if name != "TRIOTON_SEED"}
+    command = [sys.executable, "-W", "error", str(script), str(tmp_path), str(tmp_path)]
+    subprocess.run(command, env={**environment, "PYTHONPATH": str(ROOT)}, timeout=60, check=True)
+    for path in tmp_path.iterdir():
+        folder = SNIPPETS.parent / "_static" if path.suffix == ".svg" else SNIPPETS
+        shown = (folder / path.name).read_text(encoding="utf-8")
+        assert shown == path.read_text(encoding="utf-8"), f"{path.name} is old: run {script.name}"
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "test_words.py",
+        "test_words_kills.py",
+        "test_words_plans.py::test_with_the_plan_that_was_found",
+    ],
+)
+@pytest.mark.slow
+def test_printed_simulations_find_the_mistake(test: str, tmp_path: Path) -> None:
+    for name in ("pytest.ini", "words.py", *PRINTED_TESTS):
+        (tmp_path / name).write_bytes((SNIPPETS / name).read_bytes())
+    result = run_pytest(tmp_path, test)
+    assert result.returncode == 1
+    assert " 1 failed" in f" {result.stdout.splitlines()[-1].strip('= ')}"
+    assert "faults that it takes" in result.stdout
 
 
 def test_every_snippet_is_printed() -> None:
     pages = "".join(path.read_text(encoding="utf-8") for path in SNIPPETS.parent.glob("*/*.rst"))
-    assert [path.name for path in SNIPPETS.glob("*.*") if f"snippets/{path.name}\n" not in pages] == []
+    names = [path.relative_to(SNIPPETS).as_posix() for path in SNIPPETS.rglob("*.*") if "__pycache__" not in path.parts]
+    assert [name for name in names if f"snippets/{name}\n" not in pages] == []
 
 
 async def test_each_worker_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
