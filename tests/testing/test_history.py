@@ -135,6 +135,9 @@ def test_one_that_receives_nothing_is_seen_if_it_said_that_it_listens() -> None:
     with pytest.raises(HistoryError, match=r"b lost 2 of a: 1, 2$") as caught:
         history_of([1, 2], []).check(no_silent_loss=False)
     assert caught.value.problems == ("b lost 2 of a: 1, 2",)
+    with pytest.raises(HistoryError) as caught:
+        history_of([1, 2], []).check()
+    assert caught.value.problems == ("b lost 2 of a: 1, 2",)  # and not once more that nobody told of them
 
 
 def test_what_was_told_must_be_what_was_lost() -> None:
@@ -229,7 +232,7 @@ async def test_times_are_those_of_trio(autojump_clock: MockClock) -> None:
         "b lost 1 of a: ['a', 'b', 'x'] (sent at 1.5000)",
         "b received 1 that were never sent by a: 'no' (at 2.5000)",
         "b received 1 that were never sent by c: 'no' (at 2.5000)",
-        "b lost 1 messages, and was told of 2",
+        "b lost 1 message, and was told of 2",
         "b was told 2 times that a died: at 2.5000, at 2.5000",
     )
 

@@ -200,16 +200,16 @@ class History:
             for match in self._match(receiver):
                 problems += match.problems(lossless=lossless, no_duplicates=no_duplicates, in_order=in_order)
             if no_silent_loss:
-                problems += self._silent_losses(receiver)
+                problems += self._silent_losses(receiver, is_said=lossless)
         if one_death_per_watcher:
             problems += self._repeated_deaths()
         if problems:
             raise HistoryError(tuple(problems))
 
-    def _silent_losses(self, receiver: str) -> Iterator[str]:
+    def _silent_losses(self, receiver: str, *, is_said: bool) -> Iterator[str]:
         lost, told = len(self.lost(receiver)), self.told(receiver)
-        if lost != told:
-            yield f"{receiver} lost {lost} messages, and was told of {told}"
+        if lost != told and (told or not is_said):  # where each loss is wrong, all were said before
+            yield f"{receiver} lost {lost} message{'' if lost == 1 else 's'}, and was told of {told}"
         for match in self._match(receiver):
             told_of_sender = self.told(receiver, match.sender)
             if told_of_sender > len(match.lost):
