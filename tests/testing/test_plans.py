@@ -39,6 +39,28 @@ def test_chaos_draws_what_it_is_told() -> None:
     assert all(getattr(fault, "seconds", 0) <= 5 for fault in faults)
 
 
+def test_chaos_spares_hosts_from_being_killed() -> None:
+    chaos = Chaos(gap=1, kinds=ALL, spared=["A", "b"])
+    faults = [fault for seed in range(20) for fault in chaos.plan(random.Random(seed), HOSTS)]
+    assert {fault.host for fault in faults if isinstance(fault, Kill)} == {"c"}
+    assert {fault.host for fault in faults if isinstance(fault, Pause)} == set(HOSTS)
+    assert {type(fault) for fault in faults} == set(ALL)
+    assert Chaos(kinds=[Kill], spared="a").plan(random.Random(1), ["a"]) == []
+
+
+@pytest.mark.parametrize("kinds", [[Kill], [Cut]])
+def test_chaos_spares_a_host_that_is_not_there(kinds: list[type[Fault]]) -> None:
+    with pytest.raises(ValueError, match="spared must name hosts among 'a', 'b', 'c', not 'z'"):
+        Chaos(kinds=kinds, spared="z").plan(random.Random(1), HOSTS)
+    with pytest.raises(TypeError, match="spared must be names of hosts, not 5"):
+        Chaos(kinds=kinds, spared=[5]).plan(random.Random(1), HOSTS)  # type: ignore[list-item]
+
+
+@given(fault_plans(HOSTS, kinds=[Kill, Pause], spared="B"))
+def test_what_hypothesis_spares(plan: list[Fault]) -> None:
+    assert not any(isinstance(fault, Kill) and fault.host == "b" for fault in plan)
+
+
 def test_chaos_among_few_hosts() -> None:
     source = random.Random(1)
     assert Chaos().plan(source, ["a"]) == []
@@ -128,6 +150,13 @@ def test_hypothesis_alone_leaves_out_faults() -> None:
         (Chaos, {"kinds": [int]}, ValueError, "kinds must be among Partition, .*, not <class 'int'>"),
         (fault_plans, {"hosts": ["a"]}, ValueError, r"at least two hosts .*, not \['a'\]"),
         (fault_plans, {"hosts": [], "kinds": [Kill]}, ValueError, "at least two hosts"),
+        (
+            fault_plans,
+            {"hosts": HOSTS, "spared": "z"},
+            ValueError,
+            "spared must name hosts among 'a', 'b', 'c', not 'z'",
+        ),
+        (fault_plans, {"hosts": ["a"], "kinds": [Kill], "spared": "a"}, ValueError, "spared must leave a host"),
     ],
 )
 def test_wrong_arguments(make: Any, arguments: dict[str, object], error: type[Exception], words: str) -> None:

@@ -204,6 +204,24 @@ def check_kinds(kinds: Iterable[type[Fault]]) -> tuple[type[Fault], ...]:
     return found
 
 
+def mortals(hosts: Sequence[str], spared: Iterable[str]) -> list[str]:
+    """The hosts that may be killed.
+
+    Raises:
+        TypeError: A name is not a str.
+        ValueError: One of `spared` is no host.
+    """
+    known = {name.lower() for name in hosts}
+    unharmed = set()
+    for name in spared:
+        if not isinstance(name, str):
+            raise TypeError(f"spared must be names of hosts, not {name!r}")
+        if name.lower() not in known:
+            raise ValueError(f"spared must name hosts among {', '.join(map(repr, hosts)) or 'none'}, not {name!r}")
+        unharmed.add(name.lower())
+    return [name for name in hosts if name.lower() not in unharmed]
+
+
 @attrs.frozen(kw_only=True)
 class Chaos:
     """Faults thrown by chance: each seed gives another plan.
@@ -221,15 +239,25 @@ class Chaos:
     """Seconds that a fault takes at most."""
     kinds: tuple[type[Fault], ...] = attrs.field(default=(Partition, Isolation, Cut), converter=check_kinds)
     """What goes wrong. `Kill` needs programs that were started by the network, so that they can start again."""
+    spared: tuple[str, ...] = attrs.field(default=(), converter=_names)
+    """Hosts that are never killed, such as the one on which the scenario itself has something."""
 
     def plan(self, source: random.Random, hosts: Sequence[str]) -> list[Fault]:
-        """Draw a plan for these hosts; with fewer than two, only those kinds which need no other."""
-        kinds = [kind for kind in self.kinds if len(hosts) >= (1 if kind in (Kill, Pause) else 2)]
+        """Draw a plan for these hosts; with fewer than two, only those kinds which need no other.
+
+        Raises:
+            TypeError: A name in `spared` is not a str.
+            ValueError: `spared` names a host that is not there.
+        """
+        killable = mortals(hosts, self.spared)
+        targets = {kind: killable if kind is Kill else hosts for kind in self.kinds}
+        kinds = [kind for kind in self.kinds if len(targets[kind]) >= (1 if kind in (Kill, Pause) else 2)]
         plan: list[Fault] = []
         at = source.expovariate(1 / self.gap) if self.gap else 0.0
         while kinds and hosts and self.gap and at < self.seconds:
             kind = source.choice(kinds)
-            plan.append(_MAKERS[kind](source, round(at, 3), hosts, round(source.uniform(0, self.longest), 3)))
+            seconds = round(source.uniform(0, self.longest), 3)
+            plan.append(_MAKERS[kind](source, round(at, 3), targets[kind], seconds))
             at += source.expovariate(1 / self.gap)
         return plan
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from .faults import Cut, Fault, Isolation, Kill, Partition, Pause, check_kinds
+from .faults import Cut, Fault, Isolation, Kill, Partition, Pause, check_kinds, mortals
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -21,6 +21,7 @@ def fault_plans(
     longest: float = 20.0,
     most: int = 10,
     kinds: Iterable[type[Fault]] = (Partition, Isolation, Cut),
+    spared: str | Iterable[str] = (),
 ) -> SearchStrategy[list[Fault]]:
     """A strategy for plans of faults, to be given to `trioton.testing.run_simulation` in a test under ``@given``.
 
@@ -36,9 +37,11 @@ def fault_plans(
         longest: Seconds that a fault takes at most.
         most: How many faults a plan has at most.
         kinds: What may go wrong.
+        spared: The names of hosts that are never killed.
 
     Raises:
-        ValueError: There are too few hosts, or a kind is not known.
+        TypeError: A name in `spared` is not a str.
+        ValueError: There are too few hosts, a kind is not known, or `spared` names another host, or leaves none to be killed.
     """
     from hypothesis import strategies as st
 
@@ -46,6 +49,9 @@ def fault_plans(
     wanted = check_kinds(kinds)
     if len(names) < (1 if set(wanted) <= {Kill, Pause} else 2):
         raise ValueError(f"hosts must name at least two hosts for these kinds of faults, not {names!r}")
+    killable = mortals(names, (spared,) if isinstance(spared, str) else spared)
+    if Kill in wanted and not killable:
+        raise ValueError(f"spared must leave a host that may be killed, not {spared!r}")
     at = st.integers(0, int(seconds * STEPS_A_SECOND)).map(lambda steps: steps / STEPS_A_SECOND)
     length = st.integers(0, int(longest * STEPS_A_SECOND)).map(lambda steps: steps / STEPS_A_SECOND)
     host = st.sampled_from(names)
@@ -65,7 +71,7 @@ def fault_plans(
         Partition: partitions(),
         Isolation: st.builds(Isolation, at, host, length),
         Cut: cuts(),
-        Kill: st.builds(Kill, at, host, length, st.booleans()),
+        Kill: st.builds(Kill, at, st.sampled_from(killable or names), length, st.booleans()),
         Pause: st.builds(Pause, at, host, length),
     }
     return st.lists(st.one_of([strategies[kind] for kind in wanted]), max_size=most)
