@@ -68,6 +68,22 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def seeds(session: nox.Session) -> None:
+    """Run all tests on the simulated network with twenty seeds, and play a hundred thousand histories of cut links."""
+    session.install("-e", ".[dev]")
+    session.run("python", "-m", "pytest", "--trioton-seeds=20", "tests/channels", "tests/network", "tests/promises")
+    histories = {"TRIOTON_HISTORIES": "100000"}
+    session.run("python", "-m", "pytest", "tests/network/test_cut_links_by_chance.py", env=histories)
+
+
+@nox.session
+def simulator(session: nox.Session) -> None:
+    """Measure how much simulated network one core can do; ``-- --hours=0.1`` for a quick look."""
+    session.install("-e", ".")
+    session.run("python", "-m", "benchmarks.simulator", *session.posargs)
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """Run the tests and see that they reach what they must: all of the protocol, and 95 % of the rest."""
     session.install("-e", ".[dev]")
