@@ -95,6 +95,21 @@ async def test_what_nobody_hears_later_is_dropped_and_counted(autojump_clock: ob
     assert pair.a.statistics().messages_unheard == 6
 
 
+async def test_what_is_sent_right_before_a_channel_closes_and_nobody_hears_is_counted(
+    autojump_clock: object, pair: Pair
+) -> None:
+    pub = PubChannel(pair.a, "numbers")
+    async with SubChannel(pair.b, "numbers"):
+        await pub.wait_subscribers()
+    while pub.statistics().subscribers:
+        await trio.sleep(0.01)
+    for number in range(3):
+        pub.send_nowait(str(number))
+    pub.close()
+    assert pub.statistics().unheard == 3
+    assert pair.a.statistics().messages_unheard == 3
+
+
 async def test_all_subscriptions_of_one_update_get_it(autojump_clock: object) -> None:
     """Those that are there when two contexts meet, and those that are made in one go."""
     net = Network(seed=1, latency=0.01)

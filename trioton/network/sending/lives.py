@@ -84,9 +84,9 @@ class Lives:
         if outlet.users:
             return
         slot = outlet.flow.slot
+        self._dispatcher.cut()  # while it is open, so that it counts what nobody hears
         if self._outlets.open.get(slot) is outlet:
             del self._outlets.open[slot]
-        self._dispatcher.cut()
         self._outlets.ending[slot, outlet.flow.stream] = outlet
         self.end_if_done(outlet)
 
