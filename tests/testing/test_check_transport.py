@@ -19,9 +19,14 @@ from trioton.transports.base import Buffer
 from trioton.transports.memory import MemoryTransport, _Pipe
 
 
-@pytest.mark.parametrize("latency", [0.0, 0.05, (0.001, 0.2)])
 @pytest.mark.parametrize(
-    ("chunk", "buffer_size"), [(None, 256 * 1024), (None, 1000), ((300, 1500), 256 * 1024), ((700, 700), 1000)]
+    ("latency", "chunk", "buffer_size"),
+    [
+        (0.0, None, 256 * 1024),
+        (0.05, None, 1000),
+        (0.0, (300, 1500), 256 * 1024),
+        ((0.001, 0.2), (700, 700), 1000),
+    ],
 )
 async def test_simulated_transports_keep_the_contract(
     autojump_clock: MockClock, latency: Latency, chunk: Chunk | None, buffer_size: int
