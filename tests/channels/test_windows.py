@@ -54,6 +54,38 @@ async def test_room_comes_back_one_by_one(pair: Pair, size: int) -> None:
     assert sub.pending <= size
 
 
+@pytest.mark.parametrize("sources", [2, 5])
+async def test_all_sources_find_room_though_nothing_is_taken(autojump_clock: object, sources: int) -> None:
+    """The first gets all the room there is; the others get their share of it when they need it, and not only when something is taken."""
+    net = Network(seed=1, latency=0.01)
+    async with (
+        trioton.open_context("hub", network=net.host("hub")) as hub,
+        SubChannel(hub, "jobs", OBJECT, policy=Block(100)) as sub,
+        trio.open_nursery() as nursery,
+    ):
+        await hub.bind("hub:1")
+
+        async def publish(name: str) -> None:
+            async with (
+                trioton.open_context(name, network=net.host(name)) as ctx,
+                PubChannel(ctx, "jobs", OBJECT) as pub,
+            ):
+                await ctx.connect("hub:1")
+                for number in range(80 // sources):
+                    await pub.send(number)
+                    await trio.sleep(0.1)
+                sent.append(name)
+                await trio.sleep_forever()
+
+        sent: list[str] = []
+        for number in range(sources):
+            nursery.start_soon(publish, f"source{number}")
+        await trio.sleep(60)
+        assert len(sent) == sources
+        assert sub.pending == 80 // sources * sources
+        nursery.cancel_scope.cancel()
+
+
 async def test_large_messages_wait_for_bytes(open_pair: OpenPair) -> None:
     """The window also has a size in bytes; one message may always be on its way, however large it is."""
     async with open_pair(limits=Limits(window_bytes=100_000)) as pair:

@@ -107,6 +107,11 @@ class Window:
         if room.is_ended and not room.size:
             self.leave(source)
 
+    def is_starved(self, source: Hashable) -> bool:
+        """Whether a source has used up less than its fair share."""
+        room = self.rooms.get(source)
+        return room is not None and room.is_hungry and room.size < self.fair_share
+
     def share(self) -> None:
         """Grant the free room."""
         if len(self.rooms) > 1:

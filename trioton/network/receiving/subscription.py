@@ -86,8 +86,12 @@ class Subscription:
         """Take a run in; gives how many messages were dropped."""
         inbox = self.inbox
         dropped = inbox.add(run)
-        if inbox.window is not None and self.until_credit:
-            self._watch_room(run.flow, inbox.window)
+        window = inbox.window
+        if window is not None:
+            if self.until_credit:
+                self._watch_room(run.flow, window)
+            if len(window.rooms) > 1 and window.is_starved(run.flow):
+                self.credit_due()  # others may hold more than their share, and are asked for it
         if self._waiters or self.on_arrival:
             self.wake(run.stop - run.start)
         return dropped
