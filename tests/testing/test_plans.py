@@ -61,6 +61,13 @@ def test_what_hypothesis_spares(plan: list[Fault]) -> None:
     assert not any(isinstance(fault, Kill) and fault.host == "b" for fault in plan)
 
 
+def test_chaos_begins_later() -> None:
+    chaos = Chaos(seconds=50, gap=2, after=30)
+    times = [fault.at for seed in range(20) for fault in chaos.plan(random.Random(seed), HOSTS)]
+    assert 30 <= min(times) < 35
+    assert 75 < max(times) < 80
+
+
 def test_chaos_among_few_hosts() -> None:
     source = random.Random(1)
     assert Chaos().plan(source, ["a"]) == []

@@ -241,6 +241,8 @@ class Chaos:
     """What goes wrong. `Kill` needs programs that were started by the network, so that they can start again."""
     spared: tuple[str, ...] = attrs.field(default=(), converter=_names)
     """Hosts that are never killed, such as the one on which the scenario itself has something."""
+    after: float = attrs.field(default=0.0, validator=_seconds)
+    """Seconds before it begins, in which all can find each other."""
 
     def plan(self, source: random.Random, hosts: Sequence[str]) -> list[Fault]:
         """Draw a plan for these hosts; with fewer than two, only those kinds which need no other.
@@ -253,8 +255,8 @@ class Chaos:
         targets = {kind: killable if kind is Kill else hosts for kind in self.kinds}
         kinds = [kind for kind in self.kinds if len(targets[kind]) >= (1 if kind in (Kill, Pause) else 2)]
         plan: list[Fault] = []
-        at = source.expovariate(1 / self.gap) if self.gap else 0.0
-        while kinds and hosts and self.gap and at < self.seconds:
+        at = self.after + (source.expovariate(1 / self.gap) if self.gap else 0.0)
+        while kinds and hosts and self.gap and at < self.after + self.seconds:
             kind = source.choice(kinds)
             seconds = round(source.uniform(0, self.longest), 3)
             plan.append(_MAKERS[kind](source, round(at, 3), targets[kind], seconds))
