@@ -71,10 +71,11 @@ def bench(session: nox.Session) -> None:
 def seeds(session: nox.Session) -> None:
     """Run all tests on the simulated network with twenty seeds, a thousand storms, and a hundred thousand histories of cut links."""
     session.install("-e", ".[dev]")
-    session.run("python", "-m", "pytest", "--trioton-seeds=20", "tests/channels", "tests/network", "tests/promises")
-    histories = {"TRIOTON_HISTORIES": "100000"}
-    session.run("python", "-m", "pytest", "tests/network/test_cut_links_by_chance.py", env=histories)
-    session.run("python", "-m", "pytest", "tests/network/test_storms.py", env={"TRIOTON_STORMS": "1000"})
+    # These take their time: nobody shall want to know where they are.
+    pytest = ("python", "-m", "pytest", "-o", "faulthandler_timeout=0")
+    session.run(*pytest, "--trioton-seeds=20", "tests/channels", "tests/network", "tests/promises")
+    session.run(*pytest, "tests/network/test_cut_links_by_chance.py", env={"TRIOTON_HISTORIES": "100000"})
+    session.run(*pytest, "tests/network/test_storms.py", env={"TRIOTON_STORMS": "1000"})
 
 
 @nox.session

@@ -102,8 +102,8 @@ async def storm(net: Network) -> None:
             nursery.start_soon(publish, host, history)
             nursery.start_soon(answer, host)
         await trio.sleep(CALM)
-        for host in "ab":
-            net.link("hub", host, resets=0.001)
+        for name in ("a", "b"):
+            net.link("hub", name, resets=0.001)
         with trio.fail_after(600):
             async with trio.open_nursery() as work:
                 work.start_soon(take, numbers, history)
