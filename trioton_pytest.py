@@ -107,9 +107,10 @@ def pytest_runtest_makereport(
     if network is not None and report.failed:
         lines = [f"{network!r}; run it again with --trioton-seed={network.seed}", f"digest {network.digest()}"]
         lines += [f"{each.client_address} -> {each.server_address}: {each.state}" for each in network.connections]
-        events = network.trace.last(_SHOWN)
-        if events:
-            lines += [f"the last {len(events)} of {network.trace.total} events:", *map(str, events)]
+        if network.trace.total:
+            from trioton.testing.trace import tell_last
+
+            lines += tell_last(list(network.trace), _SHOWN)
         if folder is not None:
             lines.append(f"all of it: {_draw(folder, item, network.trace, network.seed)}")
         report.sections.append(("trioton", "\n".join(lines)))

@@ -100,7 +100,7 @@ def test_a_failing_test_says_its_seed_and_what_was_connected(pytester: pytest.Py
             "<Network seed=77: 2 hosts, 1 connections>; run it again with --trioton-seed=77",
             "digest ????????????????????????????????",
             "tcp://b:42000 -> tcp://a:1: partitioned",
-            "the last 3 of 3 events:",
+            "the last 3 of 3 events, without heartbeats and credit:",
             "*0.000000 b -> a dial tcp://a:1",
             "*0.000000 b -> a #1 open tcp://a:1",
             "*0.000000 a and b fault partition",

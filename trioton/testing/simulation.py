@@ -21,7 +21,7 @@ from .checks import running_tasks
 from .faults import Chaos, Fault
 from .isolation import isolated, no_real_io
 from .network import Network, check_seconds
-from .trace import TraceEvent
+from .trace import TraceEvent, tell_last
 
 Scenario = Callable[[Network], Awaitable[object]]
 
@@ -321,9 +321,7 @@ class _Simulation:
         if planned:
             lines.append(f"faults that it takes, of {planned}:{'' if run.faults else ' none'}")
             lines += [f"    {fault!r}," for fault in run.faults]
-        last = run.last_events[-SHOWN:]
-        lines.append(f"the last {len(last)} events:")
-        lines += [f"    {event}" for event in last]
+        lines += tell_last(run.last_events, SHOWN)
         return SimulationFailed("\n".join(lines), run.seed, run.digest, run.faults, run.last_events)
 
     def _shrink(self, error: Exception, run: SeedRun) -> SeedRun:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, Literal
 
 import attrs
@@ -22,6 +22,9 @@ from ..protocol.packages import PackageHeader, parse_fragment, parse_opening, pa
 
 KEPT: Final = 10_000
 """Events that a trace keeps; older ones are counted and in the digest, and no longer shown."""
+
+NOISE: Final = frozenset({"PING", "PONG", "CREDIT", "KEPT"})
+"""The frames that a report leaves out: heartbeats, and news of what was taken."""
 
 _KINDS: Final = {int(kind) for kind in FrameKind}
 
@@ -214,6 +217,17 @@ class Tap:
             size=size,
             arrival=arrival,
         )
+
+
+def tell_last(events: Sequence[TraceEvent], count: int) -> list[str]:
+    """Lines for a report: the newest events, at most `count`, without those that are mostly noise there."""
+    told: list[str] = []
+    for event in reversed(events):
+        if event.what not in NOISE:
+            told.append(f"    {event}")
+        if len(told) == count:
+            break
+    return [f"the last {len(told)} of {len(events)} events, without heartbeats and credit:", *reversed(told)]
 
 
 def _describe_frame(frame: bytes) -> str:
