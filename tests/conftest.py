@@ -25,7 +25,7 @@ from trioton.testing.trio_private import deterministic_scheduling
 # On a machine of the project all runs try the same examples; at a desk each tries others. `TRIOTON_HYPOTHESIS=soak` tries for long.
 # The phase `explain` takes minutes where many steps lead to a failure.
 PHASES = [phase for phase in Phase if phase is not Phase.explain]
-settings.register_profile("default", deadline=None, max_examples=100, phases=PHASES, derandomize="CI" in os.environ)
+settings.register_profile("default", deadline=None, max_examples=50, phases=PHASES, derandomize="CI" in os.environ)
 settings.register_profile("soak", deadline=None, max_examples=5000, phases=PHASES, stateful_step_count=100)
 settings.load_profile(os.environ.get("TRIOTON_HYPOTHESIS", "default"))
 
