@@ -29,6 +29,9 @@ FORBIDDEN: dict[str, Callable[[], object]] = {
     "monotonic": lambda: time.monotonic(),
     "perf_counter": lambda: time.perf_counter(),
     "sleep": lambda: time.sleep(0),
+    "localtime": lambda: time.localtime(),
+    "strftime": lambda: time.strftime("%H"),
+    "clock_gettime": lambda: time.clock_gettime(0),
     "name server": lambda: socket.getaddrinfo("localhost", 1),
     "connect": lambda: connect(),
     "process": lambda: subprocess.run(["true"], check=False),
@@ -92,6 +95,14 @@ def test_log_records_have_their_times_and_others_may_be_allowed(caplog: pytest.L
 
     run_simulation(main, seeds=[1], allow=[__name__])
     assert "with a real time" in caplog.text
+
+
+def test_times_can_be_converted() -> None:
+    async def main(net: Network) -> None:
+        assert time.strftime("%Y", time.gmtime(trio.current_time())) == "1970"
+        assert time.ctime(0).endswith("1970")
+
+    run_once(main)
 
 
 def test_plain_functions_run_at_once() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import statistics
+from typing import Any
 
 import pytest
 import trio
@@ -46,6 +47,19 @@ def test_a_distribution_of_your_own() -> None:
     assert isinstance(steps, Distribution)
     source = random.Random(1)
     assert {LinkQuality(latency=steps).draw_latency(source) for _ in range(100)} == {0.1, 0.2, 0.0}
+
+
+@pytest.mark.parametrize("wrong", ["1", None, float("nan"), float("inf")])
+def test_a_distribution_that_draws_no_seconds_is_named(wrong: Any) -> None:
+    class Wrong:
+        def draw(self, source: random.Random) -> float:
+            return wrong  # type: ignore[no-any-return]
+
+        def __repr__(self) -> str:
+            return "Wrong()"
+
+    with pytest.raises(ValueError, match=rf"draw\(\) of Wrong\(\) must give a finite number of seconds, not {wrong!r}"):
+        draw(Wrong(), random.Random(1))
 
 
 async def test_jitter_comes_on_top(autojump_clock: trio.testing.MockClock) -> None:

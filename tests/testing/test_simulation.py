@@ -228,6 +228,34 @@ def test_a_scenario_that_works_for_ever(monkeypatch: pytest.MonkeyPatch) -> None
         run_simulation(scenario, seeds=[6])
 
 
+@pytest.mark.parametrize("how", ["shielded", "caught", "shielded in a task", "shielded in a program"])
+def test_a_scenario_that_does_not_let_itself_be_cancelled(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    monkeypatch.setattr("trioton.testing.simulation.MOST_PASSES", 1000)
+
+    async def wait(*_: object) -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep_forever()
+
+    async def scenario(net: Network) -> None:
+        if how == "shielded":
+            await wait()
+        while how == "caught":
+            try:
+                await trio.sleep_forever()
+            except trio.Cancelled:  # noqa: ASYNC103  # that is the mistake
+                pass
+        if how == "shielded in a program":
+            net.start_soon("a", wait)
+            await trio.sleep(1)
+            return
+        async with trio.open_nursery() as nursery:  # noqa: ASYNC112  # a task shall be left
+            nursery.start_soon(wait)
+
+    words = "(?s)seed 3.*was cancelled, and its task .* did not end"
+    with pytest.raises(SimulationFailed, match=words):
+        run_simulation(scenario, seeds=[3], hosts=["a"], time_limit=100)
+
+
 def test_a_task_that_is_left() -> None:
     async def forgotten() -> None:
         await trio.sleep_forever()
@@ -283,10 +311,46 @@ def test_liveness() -> None:
 
 
 def test_a_plan_that_names_a_host_that_is_not_there() -> None:
-    with pytest.raises(SimulationFailed, match=r"(?s)seed 0.*faults\[1\] names 'z', which is no host .*'a', 'b'.*Cut"):
+    with pytest.raises(SimulationFailed, match=r"(?s)seed 0.*faults\[0\] names 'z', which is no host .*'a', 'b'.*Cut"):
         run_simulation(quiet, hosts=["a", "b"], faults=[Cut(1, "a", "b"), Cut(2, "a", "z")])
     with pytest.raises(SimulationFailed, match=r"faults\[0\] must be a Fault, not 'rain'"):
         run_simulation(quiet, hosts=["a", "b"], faults=["rain"])  # type: ignore[list-item]
+
+
+def test_chaos_needs_hosts() -> None:
+    with pytest.raises(
+        ValueError, match=r"hosts must name at least 2 for a Chaos of Partition, Isolation, Cut, not \['a'\]"
+    ):
+        run_simulation(quiet, hosts="a", faults=Chaos())
+    with pytest.raises(ValueError, match=r"hosts must name at least 1 for a Chaos of Pause, not \[\]"):
+        run_simulation(quiet, faults=Chaos(kinds=(Pause,)))
+    with pytest.raises(ValueError, match="network must not have a seed, since each run has its own, not 5"):
+        run_simulation(quiet, network={"seed": 5})
+
+
+def test_the_report_is_of_one_run() -> None:
+    async def scenario(net: Network) -> None:
+        await trio.sleep(70)
+        words = [event.content for event in net.trace if event.kind == "fault"]
+        assert "pause" not in words, f"{len(words)} events"
+
+    with pytest.raises(SimulationFailed) as caught:
+        run_simulation(scenario, seeds=range(10), hosts=["a", "b"], faults=Chaos(gap=2, kinds=(Pause, Cut)))
+    assert len(caught.value.faults) == 1
+    assert len(caught.value.events) <= 2
+    assert f"AssertionError: {len(caught.value.events)} events" in str(caught.value)
+    assert str(caught.value.__cause__).startswith(f"{len(caught.value.events)} events")
+
+
+def test_ctrl_c_says_the_seed() -> None:
+    async def scenario(net: Network) -> None:
+        await trio.sleep(1)
+        if net.seed == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        run_simulation(scenario, seeds=range(1, 10))
+    assert "with seed 3" in "".join(caught.value.__notes__)
 
 
 def test_wrong_arguments(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -244,6 +244,17 @@ class Chaos:
     after: float = attrs.field(default=0.0, validator=_seconds)
     """Seconds before it begins, in which all can find each other."""
 
+    def check_hosts(self, hosts: Sequence[str]) -> None:
+        """Refuse hosts among which nothing could go wrong: a test that passes so would mean nothing.
+
+        Raises:
+            ValueError: There are too few hosts for each of the kinds.
+        """
+        least = min(1 if kind in (Kill, Pause) else 2 for kind in self.kinds)
+        if len(hosts) < least:
+            kinds = ", ".join(kind.__name__ for kind in self.kinds)
+            raise ValueError(f"hosts must name at least {least} for a Chaos of {kinds}, not {list(hosts)!r}")
+
     def plan(self, source: random.Random, hosts: Sequence[str]) -> list[Fault]:
         """Draw a plan for these hosts; with fewer than two, only those kinds which need no other.
 

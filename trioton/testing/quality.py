@@ -221,4 +221,7 @@ def draw(latency: Latency, source: random.Random) -> float:
         return latency
     if isinstance(latency, tuple):
         return source.uniform(*latency)
-    return max(0.0, latency.draw(source))
+    seconds: object = latency.draw(source)
+    if not isinstance(seconds, (int, float)) or not seconds < math.inf:
+        raise ValueError(f"draw() of {latency!r} must give a finite number of seconds, not {seconds!r}")
+    return max(0.0, seconds)

@@ -22,6 +22,7 @@ from .faults import Chaos, Fault
 from .isolation import isolated, no_real_io
 from .network import Network, check_seconds
 from .trace import TraceEvent, tell_last
+from .trio_private import throw_into
 
 Scenario = Callable[[Network], Awaitable[object]]
 
@@ -169,13 +170,19 @@ def run_simulation(
     numbers = _choose_seeds(seeds)
     plan = faults if isinstance(faults, Chaos) else tuple(faults)
     names = (hosts,) if isinstance(hosts, str) else tuple(hosts)
-    simulation = _Simulation(scenario, names, plan, dict(network or {}), time_limit, tuple(allow))
+    options = dict(network or {})
+    if "seed" in options:
+        raise ValueError(f"network must not have a seed, since each run has its own, not {options['seed']!r}")
+    if isinstance(plan, Chaos):
+        plan.check_hosts(names)
+    simulation = _Simulation(scenario, names, plan, options, time_limit, tuple(allow))
     met: dict[str, int] = {}
     runs: list[SeedRun] = []
     for index, seed in enumerate(numbers):
         error, run, conditions = simulation.run(seed)
         if error is not None:
-            raise simulation.describe(error, run) from error
+            error, run, planned = simulation.shrink(error, run)
+            raise simulation.describe(error, run, planned) from error
         if index % REPEATED == 0:
             simulation.check_again(run)
         runs.append(attrs.evolve(run, last_events=run.last_events[-SHOWN:]))
@@ -209,6 +216,7 @@ class _Watch(trio.abc.Instrument):
 
     def __init__(self) -> None:
         self.scope: trio.CancelScope | None = None
+        self.main: trio.lowlevel.Task | None = None
         self.is_stuck = False
         self._passes = 0
         self._time = -1.0
@@ -219,9 +227,28 @@ class _Watch(trio.abc.Instrument):
         self._passes += 1
         if self._passes == MOST_PASSES:
             before, self._time, self._passes = self._time, trio.current_time(), 0
-            if self._time == before and self.scope is not None:
+            if self._time != before or self.scope is None:
+                return
+            if self.scope.cancel_called:
+                self._end_by_force()
+            else:
                 self.is_stuck = True
                 self.scope.cancel()
+
+    def _end_by_force(self) -> None:
+        """The scenario was cancelled, and does not end: it is shielded, or catches `trio.Cancelled` and goes on."""
+        for task in list(running_tasks()):
+            if isinstance(task, trio.lowlevel.Task) and self._may_end(task):
+                words = (
+                    f"the scenario was cancelled, and its task {task.name} did not end, at {trio.current_time():g} s"
+                )
+                throw_into(task, TimeLimitError(words))
+
+    def _may_end(self, task: trio.lowlevel.Task) -> bool:
+        """Whether it is a task of the scenario, and waits for no other task."""
+        if task.parent_nursery is None or any(nursery.child_tasks for nursery in task.child_nurseries):
+            return False
+        return task is self.main or task.parent_nursery.parent_task is not trio.lowlevel.current_root_task()
 
 
 @attrs.frozen
@@ -259,6 +286,9 @@ class _Simulation:
                 trio.run(self._main, net, faults, watch, clock=clock, instruments=[watch])
         except Exception as raised:  # noqa: BLE001  # it is told of with its seed
             error = _without_groups_of_one(raised)
+        except BaseException as interrupt:
+            interrupt.add_note(f"in run_simulation of {self._name}, with seed {seed}")
+            raise
         finally:
             _met = None
         run = SeedRun(
@@ -280,7 +310,7 @@ class _Simulation:
         __tracebackhide__ = True
         before = running_tasks()
         with no_real_io(), trio.move_on_after(self.time_limit) as scope:
-            watch.scope = scope
+            watch.scope, watch.main = scope, trio.lowlevel.current_task()
             async with net:
                 net.play(faults)
                 await self.scenario(net)
@@ -307,10 +337,8 @@ class _Simulation:
     def _name(self) -> str:
         return str(getattr(self.scenario, "__qualname__", self.scenario))
 
-    def describe(self, error: Exception, run: SeedRun) -> SimulationFailed:
-        """The report of a failure, with as few faults as it takes."""
-        planned = len(run.faults)
-        run = self._shrink(error, run)
+    def describe(self, error: Exception, run: SeedRun, planned: int) -> SimulationFailed:
+        """The report of a failure with these faults, of which there were so many at first."""
         name = type(error).__name__
         lines = [
             f"{self._name} failed with seed {run.seed} after {run.seconds:g} s of simulated time",
@@ -324,21 +352,26 @@ class _Simulation:
         lines += tell_last(run.last_events, SHOWN)
         return SimulationFailed("\n".join(lines), run.seed, run.digest, run.faults, run.last_events)
 
-    def _shrink(self, error: Exception, run: SeedRun) -> SeedRun:
-        """Leave out faults, many at once and then one by one, as long as the scenario fails in the same way."""
-        size, left = max(1, len(run.faults)), 0 if _hypothesis_shrinks() else MOST_SHRINKS
+    def shrink(self, error: Exception, run: SeedRun) -> tuple[Exception, SeedRun, int]:
+        """Leave out faults, many at once and then one by one, as long as the scenario fails in the same way.
+
+        Returns:
+            How it failed with the fewest, that run, and how many faults there were at first.
+        """
+        planned = len(run.faults)
+        size, left = max(1, planned), 0 if _hypothesis_shrinks() else MOST_SHRINKS
         while size and run.faults and left:
             start = 0
             while start < len(run.faults) and left:
                 left -= 1
                 fewer = run.faults[:start] + run.faults[start + size :]
                 other, shorter, _ = self.run(run.seed, fewer)
-                if type(other) is type(error):
-                    run = shorter
+                if other is not None and type(other) is type(error):
+                    error, run = other, shorter
                 else:
                     start += size
             size //= 2
-        return run
+        return error, run, planned
 
 
 async def _check_nothing_left(net: Network, before: Mapping[Any, str]) -> None:

@@ -3,7 +3,8 @@
 Trio runs the tasks that are ready at the same moment in an order that it shuffles, so that nobody relies on one. Its own tests,
 and those under hypothesis, need an order that a seed decides; for them there are two private names, which pytest-trio uses as well:
 ``_ALLOW_DETERMINISTIC_SCHEDULING`` and ``_r``, both in ``trio._core._run``. Functions for `trio.to_thread.run_sync` go to a thread
-through ``start_thread_soon``, as ``trio._threads`` knows it.
+through ``start_thread_soon``, as ``trio._threads`` knows it. A task that waits has an ``_abort_func``, one that
+is about to run what it is sent, ``_next_send``.
 
 ``tests/testing/test_trio_private.py`` fails when Trio changes one of them, and says what to do.
 """
@@ -30,6 +31,14 @@ def deterministic_scheduling(source: random.Random) -> Iterator[None]:
         yield
     finally:
         run._ALLOW_DETERMINISTIC_SCHEDULING, run._r = before
+
+
+def throw_into(task: trio.lowlevel.Task, error: Exception) -> None:
+    """Let a task raise `error` where it is, though it may be shielded: the last resort, after which its `trio.run` must end."""
+    if task._abort_func is not None:
+        trio.lowlevel.reschedule(task, outcome.Error(error))
+    else:  # it is about to run
+        task._next_send = outcome.Error(error)
 
 
 @contextmanager
