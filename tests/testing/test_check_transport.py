@@ -12,11 +12,13 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trioton.testing import SimulatedTransport, check_transport, simulated_pair
+from trioton.testing import check_transport
 from trioton.testing.contracts import transports
 from trioton.testing.quality import Chunk, Latency
 from trioton.transports.base import Buffer
 from trioton.transports.memory import MemoryTransport, _Pipe
+
+from .simulated_ends import make_makers
 
 
 @pytest.mark.parametrize(
@@ -31,17 +33,7 @@ from trioton.transports.memory import MemoryTransport, _Pipe
 async def test_simulated_transports_keep_the_contract(
     autojump_clock: MockClock, latency: Latency, chunk: Chunk | None, buffer_size: int
 ) -> None:
-    async def make() -> tuple[SimulatedTransport, SimulatedTransport]:
-        await trio.lowlevel.checkpoint()
-        return simulated_pair(latency=latency, chunk=chunk, buffer_size=buffer_size)
-
-    async def make_clogged() -> tuple[SimulatedTransport, SimulatedTransport]:
-        a, b = await make()
-        for end in (a, b):
-            while end.try_send([b"x" * 999]):
-                pass
-        return a, b
-
+    make, make_clogged = make_makers(latency, chunk, buffer_size)
     await check_transport(make, make_clogged, patience=100_000)
 
 

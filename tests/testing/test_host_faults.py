@@ -267,6 +267,20 @@ async def test_hosts_are_cut_off_one_by_one_and_come_back_in_another_order(
         await net.swizzle(["z"])
 
 
+async def test_groups_of_hosts_may_be_any_iterables(net: Network, autojump_clock: trio.testing.MockClock) -> None:
+    net.partition((name for name in "a"), (name for name in "BC"), oneway=True)
+    net.heal(name for name in "a")
+    with net.cut_ways((name for name in "a"), (name for name in "BC"), oneway=False):
+        assert net.is_cut("c", "a")
+    told = [(event.content, event.source, event.target) for event in net.trace]
+    assert told == [
+        ("partition, one way", "a", "b,c"),
+        ("heal", "a", ""),
+        ("partition", "a", "b,c"),
+        ("partition ends", "a", "b,c"),
+    ]
+
+
 async def test_two_partitions_at_once(net: Network, autojump_clock: trio.testing.MockClock) -> None:
     with net.cut_ways("a", ["b", "c"], oneway=False):
         with net.cut_ways("a", "b", oneway=True):

@@ -7,26 +7,11 @@ import pytest
 import trio
 from trio.testing import MockClock, assert_checkpoints, check_half_closeable_stream, wait_all_tasks_blocked
 
-from trioton.testing import SimulatedTransport, simulated_pair
+from trioton.testing import simulated_pair
 from trioton.testing.paths import Path
 from trioton.testing.quality import Chunk, Latency, LinkQuality
 
-Maker = Callable[[], Awaitable[tuple[SimulatedTransport, SimulatedTransport]]]
-
-
-def make_makers(latency: Latency, chunk: Chunk | None, buffer_size: int) -> tuple[Maker, Maker]:
-    async def make() -> tuple[SimulatedTransport, SimulatedTransport]:
-        await trio.lowlevel.checkpoint()
-        return simulated_pair(latency=latency, chunk=chunk, buffer_size=buffer_size)
-
-    async def make_clogged() -> tuple[SimulatedTransport, SimulatedTransport]:
-        a, b = await make()
-        for end in (a, b):
-            while end.try_send([b"x" * 999]):
-                pass
-        return a, b
-
-    return make, make_clogged
+from .simulated_ends import make_makers
 
 
 @pytest.mark.parametrize("latency", [0.0, 0.05, (0.001, 0.2)])

@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import trio
 
+from .quality import check_seconds
+
 if TYPE_CHECKING:
     from .network import Network
 
 
 def _seconds(_instance: object, attribute: attrs.Attribute[float], value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{attribute.name} must be a number of seconds, not {value!r}")
-    if not 0 <= value < float("inf"):
-        raise ValueError(f"{attribute.name} must be finite and not negative, not {value!r}")
+    check_seconds(value, attribute.name, is_finite=True)
 
 
 def _names(value: str | Iterable[str]) -> tuple[str, ...]:
@@ -74,21 +73,26 @@ class Partition(Fault):
 
 
 @attrs.frozen
-class Isolation(Fault):
-    """A host is cut off from all others, silently."""
+class HostFault(Fault):
+    """Something that goes wrong with one host for a while."""
 
     host: str
     seconds: float = attrs.field(validator=_seconds)
-    """How long."""
+    """How long; for `Kill`, after how long it starts again."""
 
     @property
     def hosts(self) -> tuple[str, ...]:
         """The name of the host."""
         return (self.host,)
 
+
+@attrs.frozen
+class Isolation(HostFault):
+    """A host is cut off from all others, silently."""
+
     async def happen(self, network: Network) -> None:
         """Cut it off for a while."""
-        others = [name for name in network.hosts if name != self.host.lower()]
+        others = network.others(self.host)
         if others:
             with network.cut_ways((self.host,), others, oneway=False):
                 await trio.sleep(self.seconds)
@@ -113,19 +117,11 @@ class Cut(Fault):
 
 
 @attrs.frozen
-class Kill(Fault):
+class Kill(HostFault):
     """A host's process is killed, and started again after a while."""
 
-    host: str
-    seconds: float = attrs.field(validator=_seconds)
-    """After how long it starts again."""
     silently: bool = False
     """Whether the host loses its power, so that nobody hears of it; else the system closes the connections."""
-
-    @property
-    def hosts(self) -> tuple[str, ...]:
-        """The name of the host."""
-        return (self.host,)
 
     async def happen(self, network: Network) -> None:
         """Kill it, and start it again."""
@@ -138,17 +134,8 @@ class Kill(Fault):
 
 
 @attrs.frozen
-class Pause(Fault):
+class Pause(HostFault):
     """A host's process is stopped for a while: nothing is read or leaves it, and time goes on."""
-
-    host: str
-    seconds: float = attrs.field(validator=_seconds)
-    """How long."""
-
-    @property
-    def hosts(self) -> tuple[str, ...]:
-        """The name of the host."""
-        return (self.host,)
 
     async def happen(self, network: Network) -> None:
         """Stop it, and let it go on."""

@@ -12,7 +12,7 @@ import trio
 
 from .chance import run_chance
 from .faults import Isolation, check_plan
-from .quality import BUFFER_SIZE, Chunk, Latency, LinkQuality
+from .quality import BUFFER_SIZE, Chunk, Latency, LinkQuality, check_seconds
 from .trace import KEPT, Trace
 from .ways import Ways, joins
 
@@ -43,21 +43,13 @@ class RunningProgram:
         self.scope, self.has_ended = trio.CancelScope(), trio.Event()
 
 
-def check_seconds(value: object, name: str) -> None:
-    """Refuse what is no number of seconds.
-
-    Raises:
-        TypeError: It is no number.
-        ValueError: It is negative.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
-    if not value >= 0:
-        raise ValueError(f"{name} must not be negative, not {value!r}")
+def _ways_between(here: set[str], there: set[str], *, oneway: bool) -> list[tuple[str, str]]:
+    forth = [(a, b) for a in sorted(here) for b in sorted(there)]
+    return forth if oneway else [*forth, *[(b, a) for a, b in forth]]
 
 
-def _join(names: str | Iterable[str]) -> str:
-    return names.lower() if isinstance(names, str) else ",".join(sorted(name.lower() for name in names))
+def _join(keys: Iterable[str]) -> str:
+    return ",".join(sorted(keys))
 
 
 class Network(Ways):
@@ -143,19 +135,19 @@ class Network(Ways):
             TypeError: A name is not a str.
             ValueError: There is no host of a name, or it is in both groups, or a group is empty.
         """
-        ways = self._ways_between(first, second, oneway=oneway)
-        self._cut_ways.update(ways)
-        self.tell("fault", f"partition{', one way' if oneway else ''}", _join(first), _join(second))
+        here, there = self._two_groups(first, second)
+        self._cut_ways.update(_ways_between(here, there, oneway=oneway))
+        self._tell_partition(here, there, oneway=oneway)
         self._apply_cut_ways()
 
-    def _ways_between(
-        self, first: str | Iterable[str], second: str | Iterable[str], *, oneway: bool
-    ) -> list[tuple[str, str]]:
+    def _two_groups(self, first: str | Iterable[str], second: str | Iterable[str]) -> tuple[set[str], set[str]]:
         here, there = self._group("first", first), self._group("second", second)
         if not here.isdisjoint(there):
             raise ValueError(f"first and second must have no host in common, not {sorted(here & there)}")
-        forth = [(a, b) for a in sorted(here) for b in sorted(there)]
-        return forth if oneway else [*forth, *[(b, a) for a, b in forth]]
+        return here, there
+
+    def _tell_partition(self, here: set[str], there: set[str], *, oneway: bool) -> None:
+        self.tell("fault", f"partition{', one way' if oneway else ''}", _join(here), _join(there))
 
     def heal(self, first: str | Iterable[str] | None = None, second: str | Iterable[str] | None = None) -> None:
         """Mend what `partition` has cut, in both directions: what waited arrives one latency from now.
@@ -173,7 +165,7 @@ class Network(Ways):
         self._cut_ways = {
             (a, b) for a, b in self._cut_ways if not (joins(a, b, here, there) or joins(b, a, here, there))
         }
-        self.tell("fault", "heal", "" if first is None else _join(first), "" if second is None else _join(second))
+        self.tell("fault", "heal", _join(here or ()), _join(there or ()))
         self._wake_dials()
         self._apply_cut_ways()
 
@@ -199,9 +191,19 @@ class Network(Ways):
             ValueError: There is no host of this name.
         """
         key = self._find("host", host).key
-        others = [other for other in self._hosts if other != key]
+        others = self.others(key)
         if others:
             self.partition(key, others)
+
+    def others(self, host: str) -> list[str]:
+        """The names of all hosts but one, in lower case.
+
+        Raises:
+            TypeError: `host` is not a str.
+            ValueError: There is no host of this name.
+        """
+        key = self._find("host", host).key
+        return [other for other in self._hosts if other != key]
 
     @contextmanager
     def cut_ways(self, first: str | Iterable[str], second: str | Iterable[str], *, oneway: bool) -> Iterator[None]:
@@ -211,15 +213,15 @@ class Network(Ways):
             TypeError: A name is not a str.
             ValueError: There is no host of a name, or it is in both groups, or a group is empty.
         """
-        ways = self._ways_between(first, second, oneway=oneway)
+        here, there = self._two_groups(first, second)
+        ways = _ways_between(here, there, oneway=oneway)
         self._count_cuts(ways, 1)
-        sides = _join(first), _join(second)
-        self.tell("fault", f"partition{', one way' if oneway else ''}", *sides)
+        self._tell_partition(here, there, oneway=oneway)
         try:
             yield
         finally:
             self._count_cuts(ways, -1)
-            self.tell("fault", "partition ends", *sides)
+            self.tell("fault", "partition ends", _join(here), _join(there))
 
     def _count_cuts(self, ways: Iterable[tuple[str, str]], change: int) -> None:
         for way in ways:
@@ -233,7 +235,7 @@ class Network(Ways):
     def kill(self, host: str, *, silently: bool = False) -> None:
         """Kill the process of a host, as ``kill -9`` does: no task there says another word.
 
-        Its programs (see `start`) are cancelled, and contexts that run there otherwise lose all connections and listeners. What
+        Its programs (see `start_soon`) are cancelled, and contexts that run there otherwise lose all connections and listeners. What
         had left the host before still arrives. Killing a host that is dead does nothing.
 
         Args:

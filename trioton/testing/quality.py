@@ -119,6 +119,21 @@ def _check_seconds(value: object, name: str, whole: object) -> float:
     return float(value)
 
 
+def check_seconds(value: object, name: str, *, is_finite: bool = False) -> None:
+    """Refuse what is no number of seconds.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is negative, or not finite where it must be.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
+    if is_finite and not 0 <= value < math.inf:
+        raise ValueError(f"{name} must be finite and not negative, not {value!r}")
+    if not value >= 0:
+        raise ValueError(f"{name} must not be negative, not {value!r}")
+
+
 def check_chunk(chunk: object, name: str = "chunk") -> Chunk | None:
     """Give `chunk` back if it is None or a (low, high) pair of numbers of bytes.
 

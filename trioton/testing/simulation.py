@@ -20,7 +20,8 @@ import trio.testing
 from .checks import running_tasks
 from .faults import Chaos, Fault
 from .isolation import isolated, no_real_io
-from .network import Network, check_seconds
+from .network import Network
+from .quality import check_seconds
 from .trace import TraceEvent, tell_last
 from .trio_private import throw_into
 
