@@ -83,6 +83,24 @@ async def test_both_ends_close_at_once(autojump_clock: object, open_pair: OpenPa
         assert pair.to_b.close_reason == "a says"
 
 
+async def test_a_goodbye_that_comes_before_the_own_is_said(
+    autojump_clock: object, open_pair: OpenPair, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who closes while much is still to be written hears the peer's goodbye first. Nobody is gone without one then."""
+    net = Network(seed=1, latency=0.1, buffer_size=3000)
+    async with open_pair(net) as pair:
+        pub = PubChannel(pair.a, "n", OBJECT)
+        _sub = SubChannel(pair.b, "n", OBJECT, policy=Block(10_000))
+        await pub.wait_subscribers()
+        await pub.send_many(range(3000))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pair.to_b.aclose, "a says")
+            await pair.to_a.aclose("b says")
+            assert pair.to_b.close_reason == "a says"
+    [warning] = warnings_of(caplog)
+    assert "messages were sent" in warning  # what was still to be written is lost, and that is said
+
+
 async def test_a_reason_must_be_a_text(autojump_clock: object, pair: Pair) -> None:
     with pytest.raises(TypeError, match="reason must be a str, not 3"):
         await pair.to_a.aclose(3)  # type: ignore[arg-type]

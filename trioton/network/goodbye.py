@@ -59,7 +59,7 @@ class Goodbye:
         connection = self._connection
         dispatcher, progress = connection._context._dispatcher, connection._context._traffic.progress
         connection.close_reason = reason
-        while not connection.is_closed:
+        while not (connection.is_closed or self.was_said):
             dispatcher.cut()
             link = connection._link
             if link is None:
@@ -75,9 +75,8 @@ class Goodbye:
                 await held.wait_changed()
                 continue
             dispatcher.cut()  # what waited may have found room meanwhile, and gather: it must leave before the goodbye
-            if link.is_drained and not link.is_over:
+            if link.is_drained and not (link.is_over or self.was_said):
                 self._say(link, reason)
-                return
 
     def _say(self, link: Link, reason: str) -> None:
         """Say the last word."""
@@ -129,10 +128,10 @@ class Goodbye:
         if link is None:
             return
         reason = message.reason or CLOSED_BY_PEER
-        if connection._state is State.CLOSING:
+        if self.was_said:
             link.end(LinkEnd.GOODBYE, reason)
             return
-        connection.close_reason = reason
+        connection.close_reason = connection.close_reason or reason
         self.abandon()
         connection._state = State.CLOSING
         self._say(link, "goodbye")
