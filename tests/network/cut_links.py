@@ -94,13 +94,13 @@ class End:
         self.announced: set[str] = set()
         side.ends[peer.wire_id] = self
         traffic, grants, audience = side.traffic, side.traffic.grants, side.traffic.audience
-        connection: Any = self
+        association: Any = self
         self.handlers: dict[type, Callable[[Any], object]] = {
-            PackageReceived: lambda event: traffic.reception.package(connection, event),
+            PackageReceived: lambda event: traffic.reception.package(association, event),
             control.Subscribe: self.subscribe_came,
-            control.Unsubscribe: lambda event: audience.unsubscribe(connection, event),
-            control.Credit: lambda event: audience.credit(connection, event),
-            control.Offer: lambda event: grants.offer(connection, event),
+            control.Unsubscribe: lambda event: audience.unsubscribe(association, event),
+            control.Credit: lambda event: audience.credit(association, event),
+            control.Offer: lambda event: grants.offer(association, event),
             control.Started: lambda event: grants.started(*event),
             control.Kept: grants.kept,
             control.Flush: grants.flush,
@@ -139,10 +139,10 @@ class End:
         self.is_up = self.awaits_snapshot = True
         self.announced.clear()
         self.pipe.clear()
-        connection: Any = self
-        self.side.traffic.listening.announce(connection, self.peer.wire_id)
+        association: Any = self
+        self.side.traffic.listening.announce(association, self.peer.wire_id)
         self.send_control(control.Sync())
-        self.side.traffic.branches.ask_again(connection)
+        self.side.traffic.branches.ask_again(association)
 
     def link_down(self) -> None:
         self.is_up = False

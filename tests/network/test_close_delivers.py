@@ -114,7 +114,9 @@ async def test_room_that_is_granted_while_a_goodbye_is_prepared(
         if pub.statistics().backlog:
             flow = pub._flow
             pair.a._dispatcher.heat()
-            pair.a._traffic.audience.credit(pair.to_b, control.Credit(flow.source, flow.slot, flow.stream, None, 100))
+            pair.a._traffic.audience.credit(
+                pair.to_b.association, control.Credit(flow.source, flow.slot, flow.stream, None, 100)
+            )
             link.try_write()
             pair.net.heal()
 

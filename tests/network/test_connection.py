@@ -162,7 +162,7 @@ async def test_only_the_receiver_itself_can_say_that_it_is_unreachable(autojump_
     pair.b._traffic.audience.unreachable(object(), lie)
     await there.send("y")
     assert await receiver.receive() == "y"
-    pair.b._traffic.audience.unreachable(pair.to_a, lie)
+    pair.b._traffic.audience.unreachable(pair.to_a.association, lie)
     with pytest.raises(trio.BrokenResourceError, match="a lie"):
         await there.send("z")
 

@@ -47,11 +47,11 @@ class Sender(SendingEnd[T_contra]):
         if destination == context._wire_id:
             context._traffic.local.add(outlet)
         else:
-            connection = context._neighbours.route(destination)
-            if connection is None:
+            association = context._associations.get(destination)
+            if association is None:
                 outlet.die("no route to the context that receives here")
             else:
-                context._traffic.branches.offer_direct(outlet, connection)
+                context._traffic.branches.offer_direct(outlet, association)
 
     def _reference(self) -> list[object]:
         """What travels in its place: the receiver's context and the slot."""

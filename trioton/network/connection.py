@@ -22,6 +22,7 @@ from .talk import Talk
 
 if TYPE_CHECKING:
     from ..protocol.backoff import Reconnect
+    from .association import Association
     from .context import Context
     from .establish import Establisher
     from .link import Link
@@ -40,6 +41,7 @@ class Connection:
 
     # For the rest of the package there are also:
     # outbox: what waits to be written.
+    # association: what the context has to do with the peer; another one for each session.
     # open_link: the link, until it is lost or the goodbye was said over it.
     # max_package: bytes of the largest message that the peer takes.
     # window_bytes: bytes that a flow may be ahead of what has been taken, on either side.
@@ -64,6 +66,7 @@ class Connection:
         self.open_link: Link | None = None
         self.window_bytes = context._limits.window_bytes
         self.max_package = context._limits.max_package
+        self.association: Association
         self._context = context
         self._state = State.CONNECTING
         self._changed = trio.lowlevel.ParkingLot()
@@ -190,16 +193,11 @@ class Connection:
 
     # ---------------------------------------------------------------- for the rest of the package
 
-    @property
-    def awaits_snapshot(self) -> bool:
-        """Whether the peer is still telling what it listens to."""
-        return self.talk.awaits_snapshot
-
     def send_control(self, message: control.Control) -> None:
         """Say something about flows; without a link nothing is said, since a new link begins with a snapshot."""
         if self.open_link is not None:
             self.open_link.send_control(message)
-            self._context._dispatcher.will_write(self)
+            self._context._dispatcher.will_write(self.association)
 
     def try_write(self) -> None:
         """Write what waits, as far as the transport takes it at once."""
@@ -221,7 +219,7 @@ class Connection:
     def _apply_timeout(self, link: Link) -> None:
         link.machine.set_timeout(self._timeout)
         link.send_control(control.Beat(max(1, int(self._timeout * 500))))
-        self._context._dispatcher.will_write(self)
+        self._context._dispatcher.will_write(self.association)
         self._context._heart.watch(link)
 
     async def _ping(self, link: Link) -> bool:

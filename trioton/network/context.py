@@ -17,6 +17,7 @@ from ..protocol.identity import REALM_BITS, ContextId
 from ..protocol.limits import Limits
 from ..transports.address import Address, parse_address
 from .arguments import check_flag, check_text, check_tries
+from .associations import Associations
 from .budget import Budget
 from .dialling import Dialler
 from .establish import Establisher
@@ -67,14 +68,15 @@ class Context:
         self._budget = Budget(has_clock=not network.is_simulated)
         self._heart = Heart(pause=0.0 if network.is_simulated else PAUSE)
         self._neighbours = Neighbours(self)
+        self._associations = Associations(self)
         self._listeners: list[Listener] = []
         self._traffic = Traffic(
             self._wire_id,
             limits,
             self._hub,
             trio.current_time if network.is_simulated else time.perf_counter,
-            self._neighbours.route,
-            self._neighbours.with_session,
+            self._associations.get,
+            self._associations.direct,
         )
         # What each message passes is reached by a shorter way.
         self._dispatcher = self._traffic.dispatcher

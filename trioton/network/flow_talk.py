@@ -9,63 +9,63 @@ from ..errors import ProtocolError
 from ..protocol import control
 
 if TYPE_CHECKING:
-    from .connection import Connection
+    from .association import Association
 
 
-def _subscribe_came(connection: Connection, message: control.Subscribe) -> None:
-    limits = connection._context._limits
+def _subscribe_came(association: Association, message: control.Subscribe) -> None:
+    limits = association.context._limits
     if not 1 <= len(message.slot.encode()) <= limits.slot_length:
         raise ProtocolError(f"the peer subscribed to a slot of {len(message.slot)} characters")
     if message.mode > 2 or message.size < 1:
         raise ProtocolError(f"the peer subscribed with mode {message.mode} and size {message.size}")
-    connection.talk.announced[message.slot] = None
-    connection._context._traffic.audience.subscribe(connection, message)
-    if connection._context._traffic.interests.count_of(connection) > limits.subscriptions:
+    association.announced[message.slot] = None
+    association.context._traffic.audience.subscribe(association, message)
+    if association.context._traffic.interests.count_of(association) > limits.subscriptions:
         raise ProtocolError(f"the peer subscribed to more than {limits.subscriptions} slots")
 
 
-def _unsubscribe_came(connection: Connection, message: control.Unsubscribe) -> None:
-    connection._context._traffic.audience.unsubscribe(connection, message)
+def _unsubscribe_came(association: Association, message: control.Unsubscribe) -> None:
+    association.context._traffic.audience.unsubscribe(association, message)
 
 
-def _credit_came(connection: Connection, message: control.Credit) -> None:
-    if message.source != connection._context._wire_id:
+def _credit_came(association: Association, message: control.Credit) -> None:
+    if message.source != association.context._wire_id:
         raise ProtocolError("the peer sent credit for a flow that is not ours")
-    connection._context._traffic.audience.credit(connection, message)
+    association.context._traffic.audience.credit(association, message)
 
 
-def _offer_came(connection: Connection, message: control.Offer) -> None:
-    _check_source(connection, message.source)
-    connection._context._traffic.grants.offer(connection, message)
+def _offer_came(association: Association, message: control.Offer) -> None:
+    _check_source(association, message.source)
+    association.context._traffic.grants.offer(association, message)
 
 
-def _started_came(connection: Connection, message: control.Started) -> None:
-    _check_source(connection, message.source)
-    connection._context._traffic.grants.started(*message)
+def _started_came(association: Association, message: control.Started) -> None:
+    _check_source(association, message.source)
+    association.context._traffic.grants.started(*message)
 
 
-def _kept_came(connection: Connection, message: control.Kept) -> None:
-    _check_source(connection, message.source)
-    connection._context._traffic.grants.kept(message)
+def _kept_came(association: Association, message: control.Kept) -> None:
+    _check_source(association, message.source)
+    association.context._traffic.grants.kept(message)
 
 
-def _flush_came(connection: Connection, message: control.Flush) -> None:
-    _check_source(connection, message.source)
-    connection._context._traffic.grants.flush(message)
+def _flush_came(association: Association, message: control.Flush) -> None:
+    _check_source(association, message.source)
+    association.context._traffic.grants.flush(message)
 
 
-def _unreachable_came(connection: Connection, message: control.Unreachable) -> None:
-    if message.source != connection._context._wire_id:
+def _unreachable_came(association: Association, message: control.Unreachable) -> None:
+    if message.source != association.context._wire_id:
         raise ProtocolError("the peer spoke of a flow that is not ours")
-    connection._context._traffic.audience.unreachable(connection, message)
+    association.context._traffic.audience.unreachable(association, message)
 
 
-def _check_source(connection: Connection, source: bytes) -> None:
-    if source != connection.peer.wire_id:
+def _check_source(association: Association, source: bytes) -> None:
+    if source != association.peer.wire_id:
         raise ProtocolError("the peer spoke of a flow in the name of another context")
 
 
-FLOW_HANDLERS: Final[dict[type, Callable[[Connection, Any], None]]] = {
+FLOW_HANDLERS: Final[dict[type, Callable[[Association, Any], None]]] = {
     control.Subscribe: _subscribe_came,
     control.Unsubscribe: _unsubscribe_came,
     control.Credit: _credit_came,

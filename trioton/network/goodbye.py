@@ -63,14 +63,14 @@ class Goodbye:
             dispatcher.cut()
             link = connection._link
             if link is None:
-                if not connection.life.is_resumable or not progress.has_unsent(connection):
+                if not connection.life.is_resumable or not progress.has_unsent(connection.association):
                     connection.life.cut_off(reason)
                     return
                 await connection._changed.park()
                 continue
             link.try_write()
             await link.wait_drained()
-            held = progress.held_outlet(connection)
+            held = progress.held_outlet(connection.association)
             if held is not None:
                 await held.wait_changed()
                 continue
@@ -113,10 +113,10 @@ class Goodbye:
         connection = self._connection
         progress = connection._context._traffic.progress
         connection._context._dispatcher.cut()
-        lost = progress.count_held(connection)
+        lost = progress.count_held(connection.association)
         if connection.open_link is None:
             # Nobody has confirmed what was written last.
-            lost += progress.count_unconfirmed(connection)
+            lost += progress.count_unconfirmed(connection.association)
         return lost + connection.outbox.abandon()
 
     # ---------------------------------------------------------------- heard, and what is lost

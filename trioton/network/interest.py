@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..protocol import control
-    from .connection import Connection
+    from .association import Association
 
 
 class Interests:
@@ -18,36 +18,36 @@ class Interests:
     """
 
     def __init__(self) -> None:
-        self._by_slot: dict[str, dict[Connection, control.Subscribe]] = {}
+        self._by_slot: dict[str, dict[Association, control.Subscribe]] = {}
 
-    def on(self, slot: str) -> Iterable[tuple[Connection, control.Subscribe]]:
+    def on(self, slot: str) -> Iterable[tuple[Association, control.Subscribe]]:
         """The neighbours that listen to a slot, and what they have said about it."""
         return self._by_slot.get(slot, {}).items()
 
-    def of(self, connection: Connection, slot: str) -> control.Subscribe | None:
+    def of(self, association: Association, slot: str) -> control.Subscribe | None:
         """What a neighbour has said about a slot, or None if it does not listen there."""
-        return self._by_slot.get(slot, {}).get(connection)
+        return self._by_slot.get(slot, {}).get(association)
 
-    def slots_of(self, connection: Connection) -> list[str]:
+    def slots_of(self, association: Association) -> list[str]:
         """The slots that a neighbour listens to."""
-        return [slot for slot, interests in self._by_slot.items() if connection in interests]
+        return [slot for slot, interests in self._by_slot.items() if association in interests]
 
-    def count_of(self, connection: Connection) -> int:
+    def count_of(self, association: Association) -> int:
         """How many slots a neighbour listens to."""
-        return sum(connection in interests for interests in self._by_slot.values())
+        return sum(association in interests for interests in self._by_slot.values())
 
-    def learn(self, connection: Connection, message: control.Subscribe) -> bool:
+    def learn(self, association: Association, message: control.Subscribe) -> bool:
         """A neighbour says that it listens, and how; gives whether that is news, and not older than what is known."""
         interests = self._by_slot.setdefault(message.slot, {})
-        known = interests.get(connection)
+        known = interests.get(association)
         if known is not None and known.record > message.record:
             return False
-        interests[connection] = message
+        interests[association] = message
         return True
 
-    def forget(self, connection: Connection, slot: str) -> None:
+    def forget(self, association: Association, slot: str) -> None:
         """A neighbour that has listened to a slot does so no longer."""
         interests = self._by_slot[slot]
-        interests.pop(connection, None)
+        interests.pop(association, None)
         if not interests:
             del self._by_slot[slot]

@@ -176,6 +176,8 @@ class Life:
         connection.window_bytes = min(limits.window_bytes, hello.window_bytes)
         connection.max_package = max(hello.max_package, MAX_RUN_BYTES)
         connection.outbox.open_limit = min(limits.reassembly_bytes, hello.reassembly_bytes)
+        association = connection.association
+        association.window_bytes, association.max_package = connection.window_bytes, connection.max_package
 
     def _on_beat(self, timed_out: bool) -> None:
         connection = self._connection

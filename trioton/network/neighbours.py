@@ -75,6 +75,7 @@ class Neighbours:
         """A session begins; what happens to interest from now on must be told to its peer."""
         self._without_session.pop(connection, None)
         self._by_id[connection.peer.wire_id] = connection
+        self._context._associations.attach(connection)
 
     def came_up(self, connection: Connection, *, is_new: bool) -> None:
         """A session is up, for the first time or again."""
@@ -114,8 +115,7 @@ class Neighbours:
         context, wire_id = self._context, connection.peer.wire_id
         if self._by_id.get(wire_id) is connection:
             del self._by_id[wire_id]
-            context._reception.forget_source(wire_id)
-        deserted = context._traffic.audience.forget_connection(connection)
+        deserted = context._associations.detach(connection)
         if deserted and not connection.goodbye.was_said and not context._closing:
             slots = ", ".join(map(repr, deserted[:3])) + (
                 f" and {len(deserted) - 3} others" if len(deserted) > 3 else ""

@@ -35,18 +35,11 @@ class Talk:
     Args:
         connection: The connection.
 
-    Attributes:
-        awaits_snapshot: Whether the peer is still telling what it listens to.
-        announced: The slots that it has told of in its snapshot and since.
-        is_answered: Whether the peer has read our own snapshot.
     """
 
-    __slots__ = ("_answer_bytes", "_connection", "_context", "_outbox", "announced", "awaits_snapshot", "is_answered")
+    __slots__ = ("_answer_bytes", "_connection", "_context", "_outbox")
 
     def __init__(self, connection: Connection) -> None:
-        self.awaits_snapshot = True
-        self.announced: dict[str, None] = {}
-        self.is_answered = False
         self._connection = connection
         self._context = connection._context
         self._outbox = connection.outbox
@@ -55,16 +48,17 @@ class Talk:
     def begin(self, link: Link) -> None:
         """A new link is up: all that was said over the last one is told anew, by either side."""
         connection, context = self._connection, self._context
-        self.awaits_snapshot, self.is_answered = True, False
+        association = connection.association
+        association.awaits_snapshot, association.is_answered = True, False
+        association.announced.clear()
         self._answer_bytes = 0
-        self.announced.clear()
         if connection.timeout != context._heartbeat.timeout:
             connection._apply_timeout(link)
-        context._traffic.listening.announce(connection, connection.peer.wire_id)
+        context._traffic.listening.announce(association, association.peer.wire_id)
         link.send_control(control.Sync())
         # Either side measures the round trip once: later the answers to one side's pings are heartbeats enough.
         link.send_control(control.Ping(link.machine.next_ping(trio.current_time())))
-        context._traffic.branches.ask_again(connection)
+        context._traffic.branches.ask_again(association)
         link.try_write()
 
     def heard(self, received: list[Event]) -> None:
@@ -78,9 +72,13 @@ class Talk:
         answered, waiting = False, outbox.control_bytes
         for event in received:
             if type(event) is PackageReceived:
-                self._context._reception.package(connection, event)
+                self._context._reception.package(connection.association, event)
             else:
-                _HANDLERS[type(event)](connection, event)
+                handler = FLOW_HANDLERS.get(type(event))
+                if handler is not None:
+                    handler(connection.association, event)
+                else:
+                    _HANDLERS[type(event)](connection, event)
                 answered = True
         if connection._state is not State.CONNECTED:
             self._check_settled()
@@ -94,11 +92,12 @@ class Talk:
 
     def _check_settled(self) -> None:
         """If both sides know what the other listens to, and every blocking subscriber has given room, the session is up."""
-        if self.awaits_snapshot or not self.is_answered:
-            return
         connection = self._connection
+        association = connection.association
+        if association.awaits_snapshot or not association.is_answered:
+            return
         is_awaited = connection._state in {State.CONNECTING, State.SUSPENDED}
-        if is_awaited and not self._context._traffic.progress.has_unready(connection):
+        if is_awaited and not self._context._traffic.progress.has_unready(association):
             connection.life.came_up()
 
 
@@ -124,15 +123,15 @@ def _close_came(connection: Connection, message: control.Close) -> None:
 
 
 def _sync_came(connection: Connection, _message: control.Sync) -> None:
-    talk = connection.talk
-    if talk.awaits_snapshot:
-        connection._context._traffic.audience.forget_unannounced(connection, talk.announced)
-    talk.awaits_snapshot = False
+    association = connection.association
+    if association.awaits_snapshot:
+        connection._context._traffic.audience.forget_unannounced(association, association.announced)
+    association.awaits_snapshot = False
     connection.send_control(control.Synced())
 
 
 def _synced_came(connection: Connection, _message: control.Synced) -> None:
-    connection.talk.is_answered = True
+    connection.association.is_answered = True
 
 
 _HANDLERS: Final[dict[type, Callable[[Connection, Any], None]]] = {
@@ -142,5 +141,4 @@ _HANDLERS: Final[dict[type, Callable[[Connection, Any], None]]] = {
     control.Close: _close_came,
     control.Sync: _sync_came,
     control.Synced: _synced_came,
-    **FLOW_HANDLERS,
 }

@@ -28,7 +28,7 @@ from .sending.progress import Progress
 
 if TYPE_CHECKING:
     from ..protocol.limits import Limits
-    from .connection import Connection
+    from .association import Association
     from .events import EventHub
 
 
@@ -40,8 +40,8 @@ class Traffic:
         limits: The context's bounds.
         hub: Where events go.
         clock: Tells time in seconds; Trio's own in a simulation, else the quickest there is.
-        route: Gives the connection that leads to a context, or None.
-        neighbours: Gives the connections that must hear of changed interest.
+        route: Gives the association that leads to a context, or None.
+        neighbours: Gives the associations that must hear of changed interest.
 
     Attributes:
         interests: Which neighbours listen to what.
@@ -67,8 +67,8 @@ class Traffic:
         limits: Limits,
         hub: EventHub,
         clock: Callable[[], float],
-        route: Callable[[bytes], Connection | None],
-        neighbours: Callable[[], list[Connection]],
+        route: Callable[[bytes], Association | None],
+        neighbours: Callable[[], list[Association]],
     ) -> None:
         window_bytes = limits.window_bytes
         self.interests = interests = Interests()

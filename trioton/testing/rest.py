@@ -53,7 +53,7 @@ def _left_in(context: Context) -> Iterator[str]:
     traffic = context._traffic
     for connection in context.connections:
         queued = connection.statistics().packages_queued
-        unconfirmed = traffic.progress.count_unconfirmed(connection)
+        unconfirmed = traffic.progress.count_unconfirmed(connection.association)
         if queued:
             yield f"{_count(queued, 'package')} queued for {connection.peer}"
         if unconfirmed:

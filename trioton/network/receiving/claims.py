@@ -13,7 +13,7 @@ from ...protocol import control
 
 if TYPE_CHECKING:
     from ...protocol.inbox import ReceiveFlow
-    from ..connection import Connection
+    from ..association import Association
     from ..local import LocalLoop
     from .incoming import IncomingFlows
     from .reports import Reports
@@ -38,7 +38,7 @@ class Claims:
         subscriptions: The receiving ends.
         incoming: The flows that arrive there.
         reports: Gives all the room to the only sender.
-        route: Gives the connection that leads to a context, or None.
+        route: Gives the association that leads to a context, or None.
         local: The way to the context itself, if that is refused.
 
     Attributes:
@@ -51,7 +51,7 @@ class Claims:
         subscriptions: Subscriptions,
         incoming: IncomingFlows,
         reports: Reports,
-        route: Callable[[bytes], Connection | None],
+        route: Callable[[bytes], Association | None],
         local: LocalLoop,
     ) -> None:
         self.holders: dict[str, bytes | None] = {}
@@ -122,8 +122,8 @@ class Claims:
     def tell_unreachable(self, source: bytes, slot: str, stream: int, reason: str) -> None:
         """Tell a context that what it sends on a flow does not arrive, and why."""
         message = control.Unreachable(source, slot, stream, reason)
-        connection = self._route(source)
+        association = self._route(source)
         if source == self._own_id:
             self._local.unreachable(message)
-        elif connection is not None:
-            connection.send_control(message)
+        elif association is not None:
+            association.send_control(message)

@@ -15,7 +15,7 @@ from .claims import DIRECT_PREFIX, NOBODY_RECEIVES
 if TYPE_CHECKING:
     from ...protocol.inbox import ReceiveFlow
     from ...protocol.window import Room
-    from ..connection import Connection
+    from ..association import Association
     from .claims import Claims
     from .incoming import IncomingFlows
     from .listening import Listening
@@ -57,7 +57,7 @@ class Grants:
 
     # ---------------------------------------------------------------- offers
 
-    def offer(self, connection: Connection, message: control.Offer) -> None:
+    def offer(self, association: Association, message: control.Offer) -> None:
         """A source would send to blocking subscriptions here, and asks for room."""
         source, slot, stream = message.source, message.slot, message.stream
         subscriptions = self._subscriptions.blocking(slot)
@@ -72,7 +72,7 @@ class Grants:
         flow = self._incoming.begin(source, slot, stream)
         if flow is not None:
             size = self._first_room(subscriptions, flow)
-            connection.send_control(control.Credit(source, slot, stream, None, size))
+            association.send_control(control.Credit(source, slot, stream, None, size))
 
     def grant_local(self, slot: str, stream: int) -> int:
         """The room for a flow of this context itself, which some subscription here blocks, from its start."""

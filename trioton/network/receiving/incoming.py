@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ...protocol.inbox import ReceiveFlow
 
 if TYPE_CHECKING:
-    from ..connection import Connection
+    from ..association import Association
     from .subscription import Subscriptions
 
 
@@ -17,7 +17,7 @@ class IncomingFlows:
 
     Args:
         window_bytes: Bytes that a flow may be ahead of what has been taken.
-        route: Gives the connection that leads to a context, or None.
+        route: Gives the association that leads to a context, or None.
         subscriptions: Those to which the flows go.
 
     Attributes:
@@ -25,7 +25,7 @@ class IncomingFlows:
     """
 
     def __init__(
-        self, window_bytes: int, route: Callable[[bytes], Connection | None], subscriptions: Subscriptions
+        self, window_bytes: int, route: Callable[[bytes], Association | None], subscriptions: Subscriptions
     ) -> None:
         self.by_slot: dict[str, dict[bytes, ReceiveFlow]] = {}
         self._window_bytes = window_bytes
@@ -58,8 +58,8 @@ class IncomingFlows:
             if flow.stream > stream:
                 return flow.older.get(stream)
             self.forget(flow)
-        connection = self._route(source)
-        window_bytes = self._window_bytes if connection is None else connection.window_bytes
+        association = self._route(source)
+        window_bytes = self._window_bytes if association is None else association.window_bytes
         new = ReceiveFlow(source, slot, stream, window_bytes)
         self.by_slot.setdefault(slot, {})[source] = new
         if flow is not None:

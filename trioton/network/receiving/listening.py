@@ -15,7 +15,7 @@ from .subscription import NEVER
 
 if TYPE_CHECKING:
     from ...protocol.inbox import ReceiveFlow
-    from ..connection import Connection
+    from ..association import Association
     from ..local import LocalLoop
     from .claims import Claims
     from .incoming import IncomingFlows
@@ -31,7 +31,7 @@ class Listening:
         incoming: The flows that arrive.
         reports: Tells the sources how much room they have.
         claims: The one-to-one channels, which are not announced.
-        neighbours: Gives the connections that must hear of changed interest.
+        neighbours: Gives the associations that must hear of changed interest.
         local: The way to the context itself, which must hear of it too.
 
     Attributes:
@@ -45,7 +45,7 @@ class Listening:
         incoming: IncomingFlows,
         reports: Reports,
         claims: Claims,
-        neighbours: Callable[[], list[Connection]],
+        neighbours: Callable[[], list[Association]],
         local: LocalLoop,
     ) -> None:
         self.reports = reports
@@ -115,8 +115,8 @@ class Listening:
         if slot.startswith(DIRECT_PREFIX):
             self._claims.close(slot, flows)
             return
-        for connection in self._neighbours():
-            connection.send_control(control.Unsubscribe(slot, self._record))
+        for association in self._neighbours():
+            association.send_control(control.Unsubscribe(slot, self._record))
         self._local.interest_changed(slot)
 
     # ---------------------------------------------------------------- interest
@@ -156,16 +156,16 @@ class Listening:
         if slot.startswith(DIRECT_PREFIX):
             return
         self._record += 1
-        for connection in self._neighbours():
-            connection.send_control(self._interest(slot, None))
+        for association in self._neighbours():
+            association.send_control(self._interest(slot, None))
         self._local.interest_changed(slot)
 
-    def announce(self, connection: Connection, peer_id: bytes) -> None:
+    def announce(self, association: Association, peer_id: bytes) -> None:
         """Tell a peer, over a new link, what this context listens to and how far it has received."""
         for slot in self._subscriptions.by_slot:
             known = self._incoming.get(peer_id, slot)
             if known is not None or not slot.startswith(DIRECT_PREFIX):
-                connection.send_control(self._interest(slot, known))
+                association.send_control(self._interest(slot, known))
             if known is not None:
                 # What was said over the last link may have been lost with it.
                 known.reported, known.is_asked_back = (-1, -1), False

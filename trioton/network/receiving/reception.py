@@ -14,7 +14,7 @@ from .claims import DIRECT_PREFIX, NOBODY_RECEIVES
 
 if TYPE_CHECKING:
     from ...protocol.session import PackageReceived
-    from ..connection import Connection
+    from ..association import Association
     from ..events import EventHub
     from .claims import Claims
     from .incoming import IncomingFlows
@@ -66,15 +66,15 @@ class Reception:
 
     # ---------------------------------------------------------------- packages
 
-    def package(self, connection: Connection, event: PackageReceived) -> None:
-        """Deliver a package that came over a connection.
+    def package(self, association: Association, event: PackageReceived) -> None:
+        """Deliver a package that came over an association.
 
         Raises:
             ProtocolError: The peer itself sent nonsense; its link must be closed.
         """
         header, is_last, body, is_lone_bytes = event
         kind, source, stream, _, slot, count, destination = header
-        if source != connection.peer.wire_id:
+        if source != association.peer.wire_id:
             raise ProtocolError("the peer sent a package in the name of another context")
         if kind == PackageKind.DIRECT and destination != self._own_id:
             raise ProtocolError("the peer sent a package for another context")

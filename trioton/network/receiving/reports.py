@@ -13,7 +13,7 @@ from ...protocol.inbox import ReceiveFlow
 
 if TYPE_CHECKING:
     from ...protocol.window import Room
-    from ..connection import Connection
+    from ..association import Association
     from ..local import LocalLoop
     from ..sending.dispatcher import Dispatcher
     from .incoming import IncomingFlows
@@ -27,7 +27,7 @@ class Reports:
         own_id: The 16 bytes of the context's identity.
         subscriptions: Whose room it is.
         incoming: The flows that have it.
-        route: Gives the connection that leads to a context, or None.
+        route: Gives the association that leads to a context, or None.
         local: The way to the context itself, if that is the source.
         dispatcher: Lets the flusher run, which calls `send_due`.
 
@@ -40,7 +40,7 @@ class Reports:
         own_id: bytes,
         subscriptions: Subscriptions,
         incoming: IncomingFlows,
-        route: Callable[[bytes], Connection | None],
+        route: Callable[[bytes], Association | None],
         local: LocalLoop,
         dispatcher: Dispatcher,
     ) -> None:
@@ -114,9 +114,9 @@ class Reports:
         if message.source == self._own_id:
             self._local.credit(message)
             return
-        connection = self._route(message.source)
-        if connection is not None:
-            connection.send_control(message)
+        association = self._route(message.source)
+        if association is not None:
+            association.send_control(message)
 
     def _ask_back(self, subscription: Subscription) -> None:
         window = subscription.inbox.window

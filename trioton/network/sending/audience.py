@@ -13,7 +13,7 @@ from ..local import LOCAL
 
 if TYPE_CHECKING:
     from ...protocol.flow import Branch
-    from ..connection import Connection
+    from ..association import Association
     from ..interest import Interests
     from .branches import Branches
     from .dispatcher import Dispatcher
@@ -52,82 +52,82 @@ class Audience:
 
     # ---------------------------------------------------------------- interest
 
-    def subscribe(self, connection: Connection, message: control.Subscribe) -> None:
+    def subscribe(self, association: Association, message: control.Subscribe) -> None:
         """A peer listens to a slot, or something about that has changed."""
-        known = self._interests.of(connection, message.slot)
-        if not self._interests.learn(connection, message):
+        known = self._interests.of(association, message.slot)
+        if not self._interests.learn(association, message):
             return
         for outlet in self._outlets.on(message.slot):
-            if known is not None and connection in outlet.flow.branches:
-                self._branches.start_again(connection, outlet.flow, known, message)
-            self._branches.update(outlet, connection, message)
+            if known is not None and association in outlet.flow.branches:
+                self._branches.start_again(association, outlet.flow, known, message)
+            self._branches.update(outlet, association, message)
             self._lives.changed(outlet)
 
-    def unsubscribe(self, connection: Connection, message: control.Unsubscribe) -> None:
+    def unsubscribe(self, association: Association, message: control.Unsubscribe) -> None:
         """A peer no longer listens to a slot."""
-        known = self._interests.of(connection, message.slot)
+        known = self._interests.of(association, message.slot)
         if known is not None and known.record <= message.record:
-            self._forget_interest(connection, message.slot)
+            self._forget_interest(association, message.slot)
 
-    def forget_unannounced(self, connection: Connection, announced: Container[str]) -> None:
+    def forget_unannounced(self, association: Association, announced: Container[str]) -> None:
         """A peer has said, over a new link, all that it listens to: it no longer listens to anything else."""
-        for slot in self._interests.slots_of(connection):
+        for slot in self._interests.slots_of(association):
             if slot not in announced:
-                self._forget_interest(connection, slot)
+                self._forget_interest(association, slot)
         for outlet in self._outlets.all():
             flow = outlet.flow
-            branch = flow.branches.get(connection)
+            branch = flow.branches.get(association)
             if flow.destination is not None and branch is not None and branch.is_ready and flow.slot not in announced:
                 self._lives.die(outlet, "nobody receives on this channel any more")
 
-    def _forget_interest(self, connection: Connection, slot: str) -> None:
-        self._interests.forget(connection, slot)
+    def _forget_interest(self, association: Association, slot: str) -> None:
+        self._interests.forget(association, slot)
         for outlet in self._outlets.on(slot):
-            self._lives.remove_branch(outlet, connection)
+            self._lives.remove_branch(outlet, association)
 
     # ---------------------------------------------------------------- room
 
-    def credit(self, connection: Connection, message: control.Credit) -> None:
+    def credit(self, association: Association, message: control.Credit) -> None:
         """A blocking subscriber says how much room it has."""
         outlet = self._outlets.find(message.slot, message.stream)
-        branch = outlet.flow.branches.get(connection) if outlet is not None else None
+        branch = outlet.flow.branches.get(association) if outlet is not None else None
         has_started = branch is not None and branch.blocks and branch.is_ready
         if outlet is None or branch is None or (message.taken is None and outlet.flow.is_ended and not has_started):
             if message.taken is None:
-                self._give_back(connection, message, outlet)
+                self._give_back(association, message, outlet)
             return
         if message.taken is not None:
             kept = outlet.flow.credit(branch, message.taken, message.limit, trio.current_time())
             if kept is not None:
-                connection.send_control(control.Kept(self._source, message.slot, message.stream, kept))
+                association.send_control(control.Kept(self._source, message.slot, message.stream, kept))
         elif has_started:
             return  # it asked twice for room, and this is the second answer
         else:
-            self._start(connection, outlet, branch, message.limit)
+            self._start(association, outlet, branch, message.limit)
         self._lives.changed(outlet)
 
-    def _give_back(self, connection: Connection, message: control.Credit, outlet: Outlet | None) -> None:
+    def _give_back(self, association: Association, message: control.Credit, outlet: Outlet | None) -> None:
         """The flow has ended before it started there: the room that was given to it is free."""
-        connection.send_control(control.Kept(self._source, message.slot, message.stream, 0))
+        association.send_control(control.Kept(self._source, message.slot, message.stream, 0))
         if outlet is not None:
-            self._lives.remove_branch(outlet, connection)
+            self._lives.remove_branch(outlet, association)
 
-    def _start(self, connection: Connection, outlet: Outlet, branch: Branch, size: int) -> None:
+    def _start(self, association: Association, outlet: Outlet, branch: Branch, size: int) -> None:
         """A subscriber has room for so many messages: the flow starts there."""
         flow, branches = outlet.flow, self._branches
         self._dispatcher.cut()
         branch.mode = Mode.BLOCK
-        interest = self._interests.of(connection, flow.slot)
+        interest = self._interests.of(association, flow.slot)
         branch.subscriptions = branch.subscriptions if interest is None else interest.count
         agreed = 0 if interest is None else interest.record
         first = flow.grant_first(branch, size, now=trio.current_time(), agreed=agreed)
         if branch.begun < first:
             branches.tell_started(
-                connection, flow, branch.begun, None
+                association, flow, branch.begun, None
             )  # others there were told before, or should have been
-        branches.tell_started(connection, flow, first, agreed)
+        branches.tell_started(association, flow, first, agreed)
         if branch.subscriptions > 1:
-            branches.tell_position(connection, flow)  # others there may have missed what was sent meanwhile
+            branches.tell_position(association, flow)  # others there may have missed what was sent meanwhile
 
     # ---------------------------------------------------------------- who is gone
 
@@ -137,8 +137,8 @@ class Audience:
         if outlet is not None and outlet.flow.destination is not None and (key is LOCAL or key in outlet.flow.branches):
             self._lives.die(outlet, message.reason)
 
-    def forget_connection(self, connection: Connection) -> list[str]:
-        """A connection, or its session, is over: nobody there listens any more.
+    def forget(self, association: Association) -> list[str]:
+        """An association is over: nobody there listens any more.
 
         Returns:
             The slots on which it was the last one to listen, and blocked.
@@ -147,15 +147,15 @@ class Audience:
             outlet.flow.slot
             for outlet in self._outlets.all()
             if outlet.flow.destination is None
-            and [(branch.key, branch.blocks) for branch in outlet.flow.branches.values()] == [(connection, True)]
+            and [(branch.key, branch.blocks) for branch in outlet.flow.branches.values()] == [(association, True)]
         ]
-        for slot in self._interests.slots_of(connection):
-            self._forget_interest(connection, slot)
+        for slot in self._interests.slots_of(association):
+            self._forget_interest(association, slot)
         for outlet in self._outlets.all():
-            if connection in outlet.flow.branches:
-                outlet.remove_branch(connection)
+            if association in outlet.flow.branches:
+                outlet.remove_branch(association)
                 if outlet.flow.destination is not None:
                     outlet.die("the context that receives here is gone")
                 self._lives.end_if_done(outlet)
-        self._dispatcher.forget(connection)
+        self._dispatcher.forget(association)
         return deserted

@@ -61,6 +61,6 @@ class CongestionWatch:
         outlet.told_congestion()
         branch = outlet.flow.slowest()
         if branch is not None and branch.key is not LOCAL:
-            peer = branch.key.peer  # type: ignore[attr-defined]  # keys are connections, or LOCAL
+            peer = branch.key.peer  # type: ignore[attr-defined]  # keys are associations, or LOCAL
             self._hub.emit(Congested(outlet.flow.slot, peer.id, seconds))
             logger.info("send on %r has waited %.1f s for %s", outlet.flow.slot, seconds, peer)

@@ -19,7 +19,7 @@ from .congestion import CongestionWatch
 if TYPE_CHECKING:
     from ...protocol.flow import SendFlow
     from ...protocol.packages import Buffer
-    from ..connection import Connection
+    from ..association import Association
     from ..events import EventHub
     from .outlet import Outlet
 
@@ -46,7 +46,7 @@ class Dispatcher:
         self.is_hot = False
         self.congestion = CongestionWatch(hub)
         self._outlets = outlets
-        self._unwritten: dict[Connection, None] = {}
+        self._unwritten: dict[Association, None] = {}
         self._lot = trio.lowlevel.ParkingLot()
         self._clock = clock
         self._last_write = -math.inf
@@ -84,7 +84,7 @@ class Dispatcher:
         (branch,) = flow.branches.values()
         if branch.key is LOCAL or not branch.is_ready or branch.is_behind:
             return False
-        link = branch.key.open_link  # type: ignore[attr-defined]  # keys are connections, or LOCAL
+        link = branch.key.open_link  # type: ignore[attr-defined]  # keys are associations, or LOCAL
         if link is None or not link.is_idle or (branch.blocks and branch.links_lost != branch.outbox.links_lost):
             return False
         self.gathering = None
@@ -119,20 +119,20 @@ class Dispatcher:
             if branch.is_ready:
                 listened_to = True
                 if branch.key is not LOCAL:
-                    self._unwritten[branch.key] = None  # type: ignore[index]  # keys are connections, or LOCAL
+                    self._unwritten[branch.key] = None  # type: ignore[index]  # keys are associations, or LOCAL
         if not listened_to and flow.slot in self._outlets:
             self._outlets[flow.slot].dropped += count
 
     # ---------------------------------------------------------------- writing
 
-    def will_write(self, connection: Connection) -> None:
-        """Something waits on a connection's outbox: write it in the next pass of the scheduler."""
-        self._unwritten[connection] = None
+    def will_write(self, association: Association) -> None:
+        """Something waits on an association's outbox: write it in the next pass of the scheduler."""
+        self._unwritten[association] = None
         self.heat()
 
-    def forget(self, connection: Connection) -> None:
-        """A connection is over: nothing there is to be written."""
-        self._unwritten.pop(connection, None)
+    def forget(self, association: Association) -> None:
+        """An association is over: nothing there is to be written."""
+        self._unwritten.pop(association, None)
 
     def heat(self) -> None:
         """Let the flusher run in the next pass of the scheduler."""
@@ -143,8 +143,8 @@ class Dispatcher:
     def write(self) -> None:
         """Write what waits on the outboxes, as far as the transports take it at once."""
         unwritten, self._unwritten = self._unwritten, {}
-        for connection in unwritten:
-            connection.try_write()
+        for association in unwritten:
+            association.try_write()
 
     @trio.lowlevel.enable_ki_protection
     async def flush_forever(self, report_due: Callable[[], None]) -> None:

@@ -63,8 +63,8 @@ class Lives:
                 self._source, slot, self._last_stream, window_bytes=self._window_bytes, destination=destination
             )
             outlet = self._outlets.open[slot] = Outlet(self._dispatcher, flow)
-            for connection, interest in self._interests.on(slot):
-                self._branches.update(outlet, connection, interest)
+            for association, interest in self._interests.on(slot):
+                self._branches.update(outlet, association, interest)
                 self.changed(outlet)
         outlet.users += 1
         return outlet
@@ -131,7 +131,7 @@ class Lives:
                 and branch.subscriptions > 1
             ):
                 branch.outbox.add_package(branch, end, flow)
-                self._dispatcher.will_write(branch.key)  # type: ignore[arg-type]  # keys are connections, or LOCAL
+                self._dispatcher.will_write(branch.key)  # type: ignore[arg-type]  # keys are associations, or LOCAL
 
     def die(self, outlet: Outlet, reason: str) -> None:
         """The only receiver of an outlet is gone: nothing that was kept for it is needed any more."""

@@ -176,7 +176,7 @@ class Outlet:
             for branch in self.flow.branches.values():
                 most = getattr(branch.key, "max_package", size)
                 if size > most:
-                    return ValueError(f"the message takes {size} bytes; {branch.key.peer} takes at most {most}")  # type: ignore[attr-defined]  # keys are connections, or LOCAL
+                    return ValueError(f"the message takes {size} bytes; {branch.key.peer} takes at most {most}")  # type: ignore[attr-defined]  # keys are associations, or LOCAL
         return None
 
     def add(self, piece: Piece) -> None:

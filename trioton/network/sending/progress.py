@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..local import LOCAL
 
 if TYPE_CHECKING:
-    from ..connection import Connection
+    from ..association import Association
     from .branches import Branches
     from .dispatcher import Dispatcher
     from .outlet import Outlet
@@ -34,37 +34,37 @@ class Progress:
         outlet.flush_to = outlet.flow.next
         for branch in outlet.flow.branches.values():
             if branch.blocks and branch.key is not LOCAL and branch.taken < outlet.flush_to:
-                self._branches.ask_flush(branch.key, outlet)  # type: ignore[arg-type]  # keys are connections, or LOCAL
+                self._branches.ask_flush(branch.key, outlet)  # type: ignore[arg-type]  # keys are associations, or LOCAL
         return outlet.flush_to
 
-    def has_unready(self, connection: Connection) -> bool:
+    def has_unready(self, association: Association) -> bool:
         """Whether a peer still has to say how much room it has for a flow of ours."""
-        branches = [outlet.flow.branches.get(connection) for outlet in self._outlets.all()]
+        branches = [outlet.flow.branches.get(association) for outlet in self._outlets.all()]
         return any(branch is not None and not branch.is_ready for branch in branches)
 
-    def has_unsent(self, connection: Connection) -> bool:
+    def has_unsent(self, association: Association) -> bool:
         """Whether a peer that is out of reach has not confirmed all that was sent to it."""
-        if connection.outbox:
+        if association.outbox:
             return True
-        branches = [(outlet.flow, outlet.flow.branches.get(connection)) for outlet in self._outlets.all()]
+        branches = [(outlet.flow, outlet.flow.branches.get(association)) for outlet in self._outlets.all()]
         return any(branch is not None and branch.blocks and branch.taken < flow.next for flow, branch in branches)
 
-    def held_outlet(self, connection: Connection) -> Outlet | None:
+    def held_outlet(self, association: Association) -> Outlet | None:
         """An outlet on which accepted messages for a peer wait for its room, or None."""
         for outlet in self._outlets.all():
-            if outlet.backlog and connection in outlet.flow.branches:
+            if outlet.backlog and association in outlet.flow.branches:
                 return outlet
         return None
 
-    def count_held(self, connection: Connection) -> int:
+    def count_held(self, association: Association) -> int:
         """How many accepted messages wait here for room of a peer."""
-        return sum(outlet.backlog for outlet in self._outlets.all() if connection in outlet.flow.branches)
+        return sum(outlet.backlog for outlet in self._outlets.all() if association in outlet.flow.branches)
 
-    def count_unconfirmed(self, connection: Connection) -> int:
+    def count_unconfirmed(self, association: Association) -> int:
         """How many messages were sent to a blocking peer which has not said yet that it has taken them."""
         count = 0
         for outlet in self._outlets.all():
-            branch = outlet.flow.branches.get(connection)
+            branch = outlet.flow.branches.get(association)
             if branch is not None and branch.blocks and branch.is_ready:
                 count += max(0, outlet.flow.next - outlet.flow.is_ended - branch.taken)
         return count
