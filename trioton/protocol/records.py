@@ -1,0 +1,371 @@
+"""Records: what every context of a network is told about every other, so that each can compute by itself how to reach it.
+
+A context floods a `NodeRecord`, which says what it is and which neighbours it has, and an `InterestRecord` for each slot whose
+interest changes. Who comes later gets an `InterestSnapshot` in place of the many records before it, and a `Digest` lets two
+neighbours find out what the other lacks.
+
+A record travels as the CBOR array ``[kind, head, *tables]``: the head is an array of fields, each table an array of rows, which
+are arrays of fields and stand in the order of their first field. One description of each kind serves to write, to read and to
+check. So there is one way only to write a record, and what was read and is passed on need not be written again.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from ..errors import ProtocolError
+from . import codec
+from .handshake import MAX_NAME
+from .identity import ID_BYTES
+from .limits import MAX_RUN_BYTES, MAX_RUN_MESSAGES
+from .packages import MAX_SEQUENCE
+from .policies import Mode
+from .scan import scan
+
+MAX_LINKS: Final = 16_384
+"""Neighbours that one context may have: sixteen times the connections that it accepts by default, and a record of 400 KB."""
+
+MAX_PARTINGS: Final = 4096
+"""Contexts of which a record may say how often they parted: more than anybody loses and finds again while it matters."""
+
+MAX_SLOTS: Final = 10_000
+"""Slots that one context may listen to, as `Limits.subscriptions` has it for one peer."""
+
+MAX_SLOT: Final = 512
+"""Bytes of a slot's name, as `Limits.slot_length` has it, unless the reader says otherwise."""
+
+MAX_KNOWN: Final = 131_072
+"""Contexts that a digest may name: far more than routes by whole records can serve."""
+
+_DEPTH: Final = 3  # the record, a table, a row
+_BATCH_HEAD: Final = 3  # the most that is written before the records of a batch
+_STRING_HEAD: Final = 5  # the most that is written before one record
+
+
+class LinkRecord(NamedTuple):
+    """One end of a link, as the context at this end sees it.
+
+    Attributes:
+        is_suspended: Whether its transport is lost, and it may come back.
+        generation: Another number for each session with this neighbour.
+    """
+
+    is_suspended: bool
+    generation: int
+
+
+class NodeRecord(NamedTuple):
+    """What a context is and which neighbours it has.
+
+    Attributes:
+        origin: The 16 bytes of its identity.
+        number: Grows with each change, from 1 on; a larger number replaces the whole record.
+        name: Its name; may be empty.
+        pid: Its process, as its host counts it.
+        max_package: Bytes of the largest package that it takes.
+        window_bytes: Bytes that a flow may be ahead of it.
+        links: Its end of each of its links, by the neighbour's identity.
+        partings: How often it has given up what it had in common with another context, by that one's identity.
+    """
+
+    origin: bytes
+    number: int
+    name: str
+    pid: int
+    max_package: int
+    window_bytes: int
+    links: Mapping[bytes, LinkRecord]
+    partings: Mapping[bytes, int]
+
+
+class InterestRecord(NamedTuple):
+    """What a context listens to on one slot; the fields from `mode` on mean what they mean in `control.Subscribe`.
+
+    Attributes:
+        origin: The 16 bytes of its identity.
+        slot: The slot.
+        record: Counts the records of this origin over all its slots: each has one more than the one before, the first has 1.
+        mode: What to do when it has no room, a `policies.Mode`.
+        size: Messages that may wait for it.
+        count: How many subscriptions stand behind it. If 0, it no longer listens; `mode` and `size` are 0 then.
+        blocks_since: The record since which there has always been a subscription that blocks, or None if none blocks now.
+    """
+
+    origin: bytes
+    slot: str
+    record: int
+    mode: int
+    size: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody needs here
+    blocks_since: int | None
+
+
+class InterestSnapshot(NamedTuple):
+    """Everything that a context listens to.
+
+    Attributes:
+        origin: The 16 bytes of its identity.
+        record: What this origin has said in its records up to this number is in here, or was withdrawn; 0 if it has said nothing.
+        interests: What it listens to, in the order of the slots. Some may be newer than `record`, and then also withdrawals.
+    """
+
+    origin: bytes
+    record: int
+    interests: tuple[InterestRecord, ...]
+
+
+class Digest(NamedTuple):
+    """What somebody knows of all contexts.
+
+    Attributes:
+        known: For each context the number of its node record, and the number up to which all its interest records are known;
+            0 for none.
+    """
+
+    known: Mapping[bytes, tuple[int, int]]
+
+
+Record: TypeAlias = NodeRecord | InterestRecord | InterestSnapshot
+"""What is known of a context."""
+
+
+class RecordKind(enum.IntEnum):
+    """What a record starts with."""
+
+    NODE = 0
+    INTEREST = 1
+    SNAPSHOT = 2
+    DIGEST = 3
+
+
+# --------------------------------------------------------------------------------------------------------------- checks
+
+
+def is_identity(value: object) -> bool:
+    """Whether it is the identity of a context as it travels."""
+    return type(value) is bytes and len(value) == ID_BYTES
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is int and 0 <= value < MAX_SEQUENCE
+
+
+def _is_positive(value: object) -> bool:
+    return _is_number(value) and value != 0
+
+
+def _is_number_or_none(value: object) -> bool:
+    return value is None or _is_number(value)
+
+
+def _is_name(value: object) -> bool:
+    return type(value) is str and len(value) <= MAX_NAME
+
+
+def _is_slot(value: object) -> bool:
+    return type(value) is str and value != ""
+
+
+def _is_flag(value: object) -> bool:
+    return type(value) is bool
+
+
+def _is_mode(value: object) -> bool:
+    return type(value) is int and 0 <= value <= max(Mode)
+
+
+_Checks: TypeAlias = Mapping[str, Callable[[object], bool]]
+
+
+class _Table(NamedTuple):
+    most: int
+    row: _Checks
+
+
+class _Shape(NamedTuple):
+    head: _Checks
+    tables: Mapping[str, _Table]
+
+
+_INTEREST: Final[_Checks] = {
+    "slot": _is_slot,
+    "record": _is_positive,
+    "mode": _is_mode,
+    "size": _is_number,
+    "count": _is_number,
+    "blocks_since": _is_number_or_none,
+}
+_SHAPES: Final[Mapping[RecordKind, _Shape]] = {
+    RecordKind.NODE: _Shape(
+        {
+            "origin": is_identity,
+            "number": _is_positive,
+            "name": _is_name,
+            "pid": _is_number,
+            "max_package": _is_number,
+            "window_bytes": _is_number,
+        },
+        {
+            "links": _Table(MAX_LINKS, {"neighbour": is_identity, "is_suspended": _is_flag, "generation": _is_number}),
+            "partings": _Table(MAX_PARTINGS, {"context": is_identity, "count": _is_number}),
+        },
+    ),
+    RecordKind.INTEREST: _Shape({"origin": is_identity, **_INTEREST}, {}),
+    RecordKind.SNAPSHOT: _Shape(
+        {"origin": is_identity, "record": _is_number}, {"interests": _Table(MAX_SLOTS, _INTEREST)}
+    ),
+    RecordKind.DIGEST: _Shape(
+        {}, {"known": _Table(MAX_KNOWN, {"origin": is_identity, "number": _is_number, "record": _is_number})}
+    ),
+}
+# The record, its kind and its head; the rows with their fields; and the tables themselves.
+_MAX_ITEMS: Final = {
+    kind: 10 + len(shape.head) + sum(1 + table.most * (1 + len(table.row)) for table in shape.tables.values())
+    for kind, shape in _SHAPES.items()
+}
+
+
+# -------------------------------------------------------------------------------------------------------------- writing
+
+
+def encode_record(record: Record | Digest) -> bytes:
+    """Give the bytes of a record; it is not checked."""
+    head: Sequence[object]
+    tables: Sequence[list[Any]]
+    if isinstance(record, NodeRecord):
+        kind, head = RecordKind.NODE, record[:6]
+        tables = [[(neighbour, *link) for neighbour, link in record.links.items()], list(record.partings.items())]
+    elif isinstance(record, InterestRecord):
+        kind, head, tables = RecordKind.INTEREST, record, []
+    elif isinstance(record, InterestSnapshot):
+        kind, head, tables = RecordKind.SNAPSHOT, record[:2], [[interest[1:] for interest in record.interests]]
+    else:
+        kind, head = RecordKind.DIGEST, ()
+        tables = [[(origin, *numbers) for origin, numbers in record.known.items()]]
+    parts = [codec.array_head(2 + len(tables)), codec.uint(kind), codec.encode_header(list(head))]
+    for rows in tables:
+        parts.append(codec.array_head(len(rows)))
+        parts += [codec.encode_header(row) for row in sorted(rows, key=_first)]
+    return b"".join(parts)
+
+
+def _first(row: Sequence[Any]) -> Any:
+    return row[0]
+
+
+def encode_batch(records: Iterable[bytes], limit: int = MAX_RUN_BYTES) -> Iterator[bytes]:
+    """Put encoded records together to bodies of at most `limit` bytes; one that is larger makes a body of its own."""
+    batch: list[bytes] = []
+    size = _BATCH_HEAD
+    for record in records:
+        more = len(record) + _STRING_HEAD
+        if batch and (size + more > limit or len(batch) == MAX_RUN_MESSAGES):
+            yield _join(batch)
+            batch, size = [], _BATCH_HEAD
+        batch.append(record)
+        size += more
+    if batch:
+        yield _join(batch)
+
+
+def _join(batch: list[bytes]) -> bytes:
+    parts = [codec.array_head(len(batch))]
+    for record in batch:
+        parts += (codec.bytes_head(len(record)), record)
+    return b"".join(parts)
+
+
+# -------------------------------------------------------------------------------------------------------------- reading
+
+
+def parse_batch(body: bytes) -> list[bytes]:
+    """Take the records of a body apart, without a look into them.
+
+    Raises:
+        ProtocolError: It is not an array of at most `MAX_RUN_MESSAGES` byte strings.
+    """
+    scan(body, max_items=1 + MAX_RUN_MESSAGES, max_depth=1, tags=())
+    batch = codec.load(body, 1)
+    if type(batch) is not list or not all(type(record) is bytes for record in batch):
+        raise ProtocolError(f"a batch of records is not an array of byte strings: {batch!r:.100}")
+    return batch
+
+
+def parse_record(data: bytes, *, slot_length: int = MAX_SLOT) -> Record | Digest:
+    """Read and check a record.
+
+    Args:
+        data: Its bytes.
+        slot_length: Bytes that the name of a slot may have.
+
+    Raises:
+        ProtocolError: Something is missing, too much, out of order, or of the wrong type or size.
+    """
+    kind = _kind_of(data)
+    shape = _SHAPES[kind]
+    scan(data, max_items=_MAX_ITEMS[kind], max_depth=_DEPTH, tags=())
+    parts = codec.load(data, _DEPTH)
+    if len(parts) != 2 + len(shape.tables):
+        raise ProtocolError(f"a {kind.name} has {len(parts)} parts instead of {2 + len(shape.tables)}")
+    head = _check_fields(kind.name, shape.head, parts[1])
+    tables = [
+        _check_table(kind.name, name, table, rows)
+        for (name, table), rows in zip(shape.tables.items(), parts[2:], strict=True)
+    ]
+    if kind is RecordKind.NODE:
+        links = {neighbour: LinkRecord(is_suspended, generation) for neighbour, is_suspended, generation in tables[0]}
+        origin, number, name, pid, max_package, window_bytes = head
+        return NodeRecord(origin, number, name, pid, max_package, window_bytes, links, dict(tables[1]))
+    if kind is RecordKind.INTEREST:
+        return _interest(kind.name, head, slot_length)
+    if kind is RecordKind.SNAPSHOT:
+        origin, number = head
+        interests = [_interest(kind.name, [origin, *row], slot_length) for row in tables[0]]
+        return InterestSnapshot(origin, number, tuple(interests))
+    return Digest({origin: (number, record) for origin, number, record in tables[0]})
+
+
+def _kind_of(data: bytes) -> RecordKind:
+    """Say what a record is by its first two bytes, since that decides how much may follow."""
+    if len(data) < 2 or not 0x80 <= data[0] < 0x98:
+        raise ProtocolError(f"a record that is not a short array: it starts with {data[:2]!r}")
+    try:
+        return RecordKind(data[1])
+    except ValueError:
+        raise ProtocolError(f"a record of an unknown kind: {data[:2]!r}") from None
+
+
+def _check_fields(what: str, checks: _Checks, fields: object) -> list[Any]:
+    if type(fields) is not list:
+        raise ProtocolError(f"the fields of a {what} are not an array: {fields!r:.100}")
+    if len(fields) != len(checks):
+        raise ProtocolError(f"a {what} has {len(fields)} fields instead of {len(checks)}")
+    for (name, check), value in zip(checks.items(), fields, strict=True):
+        if not check(value):
+            raise ProtocolError(f"the field {name} of a {what} is wrong: {value!r:.100}")
+    return fields
+
+
+def _check_table(what: str, name: str, table: _Table, rows: object) -> list[list[Any]]:
+    if type(rows) is not list or len(rows) > table.most:
+        raise ProtocolError(f"the {name} of a {what} are not an array of at most {table.most}: {rows!r:.100}")
+    before = None
+    for row in rows:
+        first = _check_fields(f"row in the {name} of a {what}", table.row, row)[0]
+        if before is not None and first <= before:
+            raise ProtocolError(f"the {name} of a {what} are out of order, or name one twice: {first!r:.100}")
+        before = first
+    return rows
+
+
+def _interest(what: str, fields: list[Any], slot_length: int) -> InterestRecord:
+    interest = InterestRecord(*fields)
+    if len(interest.slot.encode()) > slot_length:
+        raise ProtocolError(f"the field slot of a {what} is wrong: {len(interest.slot)} characters are too many")
+    if interest.count == 0 and interest[3:] != (0, 0, 0, None):
+        raise ProtocolError(f"the field count of a {what} is wrong: nobody listens, but {interest[3:]!r}")
+    if interest.count and not interest.size:
+        raise ProtocolError(f"the field size of a {what} is wrong: 0, but {interest.count} listen")
+    return interest

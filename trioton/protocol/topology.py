@@ -1,0 +1,441 @@
+"""What one context knows of all others: who there is, how to reach them, and who listens to what.
+
+Contexts in any shape form one network. Each floods records about itself (see `records`), everybody keeps all of them, and computes
+from them by which neighbour a package goes on (see `trees`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping
+from itertools import pairwise
+from typing import Final, NamedTuple, TypeAlias, TypeVar
+
+from .interests import Interests, MergedInterest, merge_interests
+from .packages import MAX_SEQUENCE
+from .records import (
+    MAX_LINKS,
+    MAX_PARTINGS,
+    Digest,
+    InterestRecord,
+    InterestSnapshot,
+    LinkRecord,
+    NodeRecord,
+    Record,
+    is_identity,
+)
+from .trees import Graph, Tree
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+MOST_UNREACHABLE: Final = 10_000
+"""Contexts that cannot be reached and of which records are kept: a whole large network whose last link is not known yet."""
+
+MOST_ROUTES: Final = 65_536
+"""Answers of each kind that are kept for the packages to come; about 10 MB."""
+
+MOST_PLACES: Final = 250_000
+"""Places in all trees together that are kept, of 100 bytes each: all trees of 500 contexts, or 250 trees of 1000."""
+
+Branches: TypeAlias = tuple[tuple[bytes, MergedInterest], ...]
+"""Neighbours, and what those behind each of them want."""
+
+
+class Changes(NamedTuple):
+    """What an update has brought.
+
+    Attributes:
+        joined: Contexts that can be reached and could not before, nearest first.
+        gone: Contexts that can no longer be reached.
+    """
+
+    joined: list[bytes]
+    gone: list[bytes]
+
+
+class Topology:
+    """What one context knows of all others. Pure: it is told, and asked.
+
+    After records of nodes or links have been told, `update` must be called before anything is asked about contexts and routes.
+
+    Args:
+        own: This context's own record.
+
+    Attributes:
+        own: This context's own record, current.
+        version: Grows whenever records or links that are in use have changed, so that callers may keep what they have asked.
+
+    Raises:
+        ValueError: The number of the own record is not positive.
+    """
+
+    def __init__(self, own: NodeRecord) -> None:
+        if own.number < 1:
+            raise ValueError(f"the number of own must be positive, not {own.number!r}")
+        self.own = own
+        self.version = 0
+        self._nodes: dict[bytes, NodeRecord] = {own.origin: own}
+        self._interests = Interests()
+        self._graph = Graph()
+        self._graph.install(own, self._nodes)
+        self._tree = Tree(own.origin, self._graph)
+        self._reached: dict[bytes, int] = {}
+        self._stable: list[bytes] = []
+        self._unreachable: dict[bytes, None] = {}  # those that became so first stand first
+        self._trees: dict[bytes, Tree] = {}
+        self._places = 0
+        self._next_hops: dict[tuple[bytes, bytes], bytes | None] = {}
+        self._came_from: dict[bytes, bytes | None] = {}
+        self._branches: dict[tuple[bytes, str], Branches] = {}
+        self._sources_of_slot: dict[str, list[bytes]] = {}
+
+    # ------------------------------------------------------------------------------------------- what this context says
+
+    def set_link(self, neighbour: bytes, *, is_suspended: bool, generation: int) -> bool:
+        """Say how this context's end of a link is; gives whether that makes a new own record.
+
+        Raises:
+            ValueError: `neighbour` is no other context's identity, or there are too many links.
+        """
+        if not is_identity(neighbour) or neighbour == self.own.origin:
+            raise ValueError(f"neighbour must be the identity of another context, not {neighbour!r}")
+        link = LinkRecord(is_suspended, generation)
+        if self.own.links.get(neighbour) == link:
+            return False
+        if neighbour not in self.own.links and len(self.own.links) >= MAX_LINKS:
+            raise ValueError(f"neighbour {neighbour.hex()} is one too many: there may be {MAX_LINKS}")
+        self._renew(links={**self.own.links, neighbour: link})
+        return True
+
+    def remove_link(self, neighbour: bytes) -> bool:
+        """Say that a link is gone; gives whether that makes a new own record."""
+        if neighbour not in self.own.links:
+            return False
+        self._renew(links={other: link for other, link in self.own.links.items() if other != neighbour})
+        return True
+
+    def set_parting(self, context: bytes, count: int) -> bool:
+        """Say how often this context has parted from another; gives whether that makes a new own record.
+
+        Of more than `MAX_PARTINGS`, those that were said first are left out.
+        """
+        if self.own.partings.get(context) == count:
+            return False
+        partings = {other: known for other, known in self.own.partings.items() if other != context}
+        partings[context] = count
+        if len(partings) > MAX_PARTINGS:
+            del partings[next(iter(partings))]
+        self._renew(partings=partings)
+        return True
+
+    @property
+    def next_record(self) -> int:
+        """The number that the next of this context's own interests will have."""
+        return self._interests.covered(self.own.origin) + 1
+
+    def set_interest(
+        self, slot: str, *, mode: int, size: int, count: int, blocks_since: int | None
+    ) -> InterestRecord | None:
+        """Say what this context listens to on a slot, with a `count` of 0 if it no longer does.
+
+        Returns:
+            The new record, or None if it says nothing new.
+
+        Raises:
+            ValueError: There are too many slots.
+        """
+        origin = self.own.origin
+        known = self._interests.get(origin, slot)
+        if not count:
+            mode, size, blocks_since = 0, 0, None
+        if (None if known is None else known[3:]) == ((mode, size, count, blocks_since) if count else None):
+            return None
+        record = InterestRecord(origin, slot, self.next_record, mode, size, count, blocks_since)
+        if not self._interests.learn(record):
+            raise ValueError(f"slot {slot!r} is one too many to listen to")
+        self._void_slot(slot)
+        return record
+
+    def _renew(
+        self,
+        *,
+        number: int | None = None,
+        links: Mapping[bytes, LinkRecord] | None = None,
+        partings: Mapping[bytes, int] | None = None,
+    ) -> None:
+        own = self.own
+        self.own = own._replace(
+            number=(own.number if number is None else number) + 1,
+            links=own.links if links is None else links,
+            partings=own.partings if partings is None else partings,
+        )
+        self._install(self.own)
+
+    # ------------------------------------------------------------------------------------------------ what others say
+
+    def learn_node(self, record: NodeRecord) -> bool:
+        """Take the record of a context; gives whether it is news.
+
+        If it is in this context's own name and not from it, this context's own record gets a larger number: then `own` must be
+        flooded, not `record`.
+        """
+        if record.origin == self.own.origin:
+            # Our own record comes back to us over every circle. Nobody can go beyond the largest number, nor should we try.
+            if record.number < self.own.number or record == self.own or record.number + 1 >= MAX_SEQUENCE:
+                return False
+            self._renew(number=record.number)
+            return True
+        known = self._nodes.get(record.origin)
+        if known is not None and record.number <= known.number:
+            return False
+        self._note(record.origin)
+        self._install(record)
+        return True
+
+    def learn_interest(self, record: InterestRecord) -> bool:
+        """Take what a context says about one slot; gives whether it is news."""
+        if record.origin == self.own.origin:
+            self._outdo(record.record)
+            return False
+        self._note(record.origin)
+        if not self._interests.learn(record):
+            return False
+        self._void_slot(record.slot)
+        return True
+
+    def learn_snapshot(self, snapshot: InterestSnapshot) -> list[str]:
+        """Take what a context listens to, unless newer is known; gives the slots that changed.
+
+        A snapshot may be worth passing on though none has changed: ask `is_news` first.
+        """
+        if snapshot.origin == self.own.origin:
+            self._outdo(max([snapshot.record, *(record.record for record in snapshot.interests)]))
+            return []
+        self._note(snapshot.origin)
+        changed = self._interests.learn_snapshot(snapshot)
+        for slot in changed:
+            self._void_slot(slot)
+        return changed
+
+    def is_news(self, snapshot: InterestSnapshot) -> bool:
+        """Whether a snapshot says anything that is not known, so that it should be passed on when it has been learned."""
+        return snapshot.origin != self.own.origin and self._interests.is_news(snapshot)
+
+    def _outdo(self, number: int) -> None:
+        """Somebody has given a number in our name that we have not reached: what we know of ourselves is newer than that, too."""
+        if self.next_record <= number < MAX_SEQUENCE - 1:
+            self._interests.skip_to(self.own.origin, number + 1)
+
+    # ----------------------------------------------------------------------------------------------------- comparing
+
+    def digest(self) -> Digest:
+        """What is known, for a neighbour to find out what is lacking here."""
+        known = {}
+        for origin in self._nodes.keys() | self._interests.origins():
+            node = self._nodes.get(origin)
+            known[origin] = (0 if node is None else node.number, self._interests.covered(origin))
+        return Digest(known)
+
+    def lacking(self, digest: Digest) -> list[Record]:
+        """What somebody with this digest does not know, of the nearest contexts first."""
+        far = len(self._reached) + 1
+        origins = sorted(
+            self._nodes.keys() | self._interests.origins(),
+            key=lambda origin: (0 if origin == self.own.origin else self._reached.get(origin, far), origin),
+        )
+        records: list[Record] = []
+        for origin in origins:
+            number, covered = digest.known.get(origin, (0, 0))
+            node = self._nodes.get(origin)
+            if node is not None and node.number > number:
+                records.append(node)
+            if self._interests.newest(origin) > covered:
+                records.append(self._interests.snapshot(origin))
+        return records
+
+    # ------------------------------------------------------------------------------------------------- reachability
+
+    def update(self) -> Changes:
+        """Find out who can be reached, after records were learned; it does nothing if no link has changed."""
+        graph = self._graph
+        if not graph.touched:
+            return Changes([], [])
+        lost: list[bytes] = []
+        if graph.is_worse:
+            known, self._tree = self._tree, Tree(self.own.origin, graph)
+            lost = sorted(known.members() - self._tree.members())
+        else:
+            self._tree.grow(graph.touched)
+        graph.settle()
+        self._void_routes()
+        before, self._reached = self._reached, self._tree.reached()
+        joined = sorted(self._reached.keys() - before.keys(), key=lambda context: (self._reached[context], context))
+        gone = sorted(before.keys() - self._reached.keys())
+        if joined or gone:
+            self._stable = sorted(self._reached)
+        # Those that are linked with us but too far away are none of the unreachable: the trees of others need them.
+        for context in [context for context in self._unreachable if context in self._tree]:
+            del self._unreachable[context]
+        for context in lost:
+            self._note(context)
+        return Changes(joined, gone)
+
+    def _note(self, context: bytes) -> None:
+        """Something is known of a context: if it cannot be reached, the oldest of those that cannot may have to be forgotten."""
+        if context not in self._tree and context not in self._unreachable:
+            self._unreachable[context] = None
+            if len(self._unreachable) > MOST_UNREACHABLE:
+                self._forget(next(iter(self._unreachable)))
+
+    def forget_unreachable(self) -> None:
+        """Forget all contexts that cannot be reached; to be called now and then, when `update` has been called."""
+        for context in list(self._unreachable):
+            self._forget(context)
+
+    def _forget(self, context: bytes) -> None:
+        del self._unreachable[context]
+        self._nodes.pop(context, None)
+        self._graph.remove(context)
+        self._interests.forget(context)
+
+    def node(self, context: bytes) -> NodeRecord | None:
+        """The record of a context that can be reached, or of this one."""
+        return self._nodes[context] if context in self._reached or context == self.own.origin else None
+
+    def contexts(self) -> list[bytes]:
+        """All that can be reached, without this context itself, in the order of their identities."""
+        return self._stable.copy()
+
+    def hops(self, context: bytes) -> int:
+        """How many links away a context is.
+
+        Raises:
+            ValueError: It cannot be reached.
+        """
+        if context == self.own.origin:
+            return 0
+        hops = self._reached.get(context)
+        if hops is None:
+            raise ValueError(f"context {context.hex()} cannot be reached")
+        return hops
+
+    # ----------------------------------------------------------------------------------------------------- interest
+
+    def interest(self, context: bytes, slot: str) -> InterestRecord | None:
+        """What a context that can be reached, or this one, wants of a slot."""
+        return None if self.node(context) is None else self._interests.get(context, slot)
+
+    def interested(self, slot: str) -> Iterator[InterestRecord]:
+        """What others that can be reached want of a slot."""
+        return (record for record in self._interests.of_slot(slot) if record.origin in self._reached)
+
+    def slots_of(self, context: bytes) -> list[str]:
+        """The slots that a context that can be reached, or this one, listens to."""
+        return [] if self.node(context) is None else self._interests.slots_of(context)
+
+    # ------------------------------------------------------------------------------------------------------- routes
+
+    def next_hop(self, source: bytes, destination: bytes) -> bytes | None:
+        """The neighbour to which this context passes what `source` sends to `destination`; None if it is not on the way."""
+        try:
+            return self._next_hops[source, destination]
+        except KeyError:
+            tree = self._tree_of(source)
+            if tree is None:
+                return None
+            hop = tree.child_towards(self.own.origin, destination)
+            _make_room(self._next_hops)[source, destination] = hop
+            return hop
+
+    def came_from(self, source: bytes) -> bytes | None:
+        """The neighbour from which packages of `source` come here; None if they do not."""
+        try:
+            return self._came_from[source]
+        except KeyError:
+            tree = self._tree_of(source)
+            if tree is None:
+                return None
+            own = self.own.origin
+            neighbour = tree.parents.get(own) if tree.reaches(own) else None
+            _make_room(self._came_from)[source] = neighbour
+            return neighbour
+
+    def branches(self, source: bytes, slot: str) -> Branches:
+        """The neighbours to which this context passes what `source` publishes on a slot, and what those behind each of them want."""
+        try:
+            return self._branches[source, slot]
+        except KeyError:
+            tree = self._tree_of(source)
+            if tree is None:
+                return ()
+            behind: dict[bytes, list[InterestRecord]] = {}
+            for interest in self._interests.of_slot(slot):
+                neighbour = tree.child_towards(self.own.origin, interest.origin)
+                if neighbour is not None:
+                    behind.setdefault(neighbour, []).append(interest)
+            branches = tuple((neighbour, merge_interests(behind[neighbour])) for neighbour in sorted(behind))
+            if len(self._branches) >= MOST_ROUTES:
+                self._branches.clear()
+                self._sources_of_slot.clear()
+            self._branches[source, slot] = branches
+            self._sources_of_slot.setdefault(slot, []).append(source)
+            return branches
+
+    def path(self, source: bytes, destination: bytes) -> tuple[bytes, ...]:
+        """The contexts from `source` to `destination`, both included; empty if there is no way."""
+        tree = self._tree_of(source)
+        return () if tree is None else tree.path(destination)
+
+    def way(self, source: bytes, destination: bytes) -> Hashable | None:
+        """Something that stays equal as long as the path, and the sessions of its links as both their ends say, stay the same.
+
+        None if there is no path.
+        """
+        path = self.path(source, destination)
+        links = [
+            (self._nodes[near].links[far].generation, self._nodes[far].links[near].generation)
+            for near, far in pairwise(path)
+        ]
+        return (path, tuple(links)) if path else None
+
+    # ---------------------------------------------------------------------------------------------------- inside
+
+    def _install(self, record: NodeRecord) -> None:
+        self._nodes[record.origin] = record
+        if self._graph.install(record, self._nodes):
+            self._void_routes()
+        elif record.origin in self._tree:
+            self.version += 1
+
+    def _tree_of(self, source: bytes) -> Tree | None:
+        if source == self.own.origin:
+            return self._tree
+        if source not in self._tree:
+            return None
+        tree = self._trees.get(source)
+        if tree is None:
+            tree = self._trees[source] = Tree(source, self._graph)
+            self._places += len(tree)
+            while self._places > MOST_PLACES and len(self._trees) > 1:
+                self._places -= len(self._trees.pop(next(iter(self._trees))))
+        return tree
+
+    def _void_routes(self) -> None:
+        self.version += 1
+        self._trees.clear()
+        self._places = 0
+        self._next_hops.clear()
+        self._came_from.clear()
+        self._branches.clear()
+        self._sources_of_slot.clear()
+
+    def _void_slot(self, slot: str) -> None:
+        for source in self._sources_of_slot.pop(slot, ()):
+            del self._branches[source, slot]
+
+
+def _make_room(answers: dict[K, V]) -> dict[K, V]:
+    """Let one more answer be kept."""
+    if len(answers) >= MOST_ROUTES:
+        answers.clear()
+    return answers
