@@ -19,6 +19,7 @@ from trioton.network.receiving.subscription import Subscription
 from trioton.network.sending.outlet import Outlet
 from trioton.network.traffic import Traffic
 from trioton.protocol import control
+from trioton.protocol.flow import Branch
 from trioton.protocol.frames import FrameKind
 from trioton.protocol.handshake import Hello
 from trioton.protocol.identity import ContextId
@@ -108,7 +109,10 @@ class End:
             control.Synced: lambda _event: None,
         }
 
-    # what contexts ask of a connection
+    # what contexts ask of an association
+
+    def equip(self, branch: Branch) -> None:
+        """It leads straight to the peer, and nobody is behind that."""
 
     def send_control(self, message: Any) -> None:
         if self.is_up:

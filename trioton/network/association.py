@@ -1,12 +1,20 @@
-"""What a context has to do with one other: what they send to each other, whichever way it takes."""
+"""What a context has to do with one other: what they send to each other, whichever way it takes.
+
+Most associations are with neighbours, and lead over the connection to them. Those with other contexts lead through a neighbour: what is
+said there travels in ROUTED frames. When that way changes, something of what was under way may be lost or come late. So each way has a
+*round* of its own: it begins with a new talk about how far all flows have come, as a new link does, and what belongs to an earlier
+round is not heard any more.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from ..protocol import control
+from .mesh.routed import Routed
 
 if TYPE_CHECKING:
+    from ..protocol.flow import Branch
     from ..protocol.outbox import Outbox
     from .connection import Connection
     from .context import Context
@@ -24,6 +32,8 @@ class Association:
     Attributes:
         peer: The other context.
         connection: The connection to it, while what is sent goes over that; else None.
+        routed: What leads to it through a neighbour, if that was ever needed.
+        round: The number of the round that the talk is in, while it leads through a neighbour; the last such number otherwise.
         outbox: Where packages for it go.
         window_bytes: Bytes that a flow may be ahead of what has been taken, on either side.
         max_package: Bytes of the largest message that it, and all on the way there, take.
@@ -43,6 +53,8 @@ class Association:
         "max_package",
         "outbox",
         "peer",
+        "round",
+        "routed",
         "window_bytes",
     )
 
@@ -50,13 +62,41 @@ class Association:
         self.context = context
         self.peer = peer
         self.connection: Connection | None = None
-        self.outbox: Outbox
+        self.routed: Routed | None = None
+        self.round = 0
+        self.outbox: Outbox | Routed
         self.window_bytes = context._limits.window_bytes
         self.max_package = context._limits.max_package
         self.awaits_snapshot = True
         self.announced: dict[str, None] = {}
         self.is_answered = False
         self.is_over = False
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the way there leads through a neighbour."""
+        return self.connection is None
+
+    @property
+    def the_routed(self) -> Routed:
+        """What leads there through a neighbour; made when it is first needed."""
+        if self.routed is None:
+            self.routed = Routed(self)
+        return self.routed
+
+    @property
+    def via(self) -> Connection | None:
+        """The connection over which what is sent leaves, or None while there is no way."""
+        if self.connection is not None:
+            return self.connection
+        return None if self.routed is None else self.routed.via
+
+    def equip(self, branch: Branch) -> None:
+        """Let what goes to a branch take the way that there is now."""
+        branch.outbox = self.outbox
+        branch.lane = self.via
+        branch.address = self.peer.wire_id
+        branch.is_remote = self.is_remote
 
     @property
     def open_link(self) -> Link | None:
@@ -72,12 +112,15 @@ class Association:
         """Say something about flows. Where there is no way now nothing is said, since a new one begins with a talk about all of it."""
         if self.connection is not None:
             self.connection.send_control(message)
+        elif self.routed is not None:
+            self.routed.send_control(message)
 
     def try_write(self) -> None:
         """Write what waits, as far as the transport takes it at once."""
-        if self.connection is not None:
-            self.connection.try_write()
+        via = self.via
+        if via is not None:
+            via.try_write()
 
     def __repr__(self) -> str:
-        way = "over" if self.is_over else "direct"
+        way = "over" if self.is_over else "routed" if self.is_remote else "direct"
         return f"<Association with {self.peer}, {way}>"

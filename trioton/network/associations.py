@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from .association import Association
 
 if TYPE_CHECKING:
     from .connection import Connection
     from .context import Context
+    from .peer import Peer
+
+_NO_LINK: Final = -1
+"""The number of a link that there never was."""
 
 
 class Associations:
@@ -26,32 +30,82 @@ class Associations:
         """The association with a context, or None if that cannot be reached."""
         return self._by_id.get(wire_id)
 
+    def all(self) -> list[Association]:
+        """All of them."""
+        return list(self._by_id.values())
+
     def direct(self) -> list[Association]:
         """Those with neighbours, which must hear of what changes here, now or when they are back."""
         return [connection.association for connection in self._context._neighbours.with_session()]
 
-    # ---------------------------------------------------------------- over a connection
+    # ---------------------------------------------------------------- neighbours
 
     def attach(self, connection: Connection) -> None:
         """A session with a neighbour begins: what is sent to it goes over the connection from now on."""
         known = self._by_id.get(connection.peer.wire_id)
-        if known is not None:
+        if known is not None and not known.is_remote:
             self.end(known)  # it has come in by two doors at once
-        association = Association(self._context, connection.peer)
-        association.connection = connection
-        association.outbox = connection.outbox
+            known = None
+        association = known or Association(self._context, connection.peer)
+        association.peer = connection.peer
         association.window_bytes, association.max_package = connection.window_bytes, connection.max_package
         connection.association = association
         self._by_id[connection.peer.wire_id] = association
+        self.go_straight(connection)
 
     def detach(self, connection: Connection) -> list[str]:
-        """A session with a neighbour is over.
+        """A session with a neighbour is over: it is reached another way, or not at all.
 
         Returns:
             The slots on which nobody listens any more, and somebody there had, and blocked.
         """
         association = connection.association
-        return [] if association.is_over else self.end(association)
+        mesh = self._context._mesh
+        mesh.membership.session_over(connection)
+        if association.is_over or association.connection is not connection:
+            return []
+        if mesh.topology.next_hop(self._context._wire_id, connection.peer.wire_id) is None:
+            return self.end(association)
+        self.go_round(association)
+        mesh.membership.learn_all(association)
+        association.the_routed.begin_round()
+        return []
+
+    # ---------------------------------------------------------------- ways
+
+    def begin_routed(self, peer: Peer) -> Association:
+        """A context that is no neighbour can be reached from now on."""
+        association = self._by_id[peer.wire_id] = Association(self._context, peer)
+        self.go_round(association)
+        # There is nothing to talk about yet.
+        association.awaits_snapshot, association.is_answered = False, True
+        return association
+
+    def go_straight(self, connection: Connection) -> None:
+        """What is sent to a neighbour goes over the connection to it, from its next link on."""
+        association = connection.association
+        association.connection = connection
+        association.outbox = connection.outbox
+        self._context._mesh.membership.forget(association)
+        self.rebind(association)
+
+    def go_round(self, association: Association) -> None:
+        """What is sent to a context goes through a neighbour; a new round of the talk is to begin."""
+        association.connection = None
+        association.outbox = association.the_routed
+        self._context._mesh.membership.use(association)
+        self.rebind(association)
+
+    def rebind(self, association: Association) -> None:
+        """The way to a context is another one: what is sent to those who block waits until they have said how far they are."""
+        for outlet in self._context._traffic.outlets.all():
+            flow = outlet.flow
+            branch = flow.branches.get(association)
+            if branch is not None:
+                association.equip(branch)
+                branch.links_lost = _NO_LINK
+                flow.arrange_again()
+                flow.update_room()
 
     # ---------------------------------------------------------------- ends
 
@@ -62,8 +116,11 @@ class Associations:
             The slots on which it was the last one to listen, and blocked.
         """
         association.is_over = True
-        wire_id = association.peer.wire_id
+        context, wire_id = self._context, association.peer.wire_id
+        context._mesh.membership.forget(association)
+        if association.routed is not None:
+            context._mesh.watch.forget(association.routed)
         if self._by_id.get(wire_id) is association:
             del self._by_id[wire_id]
-            self._context._reception.forget_source(wire_id)
-        return self._context._traffic.audience.forget(association)
+            context._reception.forget_source(wire_id)
+        return context._traffic.audience.forget(association)

@@ -13,6 +13,7 @@ import trio
 from ..errors import ConnectError
 from ..protocol import control
 from ..protocol.outbox import Outbox
+from ..protocol.policies import Mode
 from .arguments import check_timeout
 from .goodbye import Goodbye
 from .life import Life
@@ -22,6 +23,9 @@ from .talk import Talk
 
 if TYPE_CHECKING:
     from ..protocol.backoff import Reconnect
+    from ..protocol.outbox import PositionedFlow
+    from ..protocol.packages import Package
+    from ..protocol.way import Way
     from .association import Association
     from .context import Context
     from .establish import Establisher
@@ -198,6 +202,11 @@ class Connection:
         if self.open_link is not None:
             self.open_link.send_control(message)
             self._context._dispatcher.will_write(self.association)
+
+    def add_shared(self, way: Way, package: Package, flow: PositionedFlow) -> None:
+        """Send a package for those behind the peer. Without a link, what blocks is not kept: its source sends it again."""
+        if way.mode is not Mode.BLOCK or self.open_link is not None:
+            self.outbox.add_shared(way, package, flow)
 
     def try_write(self) -> None:
         """Write what waits, as far as the transport takes it at once."""

@@ -24,6 +24,7 @@ from .establish import Establisher
 from .events import EventHub, EventStream
 from .heart import PAUSE, Heart
 from .listener import Doorman, Listener, listen, serve_listener
+from .mesh.mesh import Mesh
 from .neighbours import Neighbours
 from .peer import ContextInfo, Peer
 from .states import CLOSE_DEADLINE, CONTEXT_CLOSED
@@ -69,6 +70,7 @@ class Context:
         self._heart = Heart(pause=0.0 if network.is_simulated else PAUSE)
         self._neighbours = Neighbours(self)
         self._associations = Associations(self)
+        self._mesh = Mesh(self)
         self._listeners: list[Listener] = []
         self._traffic = Traffic(
             self._wire_id,
@@ -193,7 +195,7 @@ class Context:
     @property
     def contexts(self) -> list[ContextInfo]:
         """All contexts that can be reached."""
-        return [ContextInfo(peer.id, peer.name, peer.pid, 1) for peer in self.peers]
+        return self._mesh.membership.contexts()
 
     async def wait_context(self, name_or_id: str | int) -> ContextInfo:
         """Wait until a context with this name or identity can be reached; a checkpoint.
@@ -337,6 +339,7 @@ class Context:
             self._nursery.start_soon(self._dispatcher.flush_forever, self._traffic.report_due)
             self._nursery.start_soon(self._dispatcher.congestion.run_forever)
             self._nursery.start_soon(self._heart.run_forever)
+            self._mesh.start()
             task_status.started()
 
     async def _own_user_tasks(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

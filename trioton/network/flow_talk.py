@@ -12,22 +12,6 @@ if TYPE_CHECKING:
     from .association import Association
 
 
-def _subscribe_came(association: Association, message: control.Subscribe) -> None:
-    limits = association.context._limits
-    if not 1 <= len(message.slot.encode()) <= limits.slot_length:
-        raise ProtocolError(f"the peer subscribed to a slot of {len(message.slot)} characters")
-    if message.mode > 2 or message.size < 1:
-        raise ProtocolError(f"the peer subscribed with mode {message.mode} and size {message.size}")
-    association.announced[message.slot] = None
-    association.context._traffic.audience.subscribe(association, message)
-    if association.context._traffic.interests.count_of(association) > limits.subscriptions:
-        raise ProtocolError(f"the peer subscribed to more than {limits.subscriptions} slots")
-
-
-def _unsubscribe_came(association: Association, message: control.Unsubscribe) -> None:
-    association.context._traffic.audience.unsubscribe(association, message)
-
-
 def _credit_came(association: Association, message: control.Credit) -> None:
     if message.source != association.context._wire_id:
         raise ProtocolError("the peer sent credit for a flow that is not ours")
@@ -66,8 +50,6 @@ def _check_source(association: Association, source: bytes) -> None:
 
 
 FLOW_HANDLERS: Final[dict[type, Callable[[Association, Any], None]]] = {
-    control.Subscribe: _subscribe_came,
-    control.Unsubscribe: _unsubscribe_came,
     control.Credit: _credit_came,
     control.Offer: _offer_came,
     control.Started: _started_came,

@@ -145,6 +145,8 @@ class Life:
         self._agree(shaken.hello)
         logger.debug("%s: link up over %s, %s", link.name, shaken.transport.kind, shaken.transport.remote_address)
         try:
+            if connection.association.is_remote:
+                self._context._associations.go_straight(connection)
             connection.talk.begin(link)
             return await link.run(shaken.first_events)
         finally:
@@ -204,6 +206,7 @@ class Life:
             hub.emit(events.Suspended(connection, result.reason))
             logger.info("%s: suspended: %s", connection, result.reason)
         connection._state = State.SUSPENDED
+        self._context._mesh.membership.link_lost(connection)
         connection._changed.unpark_all()
         shaken = await self._find_transport()
         if shaken is None:

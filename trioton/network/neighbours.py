@@ -76,12 +76,13 @@ class Neighbours:
         self._without_session.pop(connection, None)
         self._by_id[connection.peer.wire_id] = connection
         self._context._associations.attach(connection)
+        self._context._mesh.relays.is_router = len(self._by_id) > 1
 
     def came_up(self, connection: Connection, *, is_new: bool) -> None:
         """A session is up, for the first time or again."""
         context = self._context
         if is_new:
-            context._hub.emit(events.ContextJoined(connection.peer.id, connection.peer.name))
+            context._mesh.membership.joined(connection.peer)
             context._hub.emit(events.Connected(connection))
         else:
             context._hub.emit(events.Resumed(connection))
@@ -95,7 +96,7 @@ class Neighbours:
         self._without_session[connection] = None
         if has_joined:
             context._hub.emit(events.SessionLost(connection, reason))
-            context._hub.emit(events.ContextDied(connection.peer.id, connection.peer.name, reason))
+            self._tell_gone(connection, reason)
         logger.info("%s: %r: session lost: %s", context, connection, reason)
 
     def closed(self, connection: Connection, *, has_joined: bool) -> None:
@@ -106,9 +107,13 @@ class Neighbours:
         self._closed.add(connection.statistics())
         if has_joined:
             context._hub.emit(events.Disconnected(connection, reason))
-            context._hub.emit(events.ContextDied(connection.peer.id, connection.peer.name, reason))
+            self._tell_gone(connection, reason)
         logger.info("%s: %r: %s", context, connection, reason)
         context._changed.unpark_all()
+
+    def _tell_gone(self, connection: Connection, reason: str) -> None:
+        if connection.association.is_over:
+            self._context._mesh.membership.gone(connection.peer, reason)
 
     def _forget(self, connection: Connection) -> None:
         """Nothing comes from a peer any more, nor goes there."""

@@ -13,7 +13,8 @@ import trio
 from ..errors import ProtocolError
 from ..protocol import control
 from ..protocol.limits import MIB
-from ..protocol.session import PackageReceived
+from ..protocol.routed import RoutedReceived
+from ..protocol.session import PackageReceived, RecordsReceived
 from .flow_talk import FLOW_HANDLERS
 from .states import State
 
@@ -37,25 +38,28 @@ class Talk:
 
     """
 
-    __slots__ = ("_answer_bytes", "_connection", "_context", "_outbox")
+    __slots__ = ("_answer_bytes", "_connection", "_context", "_outbox", "_relays")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._context = connection._context
         self._outbox = connection.outbox
+        self._relays = connection._context._mesh.relays
         self._answer_bytes = 0
 
     def begin(self, link: Link) -> None:
         """A new link is up: all that was said over the last one is told anew, by either side."""
         connection, context = self._connection, self._context
         association = connection.association
+        context._mesh.membership.link_up(connection)
         association.awaits_snapshot, association.is_answered = True, False
         association.announced.clear()
         self._answer_bytes = 0
         if connection.timeout != context._heartbeat.timeout:
             connection._apply_timeout(link)
-        context._traffic.listening.announce(association, association.peer.wire_id)
-        link.send_control(control.Sync())
+        listening = context._traffic.listening
+        announced = listening.announce(association, association.peer.wire_id)
+        link.send_control(control.Sync(listening.record, announced, association.round))
         # Either side measures the round trip once: later the answers to one side's pings are heartbeats enough.
         link.send_control(control.Ping(link.machine.next_ping(trio.current_time())))
         context._traffic.branches.ask_again(association)
@@ -69,19 +73,24 @@ class Talk:
         """
         # Each package passes here: no call more than it takes.
         connection, outbox = self._connection, self._outbox
+        relays, own_peer = self._relays, connection.peer.wire_id
         answered, waiting = False, outbox.control_bytes
         for event in received:
             if type(event) is PackageReceived:
-                self._context._reception.package(connection.association, event)
+                if event[0][1] == own_peer and not relays.is_router:
+                    self._context._reception.package(connection.association, event)
+                else:
+                    relays.package(connection, event)
             else:
                 handler = FLOW_HANDLERS.get(type(event))
-                if handler is not None:
-                    handler(connection.association, event)
-                else:
+                if handler is None:
                     _HANDLERS[type(event)](connection, event)
+                elif connection.association.connection is connection:
+                    handler(connection.association, event)
                 answered = True
         if connection._state is not State.CONNECTED:
             self._check_settled()
+        relays.write()
         if answered and outbox:
             self._answer_bytes += outbox.control_bytes - waiting
             connection.try_write()
@@ -122,16 +131,45 @@ def _close_came(connection: Connection, message: control.Close) -> None:
     connection.goodbye.heard(message)
 
 
-def _sync_came(connection: Connection, _message: control.Sync) -> None:
+def _sync_came(connection: Connection, message: control.Sync) -> None:
     association = connection.association
     if association.awaits_snapshot:
         connection._context._traffic.audience.forget_unannounced(association, association.announced)
+    connection._context._mesh.snapshot_came(connection, message)
     association.awaits_snapshot = False
+    association.round = max(association.round, message.round)
     connection.send_control(control.Synced())
 
 
 def _synced_came(connection: Connection, _message: control.Synced) -> None:
     connection.association.is_answered = True
+
+
+def _subscribe_came(connection: Connection, message: control.Subscribe) -> None:
+    limits = connection._context._limits
+    if not 1 <= len(message.slot.encode()) <= limits.slot_length:
+        raise ProtocolError(f"the peer subscribed to a slot of {len(message.slot)} characters")
+    if message.mode > 2 or message.size < 1:
+        raise ProtocolError(f"the peer subscribed with mode {message.mode} and size {message.size}")
+    context, association = connection._context, connection.association
+    association.announced[message.slot] = None
+    context._traffic.audience.subscribe(association, message)
+    if context._traffic.interests.count_of(association) > limits.subscriptions:
+        raise ProtocolError(f"the peer subscribed to more than {limits.subscriptions} slots")
+    context._mesh.subscribed(connection, message)
+
+
+def _unsubscribe_came(connection: Connection, message: control.Unsubscribe) -> None:
+    connection._context._traffic.audience.unsubscribe(connection.association, message)
+    connection._context._mesh.unsubscribed(connection, message)
+
+
+def _records_came(connection: Connection, event: RecordsReceived) -> None:
+    connection._context._mesh.records_came(connection, event)
+
+
+def _routed_came(connection: Connection, event: RoutedReceived) -> None:
+    connection._context._mesh.relays.routed(connection, event)
 
 
 _HANDLERS: Final[dict[type, Callable[[Connection, Any], None]]] = {
@@ -141,4 +179,8 @@ _HANDLERS: Final[dict[type, Callable[[Connection, Any], None]]] = {
     control.Close: _close_came,
     control.Sync: _sync_came,
     control.Synced: _synced_came,
+    control.Subscribe: _subscribe_came,
+    control.Unsubscribe: _unsubscribe_came,
+    RecordsReceived: _records_came,
+    RoutedReceived: _routed_came,
 }

@@ -44,7 +44,17 @@ class Close(NamedTuple):
 
 
 class Sync(NamedTuple):
-    """The end of the snapshot of what this side is interested in."""
+    """The end of the snapshot of what this side is interested in, and how far it is.
+
+    Attributes:
+        record: The largest number of a record of its interest so far.
+        announced: How many slots the snapshot has told of.
+        round: The round of talks by way of others that this is the end of, or behind which it comes.
+    """
+
+    record: int = 0
+    announced: int = 0
+    round: int = 0
 
 
 class Synced(NamedTuple):
@@ -144,6 +154,20 @@ class Flush(NamedTuple):
     up_to: int
 
 
+class Position(NamedTuple):
+    """How far a flow has come here; said to sources that are not neighbours.
+
+    Attributes:
+        slot: The flow's slot.
+        stream: The flow's life.
+        expected: The sequence number that is expected next, or None if nothing is known yet.
+    """
+
+    slot: str
+    stream: int
+    expected: int | None
+
+
 class Unreachable(NamedTuple):
     """What the source sends on this flow reaches nobody, and why."""
 
@@ -168,6 +192,7 @@ Control = (
     | Kept
     | Flush
     | Unreachable
+    | Position
 )
 
 
@@ -195,8 +220,9 @@ _CHECKS: Final[dict[str, Callable[[object], bool]]] = {
     "taken": _is_number_or_none,
     "agreed": _is_number_or_none,
     "blocks_since": _is_number_or_none,
+    "expected": _is_number_or_none,
 }
-_SUBSCRIBE_CHECKS: Final = {"stream": _is_number_or_none, "expected": _is_number_or_none}
+_SUBSCRIBE_CHECKS: Final = {"stream": _is_number_or_none}
 
 CONTROL_KINDS: Final[dict[FrameKind, type[Any]]] = {
     FrameKind.PING: Ping,
@@ -213,6 +239,7 @@ CONTROL_KINDS: Final[dict[FrameKind, type[Any]]] = {
     FrameKind.KEPT: Kept,
     FrameKind.FLUSH: Flush,
     FrameKind.UNREACHABLE: Unreachable,
+    FrameKind.POSITION: Position,
 }
 _KIND_OF: Final = {cls: kind for kind, cls in CONTROL_KINDS.items()}
 _FIELD_CHECKS: Final[dict[FrameKind, tuple[Callable[[object], bool], ...]]] = {
@@ -229,13 +256,26 @@ def encode_control(message: Control) -> bytes:
     return encode_frame(_KIND_OF[type(message)], codec.encode_header(list(message)))
 
 
+def control_kind(message: Control) -> FrameKind:
+    """The kind of the frame of a control message."""
+    return _KIND_OF[type(message)]
+
+
 def parse_control(kind: FrameKind, header: bytes) -> Control:
     """Read and check the header of a control frame.
 
     Raises:
         ProtocolError: A field is missing, too many or of the wrong type or size.
     """
-    fields = codec.decode_header(header)
+    return check_control(kind, codec.decode_header(header))
+
+
+def check_control(kind: FrameKind, fields: list[Any]) -> Control:
+    """Check the fields of a control message, and give it.
+
+    Raises:
+        ProtocolError: A field is missing, too many or of the wrong type or size.
+    """
     checks = _FIELD_CHECKS[kind]
     if len(fields) != len(checks):
         raise ProtocolError(f"a {kind.name} has {len(fields)} fields instead of {len(checks)}")

@@ -13,9 +13,11 @@ from collections.abc import Hashable
 from typing import Final, Protocol
 
 from . import codec
+from .frames import FLAG_SKIPPED
 from .limits import MAX_RUN_BYTES, MAX_RUN_MESSAGES
-from .packages import Buffer, Package, PackageTemplate
+from .packages import Buffer, Package, PackageKind, PackageTemplate
 from .policies import Mode
+from .way import Lane, Way
 
 UNLIMITED: Final = 1 << 62
 """The room of a flow that nobody limits."""
@@ -66,24 +68,34 @@ class Branch:
             blocking neighbour is sent nothing before `SendFlow.resume` is called.
         agreed: The record of its interest when it said how much room it has: a later interest may no longer stand by that.
         since: When it last said that it has taken more; for the report of a congestion.
+        address: The identity of its context, for packages that are meant for it alone.
+        is_remote: Whether it is no neighbour.
+        lane: The neighbour through which its packages go, itself or another; None if nobody else can be behind that.
+        way: The way through that neighbour, if it is shared with others or leads on from there; else None.
+        received: All before this number has come there, as it has said itself; only those that are no neighbours do.
     """
 
     __slots__ = (
+        "address",
         "agreed",
         "begun",
         "is_behind",
         "is_ready",
+        "is_remote",
         "key",
+        "lane",
         "limit",
         "links_lost",
         "mode",
         "outbox",
         "queued",
         "queued_messages",
+        "received",
         "since",
         "size",
         "subscriptions",
         "taken",
+        "way",
     )
 
     def __init__(self, key: Hashable, outbox: Sink, mode: Mode, size: int, subscriptions: int) -> None:
@@ -102,6 +114,11 @@ class Branch:
         self.agreed = 0
         self.begun = 0
         self.since = -math.inf
+        self.address: bytes | None = None
+        self.is_remote = False
+        self.lane: Lane | None = None
+        self.way: Way | None = None
+        self.received = 0
 
     @property
     def blocks(self) -> bool:
@@ -142,6 +159,9 @@ class SendFlow:
         self.log_bytes = 0
         self.is_ended = False
         self.is_held = False
+        self.ways: dict[Lane, Way] = {}
+        self._is_arranged = True
+        self._templates: dict[bytes, PackageTemplate] = {}
         self._template = PackageTemplate(source, slot, stream, destination)
         self.takes_text = True
         self._blocking = 0
@@ -151,11 +171,13 @@ class SendFlow:
     def add_branch(self, branch: Branch) -> None:
         """A neighbour listens from now on; a blocking one once `grant_first` has been called for it."""
         self.branches[branch.key] = branch
+        self.arrange_again()
         self.update_room()
 
     def remove_branch(self, key: Hashable) -> None:
         """A neighbour no longer listens, or is gone."""
         if self.branches.pop(key, None) is not None:
+            self.arrange_again()
             self.update_room()
 
     def grant_first(self, branch: Branch, size: int, *, now: float, agreed: int = 0) -> int:
@@ -170,6 +192,7 @@ class SendFlow:
         if not branch.is_ready:
             branch.is_ready = True
             branch.begun = branch.taken
+        self.arrange_again()
         branch.limit = branch.taken + size
         branch.since = now
         self.update_room()
@@ -195,6 +218,30 @@ class SendFlow:
             self.update_room()
         return kept
 
+    def arrange_again(self) -> None:
+        """Who listens, how, or through which neighbour has changed: packages may have to go other ways. `update_room` is to follow."""
+        self._is_arranged = False
+
+    def _arrange(self) -> None:
+        """Find the neighbours through which packages go on to others, and share one way among all behind each of them."""
+        self._is_arranged = True
+        members: dict[Lane, list[Branch]] = {}
+        for branch in self.branches.values():
+            branch.way = None
+            if branch.lane is not None and self.destination is None:
+                members.setdefault(branch.lane, []).append(branch)
+        known, self.ways = self.ways, {}
+        for lane, branches in members.items():
+            if not any(branch.is_remote for branch in branches):
+                continue  # only the neighbour itself
+            way = self.ways[lane] = known.get(lane) or Way(lane)
+            ready = [branch for branch in branches if branch.is_ready]
+            way.is_wanted = bool(ready)
+            way.mode = min([branch.mode for branch in ready], default=Mode.BLOCK)
+            way.size = max([branch.size for branch in ready if branch.mode is way.mode], default=1)
+            for branch in branches:
+                branch.way = way
+
     @property
     def is_blocked_by_branch(self) -> bool:
         """Whether it is a blocking branch that keeps messages from being added."""
@@ -208,6 +255,8 @@ class SendFlow:
 
     def update_room(self) -> None:
         """Decide anew how much may be added, and forget what the slowest branch has taken."""
+        if not self._is_arranged:
+            self._arrange()
         blocking = [branch for branch in self.branches.values() if branch.mode is Mode.BLOCK and branch.is_ready]
         self._blocking = len(blocking)
         if blocking:
@@ -340,7 +389,7 @@ class SendFlow:
         assert not self.pieces
         self.cut_to += 1
         self.room -= 1
-        package = self.marker(self.cut_to)
+        package = self.marker(self.cut_to, flags=FLAG_SKIPPED)
         self._keep(package)
         self._was_cut()
         self._distribute(package)
@@ -356,15 +405,31 @@ class SendFlow:
         self._distribute(package)
         return package
 
-    def marker(self, position: int) -> Package:
-        """An empty package that tells a branch that all before `position` was sent or dropped."""
-        return Package(self._template.header(position, 0), (codec.array_head(0),), 1, position, 0)
+    def marker(self, position: int, branch: Branch | None = None, *, flags: int = 0) -> Package:
+        """An empty package that tells a branch, or all, that all before `position` was sent or dropped."""
+        header = self._template_for(branch).header(position, 0)
+        return Package(header, (codec.array_head(0),), 1, position, 0, flags=flags)
+
+    def _template_for(self, branch: Branch | None) -> PackageTemplate:
+        """What writes the headers of packages for one branch only, or for all: behind a neighbour there may be others."""
+        if branch is None or branch.way is None:
+            return self._template
+        assert branch.address is not None
+        template = self._templates.get(branch.address)
+        if template is None:
+            template = self._templates[branch.address] = PackageTemplate(
+                self.source, self.slot, self.stream, branch.address, PackageKind.AGAIN
+            )
+        return template
 
     def _distribute(self, package: Package) -> None:
         # A subscription of the context itself may break at this very package, and its branch go.
         for branch in list(self.branches.values()):
-            if branch.is_ready:
+            if branch.is_ready and branch.way is None:
                 branch.outbox.add_package(branch, package, self)
+        for way in self.ways.values():
+            if way.is_wanted:
+                way.add(package, self)
 
     def resume(self, branch: Branch, expected: int) -> None:
         """The link to a blocking branch is new, and all before `expected` came over the old one: send the rest again."""
@@ -373,7 +438,16 @@ class SendFlow:
         branch.links_lost = branch.outbox.links_lost
         for package in self.log:
             if package.end > expected:
-                branch.outbox.add_package(branch, package, self)
+                branch.outbox.add_package(branch, self._addressed(package, branch), self)
+
+    def _addressed(self, package: Package, branch: Branch) -> Package:
+        """A package that others may have got already, for one branch only."""
+        template = self._template_for(branch)
+        if template is self._template:
+            return package
+        header = template.header(package.first, package.count)
+        body, size, is_last = package.body, package.body_size, package.is_last
+        return Package(header, body, size, package.first, package.count, is_last=is_last, flags=package.flags)
 
 
 def _lone_text(text: str) -> bytes:

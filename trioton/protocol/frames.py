@@ -25,6 +25,9 @@ PREFIX_SIZE: Final = PREFIX.size
 FLAG_END: Final = 1
 """The package is the last of its flow."""
 
+FLAG_SKIPPED: Final = 2
+"""The package stands for the one message before its number, which was left out."""
+
 LARGE_BODY: Final = 64 * 1024
 """From this size on, a body that has not arrived whole gets a buffer of its own which the transport can fill directly."""
 
@@ -49,13 +52,16 @@ class FrameKind(enum.IntEnum):
     KEPT = 21
     FLUSH = 22
     UNREACHABLE = 23
+    RECORDS = 24
+    ROUTED = 25
+    POSITION = 26
     PACKAGE = 48
     OPENING = 49
     FRAGMENT = 50
 
 
 HANDSHAKE_KINDS: Final = frozenset({FrameKind.HELLO, FrameKind.WELCOME, FrameKind.REFUSE})
-BODY_KINDS: Final = frozenset({FrameKind.PACKAGE, FrameKind.OPENING, FrameKind.FRAGMENT})
+BODY_KINDS: Final = frozenset({FrameKind.PACKAGE, FrameKind.OPENING, FrameKind.FRAGMENT, FrameKind.RECORDS})
 _KINDS: Final = {int(kind): kind for kind in FrameKind}
 _PACKAGE: Final = int(FrameKind.PACKAGE)
 

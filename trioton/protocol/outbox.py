@@ -7,15 +7,31 @@ not block, the data lane is where messages are dropped: whole packages, by the s
 from __future__ import annotations
 
 from collections import deque
-from typing import Final
+from typing import Final, Protocol
 
-from .flow import Branch, SendFlow
+from .flow import Branch
 from .limits import LARGE_FRAGMENT, MAX_OPEN_FRAGMENTED, SMALL_FRAGMENT
 from .packages import Buffer, Fragments, Package
 from .policies import Mode
+from .way import Way
 
 BATCH_BYTES: Final = 256 * 1024
 """About how many bytes one write takes."""
+
+
+class PositionedFlow(Protocol):
+    """What an outbox must know of a flow whose packages it drops.
+
+    Attributes:
+        slot: Its slot.
+        cut_to: The number after the last message of which a package was made.
+    """
+
+    slot: str
+    cut_to: int
+
+    def marker(self, position: int) -> Package:
+        """An empty package that says that all before `position` was sent or dropped."""
 
 
 class _Entry:
@@ -23,7 +39,7 @@ class _Entry:
 
     __slots__ = ("branch", "flow", "is_droppable", "package")
 
-    def __init__(self, branch: Branch, package: Package, flow: SendFlow) -> None:
+    def __init__(self, branch: Branch | Way, package: Package, flow: PositionedFlow) -> None:
         self.branch = branch
         self.package: Package | None = package
         self.flow = flow
@@ -43,7 +59,7 @@ class _Large:
 
     __slots__ = ("branch", "flow", "fragments", "waiting")
 
-    def __init__(self, branch: Branch, flow: SendFlow, fragments: Fragments) -> None:
+    def __init__(self, branch: Branch | Way, flow: PositionedFlow, fragments: Fragments) -> None:
         self.branch = branch
         self.flow = flow
         self.fragments = fragments
@@ -70,11 +86,11 @@ class Outbox:
         self._control: list[bytes] = []
         self.control_bytes = 0
         self._data: deque[_Entry] = deque()
-        self._large: dict[Branch, _Large] = {}
+        self._large: dict[Branch | Way, _Large] = {}
         self._turns: list[
             _Large
         ] = []  # few at most, and mostly none: an empty deque takes 700 bytes more for each link
-        self._droppable: dict[Branch, deque[_Entry]] = {}
+        self._droppable: dict[Branch | Way, deque[_Entry]] = {}
         self._droppable_bytes = 0
         self._next_tag = 0
         self._open_bytes = 0
@@ -108,16 +124,21 @@ class Outbox:
         self._control.append(frame)
         self.control_bytes += len(frame)
 
-    def add_package(self, branch: Branch, package: Package, flow: SendFlow) -> None:
+    def add_package(self, branch: Branch, package: Package, flow: PositionedFlow) -> None:
         """Add a package for a neighbour.
 
         If the neighbour does not block and has no room, its policy drops packages. If it blocks, and the link over which it was
         told of the packages before this one is lost, nothing is added: its flow keeps the package until `SendFlow.resume`.
         """
-        if branch.mode is Mode.BLOCK:
-            if branch.links_lost != self.links_lost:
-                return
-        elif not self._make_room(branch, package):
+        if branch.mode is not Mode.BLOCK or branch.links_lost == self.links_lost:
+            self.add_shared(branch, package, flow)
+
+    def add_shared(self, branch: Branch | Way, package: Package, flow: PositionedFlow) -> None:
+        """Add a package for several contexts behind a neighbour, or what comes from elsewhere and goes on: see `add_package`.
+
+        How far those are that block is known only to their source, so it goes even if the last link is lost.
+        """
+        if branch.mode is not Mode.BLOCK and not self._make_room(branch, package):
             self.dropped += package.count
             branch.is_behind = True
             return
@@ -130,7 +151,7 @@ class Outbox:
             self._droppable_bytes += package.body_size
         self._data.append(entry)
 
-    def _make_room(self, branch: Branch, package: Package) -> bool:
+    def _make_room(self, branch: Branch | Way, package: Package) -> bool:
         """Whether a package may be added; an empty queue always has room for one, and the end of a flow is never dropped."""
         waiting = self._droppable.get(branch)
         if not waiting or not package.count:
@@ -141,7 +162,7 @@ class Outbox:
             self._drop(waiting.popleft())
         return True
 
-    def _has_room(self, branch: Branch, package: Package) -> bool:
+    def _has_room(self, branch: Branch | Way, package: Package) -> bool:
         messages = branch.queued_messages + package.count
         return messages <= branch.size and self._droppable_bytes + package.body_size <= self._queue_bytes
 
@@ -161,7 +182,7 @@ class Outbox:
                 del self._droppable[entry.branch]
         entry.forget()
 
-    def remove_branch(self, branch: Branch) -> None:
+    def remove_branch(self, branch: Branch | Way) -> None:
         """Forget the packages that wait for a neighbour's branch; what is under way still ends as it must."""
         for entry in self._all_waiting():
             if entry.branch is branch:
@@ -244,7 +265,7 @@ class Outbox:
         self._tell_position(entry.branch, entry.flow, buffers)
         return package.body_size
 
-    def _tell_position(self, branch: Branch, flow: SendFlow, buffers: list[Buffer]) -> None:
+    def _tell_position(self, branch: Branch | Way, flow: PositionedFlow, buffers: list[Buffer]) -> None:
         if branch.is_behind and not branch.queued:
             # What was dropped behind this package would go unnoticed until the next one: say where the flow stands.
             buffers.append(flow.marker(flow.cut_to).frame())

@@ -1,7 +1,7 @@
 """Packages: what travels from one context to others, a header that routers read and a body that only receivers do.
 
 A package carries a *run*: consecutive messages of one flow. Its header is the CBOR array ``[kind, source, stream, first, slot,
-count]``, followed by the destination if the kind is `PackageKind.DIRECT`; its body is one CBOR array of `count` messages.
+count]``, followed by the destination unless the kind is `PackageKind.PUBLISH`; its body is one CBOR array of `count` messages.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ MAX_SEQUENCE: Final = 1 << 62
 
 
 class PackageKind(enum.IntEnum):
-    """Who a package is for."""
+    """Who a package is for: all who listen, one context only, or one context only of those who listen, which may have missed it."""
 
     PUBLISH = 0
     DIRECT = 1
+    AGAIN = 2
 
 
 class PackageHeader(NamedTuple):
@@ -59,7 +60,7 @@ def parse_package_header(header: bytes) -> PackageHeader:
         good = kind == 0
     elif len(fields) == 7:
         kind, source, stream, first, slot, count, destination = fields
-        good = kind == 1 and type(destination) is bytes and len(destination) == ID_BYTES
+        good = (kind == 1 or kind == 2) and type(destination) is bytes and len(destination) == ID_BYTES
     else:
         raise ProtocolError(f"the header of a package has {len(fields)} fields instead of 6 or 7")
     if not (
@@ -187,15 +188,25 @@ class Package:
         count: How many messages it carries.
         end: The first sequence number after it. The last package of a flow takes a number for the end itself.
         is_last: Whether it ends its flow.
+        flags: The flags of the frames that carry it.
         header: The encoded header.
         body_size: Bytes of the body.
     """
 
-    __slots__ = ("_body", "_frame", "body_size", "count", "end", "first", "header", "is_last")
+    __slots__ = ("_body", "_frame", "body_size", "count", "end", "first", "flags", "header", "is_last")
 
     def __init__(
-        self, header: bytes, body: Sequence[Buffer], body_size: int, first: int, count: int, *, is_last: bool = False
+        self,
+        header: bytes,
+        body: Sequence[Buffer],
+        body_size: int,
+        first: int,
+        count: int,
+        *,
+        is_last: bool = False,
+        flags: int = 0,
     ) -> None:
+        self.flags = flags | FLAG_END if is_last else flags
         self.header = header
         self._body = body
         self.body_size = body_size
@@ -204,11 +215,6 @@ class Package:
         self.is_last = is_last
         self.end = first + count + is_last
         self._frame: bytes | None = None
-
-    @property
-    def flags(self) -> int:
-        """The flags of the frames that carry it."""
-        return FLAG_END if self.is_last else 0
 
     @property
     def body(self) -> Sequence[Buffer]:
@@ -220,7 +226,7 @@ class Package:
         frame = self._frame
         if frame is None:
             header = self.header
-            prefix = PREFIX.pack(_PACKAGE, FLAG_END if self.is_last else 0, len(header), self.body_size)
+            prefix = PREFIX.pack(_PACKAGE, self.flags, len(header), self.body_size)
             frame = self._frame = b"".join((prefix, header, *self._body))
             self._body = ()  # the bytes are held once
         return frame
@@ -237,6 +243,7 @@ class PackageTemplate:
         slot: The flow's slot.
         stream: Which life of the flow this is.
         destination: The identity of the only receiver, or None for all who listen.
+        kind: Who the packages are for; by default what follows from the destination.
 
     Attributes:
         before: The bytes in front of the first sequence number.
@@ -245,8 +252,16 @@ class PackageTemplate:
 
     __slots__ = ("_after", "_behind_lone", "before", "middle")
 
-    def __init__(self, source: bytes, slot: str, stream: int, destination: bytes | None = None) -> None:
-        kind = PackageKind.PUBLISH if destination is None else PackageKind.DIRECT
+    def __init__(
+        self,
+        source: bytes,
+        slot: str,
+        stream: int,
+        destination: bytes | None = None,
+        kind: PackageKind | None = None,
+    ) -> None:
+        if kind is None:
+            kind = PackageKind.PUBLISH if destination is None else PackageKind.DIRECT
         head = codec.array_head(6 if destination is None else 7)
         self.before = head + codec.uint(kind) + codec.bytes_head(len(source)) + source + codec.uint(stream)
         text = slot.encode()

@@ -16,6 +16,8 @@ from .frames import FLAG_END, PREFIX_SIZE, Frame, FrameKind, FrameReader
 from .handshake import Hello, parse_refusal
 from .limits import MAX_OPEN_FRAGMENTED, MAX_RUN_BYTES, MIN_FRAGMENT, Limits
 from .packages import PackageHeader, PackageHeaderReader, parse_fragment, parse_opening, parse_package_header
+from .records import parse_batch
+from .routed import RoutedReceived, parse_routed
 
 ARRAY_HEAD: Final = 3
 """Bytes in front of the messages of a package."""
@@ -44,9 +46,17 @@ class PackageReceived(NamedTuple):
     body: bytes
     is_lone_bytes: bool = False
     """Whether `body` is the content of the one byte string that the package carries, ready to be given to the user."""
+    flags: int = 0
+    """The flags of its frame."""
 
 
-Event = Hello | Refused | PackageReceived | Control
+class RecordsReceived(NamedTuple):
+    """Records about contexts came, which are not decoded yet."""
+
+    records: list[bytes]
+
+
+Event = Hello | Refused | PackageReceived | RecordsReceived | RoutedReceived | Control
 
 _EXPECTED_IN_HANDSHAKE = {
     Role.SERVER: frozenset({FrameKind.HELLO}),
@@ -191,6 +201,10 @@ class Session:
                 event = parse_control(frame.kind, frame.header)
                 self._is_closed = frame.kind is FrameKind.CLOSE
                 events.append(event)
+            elif frame.kind is FrameKind.ROUTED:
+                events.append(parse_routed(frame.header, frame.flags))
+            elif frame.kind is FrameKind.RECORDS:
+                events.append(RecordsReceived(parse_batch(frame.body)))
             elif frame.kind is FrameKind.OPENING:
                 self._open(frame)
             else:
@@ -217,7 +231,7 @@ class Session:
         self._check_size(len(body))
         self.packages_received += 1
         self.messages_received += header.count
-        return tuple.__new__(PackageReceived, (header, bool(flags & FLAG_END), body, is_lone_bytes))
+        return tuple.__new__(PackageReceived, (header, bool(flags & FLAG_END), body, is_lone_bytes, flags))
 
     def _check_size(self, size: int) -> None:
         if size > self._max_body:

@@ -111,10 +111,10 @@ class Listening:
         flows = self._incoming.forget_slot(slot)
         self.reports.forget(slot)
         self.changed.pop(slot, None)
-        self._record += 1
         if slot.startswith(DIRECT_PREFIX):
             self._claims.close(slot, flows)
             return
+        self._record += 1
         for association in self._neighbours():
             association.send_control(control.Unsubscribe(slot, self._record))
         self._local.interest_changed(slot)
@@ -160,15 +160,36 @@ class Listening:
             association.send_control(self._interest(slot, None))
         self._local.interest_changed(slot)
 
-    def announce(self, association: Association, peer_id: bytes) -> None:
-        """Tell a peer, over a new link, what this context listens to and how far it has received."""
+    @property
+    def record(self) -> int:
+        """The number of the last change of interest."""
+        return self._record
+
+    def announce(self, association: Association, peer_id: bytes) -> int:
+        """Tell a peer, over a new link, what this context listens to and how far it has received; gives of how many slots."""
+        announced = 0
         for slot in self._subscriptions.by_slot:
             known = self._incoming.get(peer_id, slot)
             if known is not None or not slot.startswith(DIRECT_PREFIX):
                 association.send_control(self._interest(slot, known))
+                announced += 1
             if known is not None:
-                # What was said over the last link may have been lost with it.
-                known.reported, known.is_asked_back = (-1, -1), False
-                self.reports.soon(slot)
-                for subscription in self._subscriptions.blocking(slot):
-                    subscription.inbox.ask_back_again(known)
+                self._report_again(known)
+        return announced
+
+    def announce_positions(self, association: Association) -> int:
+        """Tell a context that is no neighbour, after its way has changed, how far its flows have come; gives how many slots they are on."""
+        flows = [
+            flow for flow in self._incoming.of(association.peer.wire_id) if flow.slot in self._subscriptions.by_slot
+        ]
+        for flow in flows:
+            association.send_control(control.Position(flow.slot, flow.stream, flow.expected))
+            self._report_again(flow)
+        return len(flows)
+
+    def _report_again(self, flow: ReceiveFlow) -> None:
+        """What was said to a source before may have been lost with the link."""
+        flow.reported, flow.is_asked_back = (-1, -1), False
+        self.reports.soon(flow.slot)
+        for subscription in self._subscriptions.blocking(flow.slot):
+            subscription.inbox.ask_back_again(flow)

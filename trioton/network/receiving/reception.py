@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ...errors import ProtocolError
+from ...protocol.frames import FLAG_SKIPPED
 from ...protocol.identity import ContextId
 from ...protocol.inbox import ReceiveFlow, Run
 from ...protocol.packages import PackageHeader, PackageKind
@@ -72,33 +73,49 @@ class Reception:
         Raises:
             ProtocolError: The peer itself sent nonsense; its link must be closed.
         """
-        header, is_last, body, is_lone_bytes = event
+        header, is_last, body, is_lone_bytes, flags = event
         kind, source, stream, _, slot, count, destination = header
         if source != association.peer.wire_id:
             raise ProtocolError("the peer sent a package in the name of another context")
-        if kind == PackageKind.DIRECT and destination != self._own_id:
+        if kind != PackageKind.PUBLISH and destination != self._own_id:
             raise ProtocolError("the peer sent a package for another context")
         if not is_lone_bytes:
             scan_run(body, count, tags=MESSAGE_TAGS)
         if slot in self._slots:
-            self._deliver(header, body, is_last, is_lone_bytes)
+            self._deliver(header, body, is_last, is_lone_bytes, flags, association)
         elif kind == PackageKind.DIRECT:
             self._claims.tell_unreachable(source, slot, stream, NOBODY_RECEIVES)
 
     def local_package(self, header: PackageHeader, body: bytes, *, is_last: bool) -> None:
         """Deliver a package of this context to its own subscriptions."""
         if header.slot in self._slots:
-            self._deliver(header, body, is_last, False)
+            self._deliver(header, body, is_last, False, 0, None)
 
-    def _deliver(self, header: PackageHeader, body: bytes, is_last: bool, is_lone_bytes: bool) -> None:
+    def _deliver(
+        self,
+        header: PackageHeader,
+        body: bytes,
+        is_last: bool,
+        is_lone_bytes: bool,
+        flags: int,
+        association: Association | None,
+    ) -> None:
         _, source, stream, first, slot, count, _ = header
         if slot in self._holders and self._holders[slot] != source and not self._claims.claim(source, slot, stream):
             return
         flow = self._flows.get(slot, {}).get(source)
         if flow is None or flow.stream != stream:
+            if flow is None and count and association is not None and self._waits_for_start(slot):
+                return  # it is for others behind the same neighbour
             flow = self._incoming.begin(source, slot, stream) or self._flows[slot][source].overtake(stream)
         known = missing = 0
         if is_last or not flow.receive_next(first, count):
+            if (
+                flow.granted is not None
+                and association is not None
+                and self._is_early(flow, header, is_last, flags, association)
+            ):
+                return
             known, missing = flow.receive(header, is_last=is_last)
         if missing:
             self.missed(slot, source, missing)
@@ -114,6 +131,23 @@ class Reception:
                         self._listening.remove(subscription)  # nothing will be received there again
         if flow.is_ended:
             self._ended(flow)
+
+    def _waits_for_start(self, slot: str) -> bool:
+        """Whether all who listen to a slot block, and so get nothing of a source that has not said from where on it keeps to their room."""
+        return all(subscription.inbox.window is not None for subscription in self._slots[slot])
+
+    @staticmethod
+    def _is_early(
+        flow: ReceiveFlow, header: PackageHeader, is_last: bool, flags: int, association: Association
+    ) -> bool:
+        """Whether a package of a flow that may lose nothing comes before its turn: what is before it was lost, or is under way."""
+        expected = flow.expected
+        if expected is None or header.first <= expected or (flags & FLAG_SKIPPED and header.first == expected + 1):
+            return False
+        if association.is_remote:
+            association.the_routed.lost_track(flow)
+            return True
+        return header.count > 0 or is_last
 
     def missed(self, slot: str, source: bytes, count: int) -> None:
         """Messages were dropped on their way here."""

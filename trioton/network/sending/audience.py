@@ -85,6 +85,41 @@ class Audience:
         for outlet in self._outlets.on(slot):
             self._lives.remove_branch(outlet, association)
 
+    # ---------------------------------------------------------------- contexts that are no neighbours
+
+    def position(self, association: Association, message: control.Position) -> None:
+        """A context says, in a new round, how far a flow has come there."""
+        slot, stream, expected = message
+        known = self._interests.of(association, slot)
+        for outlet in self._outlets.on(slot):
+            flow = outlet.flow
+            branch = flow.branches.get(association)
+            if branch is None:
+                continue
+            if stream == flow.stream:
+                branch.received = min(expected or 0, flow.next)
+            interest = known or control.Subscribe(
+                slot, 0, branch.mode, branch.size, branch.subscriptions, None, None, 0
+            )
+            told = interest._replace(stream=stream, expected=expected)
+            self._branches.start_again(association, flow, interest, told)
+            self._branches.update(outlet, association, told)
+            self._lives.changed(outlet)
+
+    def settle(self, association: Association) -> None:
+        """A context has said, in a new round, how far all flows have come there that it knows of."""
+        for outlet in self._outlets.all():
+            flow = outlet.flow
+            branch = flow.branches.get(association)
+            if branch is None or flow.slot in association.announced or not branch.is_ready:
+                continue
+            interest = self._interests.of(association, flow.slot)
+            if flow.destination is not None:
+                self._lives.die(outlet, "nobody receives on this channel any more")
+            elif interest is not None:
+                self._branches.update(outlet, association, interest)
+                self._lives.changed(outlet)
+
     # ---------------------------------------------------------------- room
 
     def credit(self, association: Association, message: control.Credit) -> None:
@@ -117,6 +152,7 @@ class Audience:
         flow, branches = outlet.flow, self._branches
         self._dispatcher.cut()
         branch.mode = Mode.BLOCK
+        flow.arrange_again()
         interest = self._interests.of(association, flow.slot)
         branch.subscriptions = branch.subscriptions if interest is None else interest.count
         agreed = 0 if interest is None else interest.record

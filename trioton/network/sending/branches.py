@@ -54,6 +54,7 @@ class Branches:
         mode = Mode(interest.mode)
         flow.window_bytes = min(flow.window_bytes, association.window_bytes)
         branch = Branch(association, association.outbox, mode, interest.size, interest.count)
+        association.equip(branch)
         branch.taken = branch.begun = flow.cut_to
         outlet.add_branch(branch)
         if mode is Mode.BLOCK:
@@ -66,11 +67,14 @@ class Branches:
     def _change(self, outlet: Outlet, association: Association, branch: Branch, interest: control.Subscribe) -> None:
         flow = outlet.flow
         mode = Mode(interest.mode)
-        if association.awaits_snapshot and branch.is_ready and branch.mode is Mode.BLOCK:
-            if interest.stream != flow.stream or (interest.blocks_since or 0) > branch.agreed:
+        if branch.is_ready and branch.mode is Mode.BLOCK:
+            is_forgotten = association.awaits_snapshot and interest.stream != flow.stream
+            if is_forgotten or (interest.blocks_since or 0) > branch.agreed:
                 self._begin_anew(outlet, association, branch, interest)
                 return
-            self._send_again(association, outlet, branch, interest)
+            if association.awaits_snapshot:
+                self._send_again(association, outlet, branch, interest)
+        flow.arrange_again()
         branch.size = interest.size
         if mode is not Mode.BLOCK or branch.mode is Mode.BLOCK:
             branch.subscriptions = interest.count
@@ -159,7 +163,9 @@ class Branches:
         flow = outlet.flow
         if association not in flow.branches:
             flow.window_bytes = min(flow.window_bytes, association.window_bytes)
-            outlet.add_branch(Branch(association, association.outbox, Mode.BLOCK, 1, 1))
+            branch = Branch(association, association.outbox, Mode.BLOCK, 1, 1)
+            association.equip(branch)
+            outlet.add_branch(branch)
             self.offer(association, outlet)
 
     def tell_started(self, association: Association, flow: SendFlow, first: int, agreed: int | None) -> None:
@@ -168,7 +174,8 @@ class Branches:
 
     def tell_position(self, association: Association, flow: SendFlow) -> None:
         """Tell a subscriber how far the flow is, behind what waits for it."""
-        association.outbox.add_package(flow.branches[association], flow.marker(flow.cut_to), flow)
+        branch = flow.branches[association]
+        association.outbox.add_package(branch, flow.marker(flow.cut_to, branch), flow)
         self._dispatcher.will_write(association)
 
     def ask_flush(self, association: Association, outlet: Outlet) -> None:

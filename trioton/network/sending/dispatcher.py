@@ -38,6 +38,7 @@ class Dispatcher:
     Attributes:
         gathering: The flow whose messages gather, or None.
         is_hot: Whether the flusher runs in the next pass of the scheduler.
+        watch_shared: Called when packages were sent that go on behind a neighbour.
         congestion: Tells of tasks that wait in `send` for long.
     """
 
@@ -50,6 +51,7 @@ class Dispatcher:
         self._lot = trio.lowlevel.ParkingLot()
         self._clock = clock
         self._last_write = -math.inf
+        self.watch_shared: Callable[[SendFlow], None] | None = None
 
     # ---------------------------------------------------------------- messages
 
@@ -82,7 +84,7 @@ class Dispatcher:
         if len(flow.branches) != 1 or len(flow.pieces) != 1 or not flow.takes_text:
             return False
         (branch,) = flow.branches.values()
-        if branch.key is LOCAL or not branch.is_ready or branch.is_behind:
+        if branch.key is LOCAL or not branch.is_ready or branch.is_behind or branch.way is not None:
             return False
         link = branch.key.open_link  # type: ignore[attr-defined]  # keys are associations, or LOCAL
         if link is None or not link.is_idle or (branch.blocks and branch.links_lost != branch.outbox.links_lost):
@@ -118,8 +120,12 @@ class Dispatcher:
         for branch in flow.branches.values():
             if branch.is_ready:
                 listened_to = True
-                if branch.key is not LOCAL:
+                if branch.key is not LOCAL and branch.way is None:
                     self._unwritten[branch.key] = None  # type: ignore[index]  # keys are associations, or LOCAL
+        for lane in flow.ways:
+            self._unwritten[lane] = None  # type: ignore[index]  # lanes are connections
+        if flow.ways and self.watch_shared is not None:
+            self.watch_shared(flow)
         if not listened_to and flow.slot in self._outlets:
             self._outlets[flow.slot].dropped += count
 

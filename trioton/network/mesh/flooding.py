@@ -1,0 +1,145 @@
+"""Records spread: each context tells its neighbours what it is and what it has heard of others, once each.
+
+Changes gather for a moment and travel many to a frame. Two neighbours that meet tell each other how much they know (a digest), and
+get what they lack. What is passed on for others never goes before the records that it depends on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from ...protocol import codec
+from ...protocol.frames import FrameKind, encode_prefix
+from ...protocol.records import (
+    Digest,
+    InterestRecord,
+    InterestSnapshot,
+    NodeRecord,
+    Record,
+    encode_batch,
+    encode_record,
+    parse_record,
+)
+
+if TYPE_CHECKING:
+    from ...protocol.topology import Topology
+    from ..connection import Connection
+    from ..context import Context
+
+GATHER: Final = 0.02
+"""Seconds that changes gather after a flood, before the next one."""
+
+_HEADER: Final = codec.array_head(0)
+
+
+class Flooding:
+    """Tells neighbours what changes, and hears it from them.
+
+    Args:
+        context: The context.
+        topology: What is known of all contexts.
+    """
+
+    def __init__(self, context: Context, topology: Topology) -> None:
+        self._context = context
+        self._topology = topology
+        self._pending: dict[Hashable, tuple[bytes, Connection | None]] = {}
+        self._lot = trio.lowlevel.ParkingLot()
+        self._last_flood = -math.inf
+
+    # ---------------------------------------------------------------- telling
+
+    def begin(self, connection: Connection) -> None:
+        """A link is new: tell the neighbour what this context is and how much it knows of others."""
+        self._send(connection, [encode_record(self._topology.own), encode_record(self._topology.digest())])
+
+    def own_changed(self) -> None:
+        """The own record has changed: all neighbours must hear of it."""
+        self._put(self._topology.own, None)
+
+    def tell(self, record: Record, heard_from: Connection | None) -> None:
+        """Spread a record to all neighbours but the one that it came from."""
+        self._put(record, heard_from)
+
+    def _put(self, record: Record, heard_from: Connection | None, data: bytes | None = None) -> None:
+        if self._context._neighbours.count > (heard_from is not None):
+            slot = record.slot if isinstance(record, InterestRecord) else None
+            key = type(record), record.origin, slot
+            self._pending.pop(key, None)  # the newest goes behind all that came before it
+            self._pending[key] = encode_record(record) if data is None else data, heard_from
+            self._lot.unpark()
+
+    def flush(self) -> None:
+        """Tell now what has gathered."""
+        if not self._pending:
+            return
+        pending, self._pending = self._pending, {}
+        self._last_flood = trio.current_time()
+        for connection in self._context._neighbours.with_session():
+            records = [data for data, heard_from in pending.values() if heard_from is not connection]
+            if records:
+                self._send(connection, records)
+
+    @trio.lowlevel.enable_ki_protection
+    async def run_forever(self) -> None:
+        """Tell what has gathered: a lone change at once, those that follow it closely together."""
+        while True:
+            if not self._pending:
+                await self._lot.park()
+            if trio.current_time() < self._last_flood + GATHER:
+                await trio.sleep_until(self._last_flood + GATHER)
+            else:
+                await trio.lowlevel.checkpoint()
+            self.flush()
+
+    def _send(self, connection: Connection, records: Iterable[bytes]) -> None:
+        if connection.open_link is not None:
+            for body in encode_batch(records):
+                connection.outbox.add_control(
+                    encode_prefix(FrameKind.RECORDS, 0, len(_HEADER), len(body)) + _HEADER + body
+                )
+            self._context._dispatcher.will_write(connection.association)
+
+    # ---------------------------------------------------------------- hearing
+
+    def heard(self, connection: Connection, records: list[bytes]) -> list[tuple[bytes, str]]:
+        """Learn what a neighbour tells, and spread what is new.
+
+        Returns:
+            Whose interest has changed, and on which slot.
+
+        Raises:
+            ProtocolError: A record makes no sense.
+        """
+        topology, changed = self._topology, []
+        for data in records:
+            record = parse_record(data, slot_length=self._context._limits.slot_length)
+            if isinstance(record, Digest):
+                lacking = [encode_record(each) for each in topology.lacking(record)]
+                if lacking:
+                    self._send(connection, lacking)
+                continue
+            slots = self._learn(record)
+            if slots is not None:
+                self._put(record, connection, data)
+                changed += [(record.origin, slot) for slot in slots]
+        return changed
+
+    def _learn(self, record: Record) -> list[str] | None:
+        """Give the slots on which the interest has changed, or None if the record is no news."""
+        topology = self._topology
+        if isinstance(record, NodeRecord):
+            is_news = topology.learn_node(record)
+            if is_news and record.origin == topology.own.origin:
+                self.own_changed()  # somebody has older news of this context, or lies
+                return None
+            return [] if is_news else None
+        if record.origin == topology.own.origin:
+            return None
+        if isinstance(record, InterestSnapshot):
+            return topology.learn_snapshot(record) if topology.is_news(record) else None
+        return [record.slot] if topology.learn_interest(record) else None

@@ -1,0 +1,192 @@
+"""Who can be reached: contexts join and are gone as the records say, and what is sent to them takes the way that there is now."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from ...protocol import control
+from ...protocol.identity import ContextId
+from .. import events
+from ..peer import ContextInfo, Peer
+from ..states import State
+
+if TYPE_CHECKING:
+    from ...protocol.topology import Topology
+    from ..association import Association
+    from ..connection import Connection
+    from ..context import Context
+    from .flooding import Flooding
+
+logger = logging.getLogger("trioton.context")
+
+SUSPENDED_AFTER: Final = 1.0
+"""Seconds after which a link that was lost is used only where no other way leads."""
+
+NO_WAY: Final = "no way leads there any more"
+
+_UNSUBSCRIBE_ALL: Final = (1 << 62) - 1
+
+
+class Membership:
+    """Keeps the associations of a context in step with what is known of the network.
+
+    Args:
+        context: The context.
+        topology: What is known of all contexts.
+        flooding: Tells the others of changes here.
+    """
+
+    def __init__(self, context: Context, topology: Topology, flooding: Flooding) -> None:
+        self._context = context
+        self._topology = topology
+        self._flooding = flooding
+        self._joined: dict[bytes, tuple[ContextId, str, int]] = {}
+        self._used: dict[Association, None] = {}
+        self._version = topology.version
+
+    def contexts(self) -> list[ContextInfo]:
+        """All contexts that can be reached now."""
+        found = []
+        for wire_id, (context_id, name, pid) in self._joined.items():
+            connection = self._context._neighbours.route(wire_id)
+            association = self._context._associations.get(wire_id)
+            is_direct = connection is not None and connection.is_connected
+            if is_direct or (association is not None and association.is_remote):
+                found.append(ContextInfo(context_id, name, pid, 1 if is_direct else self._topology.hops(wire_id)))
+        return found
+
+    # ---------------------------------------------------------------- links of this context
+
+    def link_up(self, connection: Connection) -> None:
+        """A link to a neighbour is up, the first one or another."""
+        neighbour = connection.peer.wire_id
+        generation = connection._totals.transports
+        if self._topology.set_link(neighbour, is_suspended=False, generation=generation):
+            self._flooding.own_changed()
+        self.update()
+        self._flooding.begin(connection)
+
+    def link_lost(self, connection: Connection) -> None:
+        """A link is lost, and the session may still be resumed: for a moment all waits for that."""
+        self._context._start_soon(self._suspend_later, connection)
+
+    async def _suspend_later(self, connection: Connection) -> None:
+        transports = connection._totals.transports
+        await trio.sleep(SUSPENDED_AFTER)
+        is_same = connection._totals.transports == transports
+        if is_same and connection._state is State.SUSPENDED and self._is_current(connection):
+            self._topology.set_link(connection.peer.wire_id, is_suspended=True, generation=transports)
+            self._flooding.own_changed()
+            self.update()
+
+    def session_over(self, connection: Connection) -> None:
+        """A neighbour is one no longer."""
+        if self._topology.remove_link(connection.peer.wire_id):
+            self._flooding.own_changed()
+        self.update()
+
+    def _is_current(self, connection: Connection) -> bool:
+        return self._context._neighbours.route(connection.peer.wire_id) is connection
+
+    # ---------------------------------------------------------------- who joins and who is gone
+
+    def joined(self, peer: Peer) -> None:
+        """A context can be reached: tell the program, unless it knows."""
+        if peer.wire_id not in self._joined:
+            self._joined[peer.wire_id] = peer.id, peer.name, peer.pid
+            self._context._hub.emit(events.ContextJoined(peer.id, peer.name))
+            self._context._changed.unpark_all()
+
+    def gone(self, peer: Peer, reason: str) -> None:
+        """A context cannot be reached any more: tell the program, if it knew."""
+        if self._joined.pop(peer.wire_id, None) is not None:
+            self._context._hub.emit(events.ContextDied(peer.id, peer.name, reason))
+            self._context._changed.unpark_all()
+
+    def heard_interest(self, changed: Iterable[tuple[bytes, str]]) -> None:
+        """Records about interests have come, of contexts that may be no neighbours."""
+        self.update()
+        for wire_id, slot in changed:
+            association = self._context._associations.get(wire_id)
+            if association is not None and association.is_remote:
+                self._apply_interest(association, slot)
+
+    def update(self) -> None:
+        """Draw the conclusions from records that have changed."""
+        topology, associations = self._topology, self._context._associations
+        changes = topology.update()
+        for wire_id in changes.gone:
+            association = associations.get(wire_id)
+            if association is not None and association.is_remote:
+                associations.end(association)
+                self.gone(association.peer, NO_WAY)
+                logger.info("%s: %s is gone: %s", self._context, association.peer, NO_WAY)
+        for wire_id in changes.joined:
+            if associations.get(wire_id) is None:
+                self._join(wire_id)
+        if topology.version != self._version:
+            self._version = topology.version
+            self._find_ways()
+
+    def _join(self, wire_id: bytes) -> None:
+        node = self._topology.node(wire_id)
+        assert node is not None
+        peer = Peer(ContextId.from_wire(wire_id), node.name, node.pid, None, wire_id=wire_id, host=b"")
+        association = self._context._associations.begin_routed(peer)
+        association.window_bytes = min(association.window_bytes, node.window_bytes)
+        self.learn_all(association)
+        self.joined(peer)
+        logger.info("%s: %s has joined", self._context, peer)
+
+    def learn_all(self, association: Association) -> None:
+        """Take over all that is known of what a context that is no neighbour listens to."""
+        for slot in self._topology.slots_of(association.peer.wire_id):
+            self._apply_interest(association, slot)
+
+    def _apply_interest(self, association: Association, slot: str) -> None:
+        audience = self._context._traffic.audience
+        record = self._topology.interest(association.peer.wire_id, slot)
+        if record is None:
+            audience.unsubscribe(association, control.Unsubscribe(slot, _UNSUBSCRIBE_ALL))
+        else:
+            _, _, number, mode, size, count, blocks_since = record
+            audience.subscribe(
+                association, control.Subscribe(slot, number, mode, size, count, None, None, blocks_since)
+            )
+
+    # ---------------------------------------------------------------- ways
+
+    def use(self, association: Association) -> None:
+        """Something is said to a context that is no neighbour, or it says something: its way is kept an eye on from now on."""
+        if association not in self._used:
+            self._used[association] = None
+            if association.the_routed.find_way():
+                self._context._associations.rebind(association)
+
+    def forget(self, association: Association) -> None:
+        """An association is over."""
+        self._used.pop(association, None)
+
+    def _find_ways(self) -> None:
+        """Links have come or gone: some ways may be others now."""
+        associations, own = self._context._associations, self._context._wire_id
+        for connection in self._context._neighbours.with_session():
+            association = connection.association
+            leads_elsewhere = self._topology.next_hop(own, connection.peer.wire_id) not in {
+                None,
+                connection.peer.wire_id,
+            }
+            if leads_elsewhere and not association.is_remote and connection.open_link is None:
+                associations.go_round(association)
+                self.learn_all(association)
+                association.the_routed.begin_round()
+        for association in list(self._used):
+            routed = association.routed
+            if association.is_remote and routed is not None and routed.find_way():
+                associations.rebind(association)
+                if routed.via is not None:
+                    routed.begin_round()

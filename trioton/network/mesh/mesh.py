@@ -1,0 +1,103 @@
+"""The rooms of the mesh, and the tasks that keep it going."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...protocol import control
+from ...protocol.records import InterestRecord, InterestSnapshot, NodeRecord
+from ...protocol.topology import Topology
+from ..receiving.claims import DIRECT_PREFIX
+from .flooding import Flooding
+from .membership import Membership
+from .relays import Relays
+from .routed import FIRST_CHECK
+from .watch import Watch
+
+if TYPE_CHECKING:
+    from ...protocol.flow import SendFlow
+    from ...protocol.session import RecordsReceived
+    from ..connection import Connection
+    from ..context import Context
+
+
+class Mesh:
+    """What a context knows of the network beyond its neighbours.
+
+    Args:
+        context: The context.
+
+    Attributes:
+        topology: The records of all contexts.
+        flooding: Spreads them.
+        membership: Who can be reached.
+        relays: Passes on what is for others.
+        watch: Asks again where nothing gets on.
+    """
+
+    def __init__(self, context: Context) -> None:
+        limits, network = context._limits, context._network
+        own = NodeRecord(
+            context._wire_id, 1, context.name, network.pid, limits.max_package, limits.window_bytes, {}, {}
+        )
+        self.topology = Topology(own)
+        self.flooding = Flooding(context, self.topology)
+        self.membership = Membership(context, self.topology, self.flooding)
+        self.relays = Relays(context, self.topology, self.flooding)
+        self.watch = Watch()
+        self._context = context
+
+    def start(self) -> None:
+        """Start the tasks in the context's nursery."""
+        self._context._dispatcher.watch_shared = self._watch
+        self._context._start_soon(self.flooding.run_forever)
+        self._context._start_soon(self.watch.run_forever)
+
+    def _watch(self, flow: SendFlow) -> None:
+        """Packages of a flow have left for contexts that are no neighbours."""
+        for branch in flow.branches.values():
+            if branch.is_remote and branch.blocks:
+                branch.key.the_routed.watch(FIRST_CHECK)  # type: ignore[attr-defined]  # it is an association
+
+    # ---------------------------------------------------------------- what neighbours tell
+
+    def records_came(self, connection: Connection, event: RecordsReceived) -> None:
+        """A neighbour tells what it knows of contexts.
+
+        Raises:
+            ProtocolError: A record makes no sense.
+        """
+        self.membership.heard_interest(self.flooding.heard(connection, event.records))
+
+    def subscribed(self, connection: Connection, message: control.Subscribe) -> None:
+        """A neighbour has said itself what it listens to: others must hear of it."""
+        if connection.association.awaits_snapshot or message.slot.startswith(DIRECT_PREFIX):
+            return  # all of it is taken over at the end of the snapshot
+        record = self._record(connection, message)
+        if self.topology.learn_interest(record):
+            self.flooding.tell(record, connection)
+            self.topology.update()
+
+    def unsubscribed(self, connection: Connection, message: control.Unsubscribe) -> None:
+        """A neighbour listens to a slot no longer."""
+        record = InterestRecord(connection.peer.wire_id, message.slot, message.record, 0, 0, 0, None)
+        if self.topology.learn_interest(record):
+            self.flooding.tell(record, connection)
+            self.topology.update()
+
+    def snapshot_came(self, connection: Connection, message: control.Sync) -> None:
+        """A neighbour has said over a new link all that it listens to."""
+        interests = self._context._traffic.interests
+        known = [interests.of(connection.association, slot) for slot in connection.association.announced]
+        records = [self._record(connection, each) for each in known if each and not each.slot.startswith(DIRECT_PREFIX)]
+        records.sort(key=lambda record: record.slot)
+        snapshot = InterestSnapshot(connection.peer.wire_id, message.record, tuple(records))
+        if self.topology.is_news(snapshot):
+            self.topology.learn_snapshot(snapshot)
+            self.flooding.tell(snapshot, connection)
+            self.topology.update()
+
+    @staticmethod
+    def _record(connection: Connection, message: control.Subscribe) -> InterestRecord:
+        slot, number, mode, size, count, _, _, blocks_since = message
+        return InterestRecord(connection.peer.wire_id, slot, number, mode, size, count, blocks_since)
