@@ -105,7 +105,13 @@ class Reception:
             return
         flow = self._flows.get(slot, {}).get(source)
         if flow is None or flow.stream != stream:
-            if flow is None and count and association is not None and self._waits_for_start(slot):
+            if (
+                flow is None
+                and count
+                and association is not None
+                and association.is_remote
+                and self._waits_for_start(slot)
+            ):
                 return  # it is for others behind the same neighbour
             flow = self._incoming.begin(source, slot, stream) or self._flows[slot][source].overtake(stream)
         known = missing = 0
@@ -144,10 +150,8 @@ class Reception:
         expected = flow.expected
         if expected is None or header.first <= expected or (flags & FLAG_SKIPPED and header.first == expected + 1):
             return False
-        if association.is_remote:
-            association.the_routed.lost_track(flow)
-            return True
-        return header.count > 0 or is_last
+        association.the_routed.lost_track(flow)
+        return True
 
     def missed(self, slot: str, source: bytes, count: int) -> None:
         """Messages were dropped on their way here."""
