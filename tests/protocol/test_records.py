@@ -141,7 +141,8 @@ def test_a_wrong_row_is_refused(kind: RecordKind, place: int) -> None:
     refused(record, f"of a {kind.name} are out of order, or name one twice")
     record[place] = [rows[0][:-1]]
     refused(record, "fields instead of")
-    for no_table in ({}, None, "x", 5):
+    no_tables: list[object] = [{}, None, "x", 5]
+    for no_table in no_tables:
         record[place] = no_table
         refused(record, f"of a {kind.name} are not an array")
     record[place] = [5]
