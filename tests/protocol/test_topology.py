@@ -230,6 +230,15 @@ def test_branches_lead_to_those_who_listen() -> None:
     assert topology.branches(ident(1), "s") == ((ident(5), MergedInterest(Mode.DROP_NEWEST, 90, 2)),)
 
 
+def test_branches_follow_a_snapshot() -> None:
+    topology = topology_of(1, nodes_of([(1, 2)]))
+    assert topology.branches(ident(1), "s") == ()
+    tell(topology, [InterestSnapshot(ident(2), 1, (interest(2, "s", 1),))])
+    assert topology.branches(ident(1), "s") == ((ident(2), MergedInterest(Mode.BLOCK, 5, 1)),)
+    tell(topology, [InterestSnapshot(ident(2), 2, ())])
+    assert topology.branches(ident(1), "s") == ()
+
+
 def test_interest_of_those_who_cannot_be_reached_waits() -> None:
     topology = Topology(node(1, [2]))
     tell(topology, [interest(2, "s", 1)])
