@@ -134,10 +134,8 @@ class Interests:
         return [] if known is None else sorted(slot for slot, record in known.slots.items() if record.count)
 
     def snapshot(self, origin: bytes) -> InterestSnapshot:
-        """All that is known of an origin."""
-        known = self._known.get(origin)
-        if known is None:
-            return InterestSnapshot(origin, 0, ())
+        """All that is known of an origin that has said anything."""
+        known = self._known[origin]
         return InterestSnapshot(origin, known.covered, tuple(known.slots[slot] for slot in sorted(known.slots)))
 
     def learn(self, record: InterestRecord) -> bool:
