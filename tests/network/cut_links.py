@@ -90,6 +90,7 @@ class End:
         self.is_same_user = False
         self.awaits_snapshot = True
         self.is_up = False
+        self.is_remote = False
         self.session: Session
         self.pipe = bytearray()
         self.announced: set[str] = set()

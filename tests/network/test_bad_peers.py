@@ -61,8 +61,6 @@ BREACHES: dict[str, tuple[Callable[[Peer], bytes], str]] = {
     "a run that claims 2^60": (lambda peer: peer.package(b"\x9b" + (1 << 60).to_bytes(8, "big"), count=512), "an array of 512"),
     "a text that claims 2^62": (lambda peer: peer.package(b"\x81\x7b" + (1 << 62).to_bytes(8, "big")), "end"),
     "more messages than a run has": (lambda peer: peer.package(b"\x80", count=10**9), "the header of a package is wrong"),
-    "the name of another": (lambda peer: peer.package(b"\x81\x01", source=OTHER), "in the name of another context"),
-    "a package for another": (lambda peer: peer.package(b"\x81\x01", destination=OTHER), "a package for another context"),
     "another's flow": (
         lambda _: encode_control(control.Started(OTHER, SLOT, 0, 0, 0)), "a flow in the name of another context"
     ),
@@ -80,6 +78,22 @@ BREACHES: dict[str, tuple[Callable[[Peer], bytes], str]] = {
         lambda _: encode_control(control.Close("bye")) + encode_control(control.Ping(1)), "the peer goes on after its goodbye"
     ),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(("source", "destination"), [(OTHER, None), (None, OTHER)])
+async def test_what_concerns_contexts_that_nobody_knows_is_dropped(
+    stage: Stage, source: bytes | None, destination: bytes | None
+) -> None:
+    """Where the network changes it may be on its way for a while, so that is no reason to close the link."""
+    peer = await open_raw_peer(stage)
+    async with peer.stream:
+        await peer.stream.send_all(peer.package(b"\x81\x01", source=source, destination=destination))
+        await peer.stream.send_all(encode_control(control.Ping(7)))
+        while control.Pong(7) not in peer.events:
+            await peer.read()
+    assert stage.warnings() == []
+    assert stage.server._mesh.relays.lost == 1
+    await stage.check_innocent()
 
 
 @pytest.mark.parametrize("kind", BREACHES)

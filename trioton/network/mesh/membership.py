@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
@@ -26,6 +27,12 @@ logger = logging.getLogger("trioton.context")
 SUSPENDED_AFTER: Final = 1.0
 """Seconds after which a link that was lost is used only where no other way leads."""
 
+FORGOTTEN_AFTER: Final = 60.0
+"""Seconds after which records of contexts that cannot be reached are forgotten; they come anew with those."""
+
+QUIET: Final = 1.0
+"""Seconds without news in which records that belong together have all come."""
+
 NO_WAY: Final = "no way leads there any more"
 
 _UNSUBSCRIBE_ALL: Final = (1 << 62) - 1
@@ -47,6 +54,8 @@ class Membership:
         self._joined: dict[bytes, tuple[ContextId, str, int]] = {}
         self._used: dict[Association, None] = {}
         self._version = topology.version
+        self._forgets = False
+        self._last_news = -math.inf
 
     def contexts(self) -> list[ContextInfo]:
         """All contexts that can be reached now."""
@@ -109,6 +118,7 @@ class Membership:
 
     def heard_interest(self, changed: Iterable[tuple[bytes, str]]) -> None:
         """Records about interests have come, of contexts that may be no neighbours."""
+        self._last_news = trio.current_time()
         self.update()
         for wire_id, slot in changed:
             association = self._context._associations.get(wire_id)
@@ -125,12 +135,24 @@ class Membership:
                 associations.end(association)
                 self.gone(association.peer, NO_WAY)
                 logger.info("%s: %s is gone: %s", self._context, association.peer, NO_WAY)
+        if changes.gone and not self._forgets:
+            self._forgets = True
+            self._context._start_soon(self._forget_later)
         for wire_id in changes.joined:
             if associations.get(wire_id) is None:
                 self._join(wire_id)
         if topology.version != self._version:
             self._version = topology.version
             self._find_ways()
+
+    async def _forget_later(self) -> None:
+        """Forget the records of those who are gone for long, in a quiet moment: others may come before what makes them reachable."""
+        await trio.sleep(FORGOTTEN_AFTER)
+        while self._last_news + QUIET > trio.current_time():  # noqa: ASYNC110  # no event tells that nothing has come
+            await trio.sleep_until(self._last_news + QUIET)
+        self._forgets = False
+        self.update()
+        self._topology.forget_unreachable()
 
     def _join(self, wire_id: bytes) -> None:
         node = self._topology.node(wire_id)

@@ -76,14 +76,14 @@ class Mesh:
         record = self._record(connection, message)
         if self.topology.learn_interest(record):
             self.flooding.tell(record, connection)
-            self.topology.update()
+            self.membership.update()
 
     def unsubscribed(self, connection: Connection, message: control.Unsubscribe) -> None:
         """A neighbour listens to a slot no longer."""
         record = InterestRecord(connection.peer.wire_id, message.slot, message.record, 0, 0, 0, None)
         if self.topology.learn_interest(record):
             self.flooding.tell(record, connection)
-            self.topology.update()
+            self.membership.update()
 
     def snapshot_came(self, connection: Connection, message: control.Sync) -> None:
         """A neighbour has said over a new link all that it listens to."""
@@ -95,7 +95,7 @@ class Mesh:
         if self.topology.is_news(snapshot):
             self.topology.learn_snapshot(snapshot)
             self.flooding.tell(snapshot, connection)
-            self.topology.update()
+            self.membership.update()
 
     @staticmethod
     def _record(connection: Connection, message: control.Subscribe) -> InterestRecord:

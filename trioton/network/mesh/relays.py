@@ -20,10 +20,10 @@ from ...protocol.way import Way
 from ..events import BadMessage
 
 if TYPE_CHECKING:
+    from ...protocol.interests import MergedInterest
     from ...protocol.packages import PackageHeader
     from ...protocol.routed import RoutedReceived
     from ...protocol.session import PackageReceived
-    from ...protocol.interests import MergedInterest
     from ...protocol.topology import Topology
     from ..connection import Connection
     from ..context import Context

@@ -105,22 +105,12 @@ class Reception:
             return
         flow = self._flows.get(slot, {}).get(source)
         if flow is None or flow.stream != stream:
-            if (
-                flow is None
-                and count
-                and association is not None
-                and association.is_remote
-                and self._waits_for_start(slot)
-            ):
+            if flow is None and count and self._waits_for_start(slot, association):
                 return  # it is for others behind the same neighbour
             flow = self._incoming.begin(source, slot, stream) or self._flows[slot][source].overtake(stream)
         known = missing = 0
         if is_last or not flow.receive_next(first, count):
-            if (
-                flow.granted is not None
-                and association is not None
-                and self._is_early(flow, header, is_last, flags, association)
-            ):
+            if self._is_early(flow, header, flags, association):
                 return
             known, missing = flow.receive(header, is_last=is_last)
         if missing:
@@ -138,16 +128,18 @@ class Reception:
         if flow.is_ended:
             self._ended(flow)
 
-    def _waits_for_start(self, slot: str) -> bool:
-        """Whether all who listen to a slot block, and so get nothing of a source that has not said from where on it keeps to their room."""
+    def _waits_for_start(self, slot: str, association: Association | None) -> bool:
+        """Whether all who listen to a slot block, and so get nothing of a distant source before that says where it keeps to their room."""
+        if association is None or not association.is_remote:
+            return False
         return all(subscription.inbox.window is not None for subscription in self._slots[slot])
 
     @staticmethod
-    def _is_early(
-        flow: ReceiveFlow, header: PackageHeader, is_last: bool, flags: int, association: Association
-    ) -> bool:
-        """Whether a package of a flow that may lose nothing comes before its turn: what is before it was lost, or is under way."""
+    def _is_early(flow: ReceiveFlow, header: PackageHeader, flags: int, association: Association | None) -> bool:
+        """Whether a package of a distant source, on a flow that may lose nothing, comes before its turn: something is late, or was lost."""
         expected = flow.expected
+        if flow.granted is None or association is None or not association.is_remote:
+            return False
         if expected is None or header.first <= expected or (flags & FLAG_SKIPPED and header.first == expected + 1):
             return False
         association.the_routed.lost_track(flow)
