@@ -63,7 +63,7 @@ class Broker:
         """
         failure: Exception | None = None
         async with trio.open_nursery() as nursery:
-            await nursery.start(self._obey_signals, nursery.cancel_scope)
+            await nursery.start(self._listen_to_signals, nursery.cancel_scope)
             try:
                 await self._serve()
             except (trioton.TriotonError, OSError, ValueError) as error:
@@ -105,7 +105,7 @@ class Broker:
             # An empty line says it, too, if there are no addresses.
             write_ready(self._ready_fd, "\n".join(addresses) + "\n")
 
-    async def _obey_signals(
+    async def _listen_to_signals(
         self, everything: trio.CancelScope, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
         """The first signal ends the broker in good order, the second one at once."""
