@@ -50,7 +50,14 @@ class ReportError(TriotonError):
 
 
 def _refuse(where: str, what: str, value: object) -> ReportError:
-    return ReportError(f"{where} of a report must be {what}, not {value!r:.100}")
+    return ReportError(f"{where} of a report must be {what}, not {_start_of(value)}")
+
+
+def _start_of(value: object) -> str:
+    try:
+        return f"{value!r:.100}"
+    except ValueError:  # Python does not write an int of thousands of digits
+        return "something unshowable"
 
 
 def _text(value: object, where: str) -> str:
@@ -237,10 +244,10 @@ class ContextReport:
             ReportError: It is none, or of a version that is not known here.
         """
         if not isinstance(message, dict):
-            raise ReportError(f"a report must be a dict, not {message!r:.100}")
+            raise ReportError(f"a report must be a dict, not {_start_of(message)}")
         version = message.get("version")
         if isinstance(version, bool) or version != VERSION:
-            raise ReportError(f"a report must have version {VERSION}, not {version!r:.100}")
+            raise ReportError(f"a report must have version {VERSION}, not {_start_of(version)}")
         return _read(cls, message, "context")
 
 
