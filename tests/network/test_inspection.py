@@ -410,8 +410,6 @@ async def test_what_a_later_version_adds_is_left_out(message: dict[str, Any], au
         (("name",), b"x", "context: name of a report must be a text, not b'x'"),
         (("pid",), -1, "context: pid of a report must be a count, not -1"),
         (("pid",), 1 << 63, "context: pid of a report must be a count, not 9223372036854775808"),
-        (("pid",), 10**5000, "context: pid of a report must be a count, not something unshowable"),
-        (("version",), [10**5000], "a report must have version 1, not something unshowable"),
         (("pid",), True, "context: pid of a report must be a count, not True"),
         (("uptime",), float("nan"), "context: uptime of a report must be a number of seconds, not nan"),
         (("uptime",), float("inf"), "context: uptime of a report must be a number of seconds, not inf"),
@@ -439,6 +437,13 @@ async def test_nonsense_is_refused(
     with pytest.raises(ReportError) as caught:
         ContextReport.from_message(message)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["version", "id", "pid", "uptime", "links"])
+async def test_a_number_that_python_does_not_write(message: dict[str, Any], autojump_clock: object, place: str) -> None:
+    message[place] = [10**5000] if place == "version" else 10**5000
+    with pytest.raises(ReportError, match="not something unshowable"):
+        ContextReport.from_message(message)
 
 
 async def test_what_is_missing_is_named(message: dict[str, Any], autojump_clock: object) -> None:

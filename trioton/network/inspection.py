@@ -7,7 +7,6 @@ something began; who wants to know how fast it goes compares two reports.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
@@ -40,6 +39,7 @@ MOST_READ: Final = 1000
 """Entries of a list that are read; a report with more is refused."""
 
 MOST_COUNT: Final = 1 << 63
+MOST_SECONDS: Final = 1e12
 
 
 class ReportError(TriotonError):
@@ -79,7 +79,7 @@ def _count(value: object, where: str) -> int:
 
 
 def _seconds(value: object, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < MOST_SECONDS:
         raise _refuse(where, "a number of seconds", value)
     return float(value)
 
