@@ -244,6 +244,57 @@ def _place(slot: str, *, address: str, type_: str, bind: bool, wait: bool, insec
     return Place(address, slot, type_, bind=bind, insecure=insecure, wait=wait)
 
 
+def _look_options(command: Any) -> Any:
+    """What top and graph have in common."""
+    for decorator in (
+        click.argument("address", envvar="TRIOTON_ADDRESS"),
+        click.option("--wait", is_flag=True, help="Go on dialling ADDRESS until somebody answers."),
+        click.option("--insecure", is_flag=True, help="Allow an address on another machine without TLS."),
+    ):
+        command = decorator(command)
+    return command
+
+
+@cli.command()
+@_look_options
+@click.option("--once", is_flag=True, help="Print plain text once, and end.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document, and end.")
+def top(address: str, *, once: bool, as_json: bool, wait: bool, insecure: bool) -> int:
+    """Show what the contexts of a network are doing, again and again.
+
+    Connects to the context that listens at ADDRESS (by default what the variable TRIOTON_ADDRESS names) and asks all that it can
+    reach for reports. Ends with Ctrl-C, or when the connection does.
+    """
+    from .top import run_top
+
+    if once and as_json:
+        raise click.UsageError("--once is for plain text; it does not go with --json")
+    return _run(partial(run_top, address, once=once, as_json=as_json, insecure=insecure, wait=wait))
+
+
+@cli.command()
+@_look_options
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the picture to this file instead of stdout.",
+)
+def graph(address: str, *, output: Path | None, wait: bool, insecure: bool) -> int:
+    """Draw a network as SVG: its contexts, and the links between them with what goes over them.
+
+    ADDRESS is as for top.
+    """
+    from .graph import run_graph
+
+    try:
+        return _run(partial(run_graph, address, output, insecure=insecure, wait=wait))
+    except OSError as error:
+        if output is None:
+            raise
+        raise CommandFailed(f"{output} cannot be written: {error.strerror}") from error
+
+
 def _run(async_fn: Callable[..., Awaitable[int]], *args: object) -> int:
     """Run an async function and give its exit code; what it could not do becomes one line.
 
