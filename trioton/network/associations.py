@@ -79,7 +79,6 @@ class Associations:
     def begin_routed(self, peer: Peer) -> Association:
         """A context that is no neighbour can be reached from now on."""
         association = self._by_id[peer.wire_id] = Association(self._context, peer)
-        self.go_round(association)
         # There is nothing to talk about yet. What was said before they last gave each other up is not heard any more.
         association.awaits_snapshot, association.is_answered = False, True
         association.round = self._context._mesh.membership.parted(peer.wire_id) << ROUND_BITS
@@ -89,14 +88,12 @@ class Associations:
         """What is sent to a neighbour goes over the connection to it, from its next link on."""
         association = connection.association
         association.connection = connection
-        association.outbox = connection.outbox
         self._context._mesh.membership.forget(association)
         self.rebind(association)
 
     def go_round(self, association: Association) -> None:
         """What is sent to a context goes through a neighbour; a new round of the talk is to begin."""
         association.connection = None
-        association.outbox = association.the_routed
         self._context._mesh.membership.use(association)
         self.rebind(association)
 

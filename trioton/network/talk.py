@@ -136,6 +136,7 @@ def _sync_came(connection: Connection, message: control.Sync) -> None:
     if association.awaits_snapshot:
         connection._context._traffic.audience.forget_unannounced(association, association.announced)
     connection._context._mesh.snapshot_came(connection, message)
+    connection._context._mesh.membership.link_settled(connection)
     association.awaits_snapshot = False
     association.round = max(association.round, message.round)
     connection.send_control(control.Synced())

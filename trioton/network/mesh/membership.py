@@ -77,12 +77,17 @@ class Membership:
 
     def link_up(self, connection: Connection) -> None:
         """A link to a neighbour is up, the first one or another."""
-        neighbour = connection.peer.wire_id
-        generation = connection._totals.transports
+        if connection.life.has_joined:
+            self.link_settled(connection)
+        self._flooding.begin(connection)
+
+    def link_settled(self, connection: Connection) -> None:
+        """A neighbour has heard and said all that the beginning of a link needs: others may be reached over it."""
+        neighbour, generation = connection.peer.wire_id, connection._totals.transports
         if self._topology.set_link(neighbour, is_suspended=False, generation=generation):
             self._flooding.own_changed()
-        self.update()
-        self._flooding.begin(connection)
+            self._flooding.flush()
+            self.update()
 
     def link_lost(self, connection: Connection) -> None:
         """A link is lost, and the session may still be resumed: for a moment all waits for that."""
