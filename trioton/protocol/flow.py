@@ -239,6 +239,8 @@ class SendFlow:
             way.is_wanted = bool(ready)
             way.mode = min([branch.mode for branch in ready], default=Mode.BLOCK)
             way.size = max([branch.size for branch in ready if branch.mode is way.mode], default=1)
+            way.members = branches
+            way.own = next((branch for branch in branches if not branch.is_remote), None)
             for branch in branches:
                 branch.way = way
 
@@ -428,8 +430,16 @@ class SendFlow:
             if branch.is_ready and branch.way is None:
                 branch.outbox.add_package(branch, package, self)
         for way in self.ways.values():
-            if way.is_wanted:
+            if way.passes_by:
+                self._send_singly(way, package)
+            elif way.is_wanted:
                 way.add(package, self)
+
+    def _send_singly(self, way: Way, package: Package) -> None:
+        """Send a package to each context behind a neighbour that cannot take it itself."""
+        for branch in way.members:
+            if branch.is_remote and branch.is_ready:
+                branch.outbox.add_package(branch, self._addressed(package, branch), self)
 
     def resume(self, branch: Branch, expected: int) -> None:
         """The link to a blocking branch is new, and all before `expected` came over the old one: send the rest again."""

@@ -36,7 +36,7 @@ class Watch:
     async def run_forever(self) -> None:
         """Look when it is time."""
         while True:
-            if not self._due:
+            while not self._due:
                 await self._changed.park()
             self._wakes_at = min(self._due.values())
             with trio.CancelScope() as self._scope:
