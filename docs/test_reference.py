@@ -21,11 +21,29 @@ import trioton
 from trioton.channels import base, messages
 from trioton.errors import ProtocolError
 from trioton.network.receiving.reception import MESSAGE_TAGS, SENDER_TAG
-from trioton.protocol import codec, control, frames, handshake, heartbeat, limits, packages, policies, scan
+from trioton.network.mesh import flooding, membership, relays
+from trioton.network.mesh import routed as far_end
+from trioton.protocol import (
+    codec,
+    control,
+    frames,
+    handshake,
+    heartbeat,
+    interests,
+    limits,
+    packages,
+    policies,
+    records,
+    routed,
+    scan,
+    topology,
+    trees,
+)
 from trioton.protocol.frames import HANDSHAKE_KINDS, PREFACE, FrameKind
 from trioton.protocol.handshake import STRANGER_REPLY, Hello
 from trioton.protocol.identity import ContextId
-from trioton.protocol.session import PackageReceived, Refused, Role, Session
+from trioton.protocol.records import InterestRecord, LinkRecord, RecordKind
+from trioton.protocol.session import PackageReceived, RecordsReceived, Refused, Role, Session
 from trioton.protocol.values import EncodeExtra, decode_run, decode_value, encode_value
 from trioton.testing import Host, Network
 from trioton.transports.address import parse_address
@@ -108,12 +126,56 @@ def frames_of(vector: list[Json]) -> Iterator[Json]:
     return (frame for frame in vector if "kind" in frame)
 
 
+def other_flags(frame: Json) -> int:
+    """The flags of a package but for that of the end."""
+    skipped: int = frames.FLAG_SKIPPED if frame.get("skipped") else 0
+    return skipped | frame.get("hops", 0) << routed.HOP_SHIFT
+
+
 def encode_package(frame: Json) -> packages.Package:
     fields = fields_of(frame)
     body = codec.array_head(fields["count"]) + b"".join(encode_value(value_of(each)) for each in frame["messages"])
-    template = packages.PackageTemplate(fields["source"], fields["slot"], fields["stream"], fields.get("destination"))
-    first, count = fields["first"], fields["count"]
-    return packages.Package(template.header(first, count), (body,), len(body), first, count, is_last=frame["end"])
+    kind, destination = packages.PackageKind(fields["kind"]), fields.get("destination")
+    template = packages.PackageTemplate(fields["source"], fields["slot"], fields["stream"], destination, kind)
+    first, count, flags = fields["first"], fields["count"], other_flags(frame)
+    header = template.header(first, count)
+    return packages.Package(header, (body,), len(body), first, count, is_last=frame["end"], flags=flags)
+
+
+def record_of(noted: Json) -> records.Record | records.Digest:
+    """The record that a note of the vectors means."""
+    ((kind, content),) = noted.items()
+    fields = {name: value_of(value) for name, value in content.items()}
+    if kind == RecordKind.NODE.name:
+        links = {neighbour: LinkRecord(*link) for neighbour, *link in fields.pop("links")}
+        partings = fields.pop("partings")
+        return records.NodeRecord(**fields, links=links, partings=dict(partings))
+    if kind == RecordKind.INTEREST.name:
+        return InterestRecord(**fields)
+    if kind == RecordKind.SNAPSHOT.name:
+        origin, number, rows = fields.values()
+        return records.InterestSnapshot(origin, number, tuple(InterestRecord(origin, *row) for row in rows))
+    return records.Digest({origin: (number, record) for origin, number, record in fields["known"]})
+
+
+def encode_records(frame: Json) -> bytes:
+    (body,) = records.encode_batch([records.encode_record(record_of(each)) for each in frame["records"]])
+    return frames.encode_prefix(FrameKind.RECORDS, 0, 1, len(body)) + codec.array_head(0) + body
+
+
+def said_in(frame: Json) -> control.Control:
+    """What a ROUTED says."""
+    ((kind, fields),) = frame["says"].items()
+    message: control.Control = control.CONTROL_KINDS[FrameKind[kind]](*map(value_of, fields.values()))
+    assert message._asdict().keys() == fields.keys()
+    return message
+
+
+def encode_routed(frame: Json) -> bytes:
+    fields = fields_of(frame)
+    data = routed.encode_routed(fields["source"], fields["destination"], fields["round"], said_in(frame))
+    hops = frame.get("hops", 0)
+    return routed.pass_on(data[frames.PREFIX_SIZE :], hops - 1) if hops else data
 
 
 def encode_documented(frame: Json) -> bytes:
@@ -125,6 +187,10 @@ def encode_documented(frame: Json) -> bytes:
         return Hello(**{**fields, "id": ContextId.from_wire(fields["id"])}).to_frame(kind)[len(PREFACE) :]
     if kind is FrameKind.PACKAGE:
         return encode_package(frame).frame()
+    if kind is FrameKind.RECORDS:
+        return encode_records(frame)
+    if kind is FrameKind.ROUTED:
+        return encode_routed(frame)
     return control.encode_control(control.CONTROL_KINDS[kind](**fields))
 
 
@@ -153,8 +219,12 @@ def test_every_file_of_vectors_is_shown() -> None:
 
 
 def test_there_is_a_vector_for_every_kind_of_frame() -> None:
-    kinds = {frame["kind"] for vector in FRAME_VECTORS.values() for frame in frames_of(vector)}
+    shown = [frame for vector in FRAME_VECTORS.values() for frame in frames_of(vector)]
+    kinds = {name for frame in shown for name in (frame["kind"], *frame.get("says", ()))}
     assert kinds == {kind.name for kind in FrameKind}
+    recorded = {name for frame in shown for record in frame.get("records", ()) for name in record}
+    assert recorded == {kind.name for kind in RecordKind}
+    assert {frame["fields"]["kind"] for frame in shown if frame["kind"] == "PACKAGE"} == set(packages.PackageKind)
 
 
 @pytest.mark.parametrize("name", FRAME_VECTORS.keys() - {"fragments"})
@@ -175,8 +245,15 @@ def test_frame_is_read_as_documented(name: str) -> None:
         elif isinstance(event, PackageReceived):
             assert event.header._asdict() == {"destination": None, **fields}
             assert event.is_last == frame["end"]
+            assert event.flags == event.is_last * frames.FLAG_END | other_flags(frame)
             scan.scan_run(event.body, event.header.count, tags=MESSAGE_TAGS)
             assert decode_run(event.body) == value_of(frame["messages"])
+        elif isinstance(event, RecordsReceived):
+            assert [records.parse_record(data) for data in event.records] == [*map(record_of, frame["records"])]
+        elif isinstance(event, routed.RoutedReceived):
+            assert (event.source, event.destination, event.round) == tuple(fields.values())
+            assert event.hops == frame.get("hops", 0)
+            assert event.message() == said_in(frame)
         else:
             assert event == control.CONTROL_KINDS[FrameKind[frame["kind"]]](**fields)
 
