@@ -23,10 +23,15 @@ from .session_bytes import FIRST, HELLO, KIB, LIMITS, PARTS, SOURCE, fragment, o
 @pytest.mark.parametrize("role", Role)
 def test_a_handshake_gives_one_event_and_the_rest_waits(role: Role) -> None:
     session = Session(role, LIMITS)
+    assert session.in_handshake
+    assert not session.has_greeted
     ping = control.Ping(1)
     assert session.receive_data(HELLO.to_frame(FIRST[role]) + encode_control(ping)) == [HELLO]
     assert session.is_mid_frame
+    assert session.has_greeted
+    assert session.in_handshake
     assert session.accept_peer() == [ping]
+    assert not session.in_handshake
     assert not session.is_mid_frame
     session.receive_end()
 
