@@ -42,7 +42,16 @@ def test_only_so_many_earlier_lives_of_a_flow_are_remembered_and_only_what_may_s
         later.succeed(flow)
         assert not flow.older
         flow = later
-    assert [*flow.older] == [2, 3, 5, 6, 7, 8, 9, 10]  # not 0, which is too long ago, 1, which brought nothing, and 4, which ended
+    assert [*flow.older] == [
+        2,
+        3,
+        5,
+        6,
+        7,
+        8,
+        9,
+        10,
+    ]  # not 0, which is too long ago, 1, which brought nothing, and 4, which ended
     assert len(flow.older) == MOST_OLDER
     assert all(each.stream == stream for stream, each in flow.older.items())
     early = flow.overtake(1)

@@ -76,7 +76,9 @@ def test_a_message_comes_back_as_it_was(message: Control) -> None:
 
 
 @given(IDENTITIES, IDENTITIES, NUMBERS, st.sampled_from(MESSAGES), st.integers(0, MOST_HOPS))
-def test_whatever_goes_on_stays_as_it_was(source: bytes, destination: bytes, number: int, message: Control, hops: int) -> None:
+def test_whatever_goes_on_stays_as_it_was(
+    source: bytes, destination: bytes, number: int, message: Control, hops: int
+) -> None:
     flags, header = parts_of(encode_routed(source, destination, number, message))
     for passed in range(hops):
         event = parse_routed(header, flags)
@@ -126,7 +128,9 @@ def test_what_is_no_array_is_refused(data: bytes) -> None:
         parse_routed(data, 0)
 
 
-@pytest.mark.parametrize("kind", [-1, 0, 4, 255, MAX_SEQUENCE, "9", None, True, 9.0, [9], *LINK_KINDS, FrameKind.ROUTED])
+@pytest.mark.parametrize(
+    "kind", [-1, 0, 4, 255, MAX_SEQUENCE, "9", None, True, 9.0, [9], *LINK_KINDS, FrameKind.ROUTED]
+)
 def test_what_may_not_be_routed_goes_on_and_is_not_heard(kind: object) -> None:
     number = int(kind) if isinstance(kind, FrameKind) else kind
     event = parse_routed(encode_header([A, B, 9, number, 1]), 0)  # whoever passes it on does not look at it
@@ -152,7 +156,9 @@ def test_wrong_fields_are_not_heard(kind: FrameKind, fields: list[object], error
         event.message()
 
 
-@given(st.binary(max_size=60) | st.lists(st.integers() | st.binary(max_size=17) | st.none(), max_size=6).map(cbor2.dumps))
+@given(
+    st.binary(max_size=60) | st.lists(st.integers() | st.binary(max_size=17) | st.none(), max_size=6).map(cbor2.dumps)
+)
 def test_anything_is_read_or_refused(data: bytes) -> None:
     try:
         event = parse_routed(data, 0)

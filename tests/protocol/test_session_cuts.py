@@ -84,7 +84,9 @@ def routed(draw: st.DrawFn) -> Item:
 @st.composite
 def packages(draw: st.DrawFn) -> Item:
     destination = draw(st.sampled_from([None, None, SOURCE]))
-    kind = PackageKind.PUBLISH if destination is None else draw(st.sampled_from([PackageKind.DIRECT, PackageKind.AGAIN]))
+    kind = (
+        PackageKind.PUBLISH if destination is None else draw(st.sampled_from([PackageKind.DIRECT, PackageKind.AGAIN]))
+    )
     header = PackageHeader(
         int(kind),
         draw(IDENTITIES),
