@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import pty
 import re
-import select
 import signal
 import subprocess
 import sys
@@ -17,6 +15,8 @@ import pytest
 
 from trioton.cli import progress
 from trioton.cli.commands import run
+
+from .terminal import Terminal
 
 assert sys.platform != "win32"
 
@@ -349,39 +349,6 @@ def test_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--quick is for the default program" in capsys.readouterr().err
 
 
-class Terminal:
-    """A terminal of 100 columns in which a demo runs."""
-
-    def __init__(self, command_line: CommandLine, *args: str | Path) -> None:
-        self.pid, self.fd = pty.fork()
-        if not self.pid:
-            os.environ.update(command_line.environment, TERM="xterm-256color", COLUMNS="100", LINES="24")
-            os.environ.pop("NO_COLOR", None)
-            os.execv(sys.executable, [sys.executable, "-W", "error", "-m", "trioton", "demo", *map(str, args)])
-        self.seen = ""
-
-    def wait_for(self, text: str | None) -> None:
-        """Read until the text comes, or to the end."""
-        deadline = time.monotonic() + 20
-        while text is None or text not in self.seen:
-            ready, _, _ = select.select([self.fd], [], [], max(0, deadline - time.monotonic()))
-            assert ready, f"no {text!r} in {self.seen!r}"
-            try:
-                data = os.read(self.fd, 65536)
-            except OSError:
-                data = b""  # what Linux says at the end
-            if not data:
-                assert text is None, f"no {text!r} in {self.seen!r}"
-                return
-            self.seen += data.decode(errors="replace")
-
-    def end(self) -> int:
-        """Read the rest; gives the exit code."""
-        self.wait_for(None)
-        os.close(self.fd)
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-
-
 def test_in_a_terminal(command_line: CommandLine) -> None:
     program = command_line.program("""
         import sys
@@ -393,7 +360,7 @@ def test_in_a_terminal(command_line: CommandLine) -> None:
         progress(3, 4, "reading")
         print("\\rone\\rtwo", end="", flush=True)
     """)
-    terminal = Terminal(command_line, program)
+    terminal = Terminal(command_line, "demo", program)
     terminal.wait_for("3/4")
     assert terminal.end() == 0
     seen = terminal.seen
@@ -412,7 +379,7 @@ def test_in_a_terminal(command_line: CommandLine) -> None:
 
 
 def test_interrupt_in_a_terminal(command_line: CommandLine) -> None:
-    terminal = Terminal(command_line, command_line.program(TICKING))
+    terminal = Terminal(command_line, "demo", command_line.program(TICKING))
     terminal.wait_for("tick\r\n")
     os.write(terminal.fd, b"\x03")
     assert terminal.end() == 130
@@ -422,13 +389,13 @@ def test_interrupt_in_a_terminal(command_line: CommandLine) -> None:
 
 
 def test_a_line_without_end_scrolls_in_a_terminal(command_line: CommandLine) -> None:
-    terminal = Terminal(command_line, command_line.program("print('x' * 1_000_000, end='')"))
+    terminal = Terminal(command_line, "demo", command_line.program("print('x' * 1_000_000, end='')"))
     assert terminal.end() == 0
     assert terminal.seen.count("x") >= 1_000_000
 
 
 def test_plain_in_a_terminal(command_line: CommandLine) -> None:
-    terminal = Terminal(command_line, "--plain", command_line.program("print('here')"))
+    terminal = Terminal(command_line, "demo", "--plain", command_line.program("print('here')"))
     assert terminal.end() == 0
     assert "here\r\n" in terminal.seen
     assert "━" not in terminal.seen

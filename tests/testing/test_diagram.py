@@ -15,8 +15,9 @@ import trio
 from trio.testing import MockClock
 
 import trioton
+from trioton import _svg as svg
 from trioton.protocol.frames import FrameKind, encode_frame
-from trioton.testing import Network, sequence_diagram, svg, write_diagram
+from trioton.testing import Network, sequence_diagram, write_diagram
 from trioton.testing.trace import EventKind, Trace, TraceEvent
 
 TIMES = "\N{MULTIPLICATION SIGN}"

@@ -6,6 +6,7 @@ import unicodedata
 from typing import TYPE_CHECKING, Final
 
 from ..network.context import Context
+from ..network.inspector import OWN_PREFIX
 from .messages import MessageType
 
 if TYPE_CHECKING:
@@ -37,6 +38,18 @@ def slot_name(slot: str, message_type: MessageType[Any], pattern: str) -> str:
     if base.startswith("~") or any(unicodedata.category(character) == "Cc" for character in base):
         raise ValueError(f"slot must not start with '~' nor hold control characters, not {slot!r}")
     return f"{base}.{message_type.name}.{pattern}"
+
+
+def check_not_own(slot: str) -> None:
+    """Refuse to publish where only the library itself does.
+
+    Raises:
+        ValueError: `slot`, the full name, is one of its own.
+    """
+    if slot.startswith(OWN_PREFIX) and slot.count(".") > OWN_PREFIX.count(".") + 1:
+        raise ValueError(
+            f"slot must not begin with {OWN_PREFIX!r}: what is sent there comes from the library itself, not {slot!r}"
+        )
 
 
 def check_context(context: object) -> Context:

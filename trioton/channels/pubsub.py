@@ -10,7 +10,7 @@ import trio
 from ..network.arguments import check_flag
 from ..network.receiving.subscription import Subscription
 from ..protocol.policies import Block, Policy
-from .base import check_context, slot_name
+from .base import check_context, check_not_own, slot_name
 from .messages import TEXT, MessageType, as_message_type
 from .receiving import ReceivingEnd
 from .sending import SendingEnd
@@ -42,7 +42,7 @@ class PubChannel(SendingEnd[T_contra]):
 
     Raises:
         TypeError: An argument is of the wrong type.
-        ValueError: `slot` is no name, a number is out of range, or another channel of this context and slot has another `local`.
+        ValueError: `slot` is no name or one of the library's own, a number is out of range, or another channel of this context and slot has another `local`.
         trio.ClosedResourceError: The context was closed.
     """
 
@@ -85,6 +85,7 @@ class PubChannel(SendingEnd[T_contra]):
         _check_backlog(backlog)
         _check_deadline(block_deadline)
         self._slot = slot_name(slot, type_, PATTERN)
+        check_not_own(self._slot)
         present = context._traffic.outlets.open.get(self._slot)
         if present is not None and present.is_local != local:
             raise ValueError(f"local={local!r}, but another channel on {self._slot!r} has local={present.is_local!r}")

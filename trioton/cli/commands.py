@@ -174,6 +174,63 @@ def sub(slot: str, *, policy: Policy, count: int | None, **place: Any) -> int:
     return _run(subscribe, _place(slot, **place), policy, count)
 
 
+def _ready_fd(_context: click.Context, _parameter: click.Parameter, value: int | None) -> int | None:
+    """Make sure that the descriptor is open."""
+    from .service import check_ready_fd
+
+    try:
+        if value is not None:
+            check_ready_fd(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    return value
+
+
+@cli.command()
+@click.option(
+    "--connect", multiple=True, metavar="ADDRESS", help="Stay connected to the broker at ADDRESS; may be repeated."
+)
+@click.option("--name", help="What others see; broker by default.")
+@click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Read settings from a TOML file.")
+@click.option("--insecure", is_flag=True, help="Allow addresses that other machines can reach without TLS.")
+@click.option(
+    "--ready-fd",
+    type=click.IntRange(3),
+    callback=_ready_fd,
+    metavar="NUMBER",
+    help="Write the addresses to this file descriptor when all listen, a line each, and close it.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Log single steps.")
+@click.argument("addresses", nargs=-1, metavar="[ADDRESS]...")
+def broker(
+    addresses: tuple[str, ...],
+    *,
+    connect: tuple[str, ...],
+    name: str | None,
+    config: Path | None,
+    insecure: bool,
+    ready_fd: int | None,
+    verbose: bool,
+) -> int:
+    """Be a meeting point for other programs: listen at each ADDRESS until a signal comes.
+
+    Contexts that connect to it see each other through it. Without ADDRESS it listens where the file says, or else at localhost:trioton.
+    What is on the command line stands in place of what the file says.
+
+    It prints a line for each address at which it listens, with the real port if that was 0, and logs to stderr. SIGTERM and SIGHUP end
+    it in good order, with the exit code 0; Ctrl-C does the same with 130; a second signal ends it at once.
+    """
+    from .broker import serve
+    from .broker_settings import Options, SettingsError, read_settings
+
+    options = Options(listen=addresses, connect=connect, name=name, insecure=insecure)
+    try:
+        settings = read_settings(options, config)
+    except SettingsError as error:
+        raise CommandFailed(str(error), exit_code=EXIT_USAGE) from error
+    return _run(serve, settings, ready_fd, verbose)
+
+
 def _place(slot: str, *, address: str, type_: str, bind: bool, wait: bool, insecure: bool) -> Place:
     """Where a command finds its slot, by its options.
 
@@ -185,6 +242,57 @@ def _place(slot: str, *, address: str, type_: str, bind: bool, wait: bool, insec
     if bind and wait:
         raise click.UsageError("--wait is about an address to connect to; it does not go with --bind")
     return Place(address, slot, type_, bind=bind, insecure=insecure, wait=wait)
+
+
+def _look_options(command: Any) -> Any:
+    """What top and graph have in common."""
+    for decorator in (
+        click.argument("address", envvar="TRIOTON_ADDRESS"),
+        click.option("--wait", is_flag=True, help="Go on dialling ADDRESS until somebody answers."),
+        click.option("--insecure", is_flag=True, help="Allow an address on another machine without TLS."),
+    ):
+        command = decorator(command)
+    return command
+
+
+@cli.command()
+@_look_options
+@click.option("--once", is_flag=True, help="Print plain text once, and end.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document, and end.")
+def top(address: str, *, once: bool, as_json: bool, wait: bool, insecure: bool) -> int:
+    """Show what the contexts of a network are doing, again and again.
+
+    Connects to the context that listens at ADDRESS (by default what the variable TRIOTON_ADDRESS names) and asks all that it can
+    reach for reports. Ends with Ctrl-C, or when the connection does.
+    """
+    from .top import run_top
+
+    if once and as_json:
+        raise click.UsageError("--once is for plain text; it does not go with --json")
+    return _run(partial(run_top, address, once=once, as_json=as_json, insecure=insecure, wait=wait))
+
+
+@cli.command()
+@_look_options
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the picture to this file instead of stdout.",
+)
+def graph(address: str, *, output: Path | None, wait: bool, insecure: bool) -> int:
+    """Draw a network as SVG: its contexts, and the links between them with what goes over them.
+
+    ADDRESS is as for top.
+    """
+    from .graph import run_graph
+
+    try:
+        return _run(partial(run_graph, address, output, insecure=insecure, wait=wait))
+    except OSError as error:
+        if output is None:
+            raise
+        raise CommandFailed(f"{output} cannot be written: {error.strerror}") from error
 
 
 def _run(async_fn: Callable[..., Awaitable[int]], *args: object) -> int:

@@ -71,14 +71,22 @@ class Place:
                 say(f"listening at {listener.address}")
                 yield context, None
             else:
-                yield context, await self._connect(context)
+                yield context, await dial(context, self.address, insecure=self.insecure, wait=self.wait)
 
-    async def _connect(self, context: trioton.Context) -> trioton.Connection:
-        if self.wait:
-            with trio.move_on_after(HINT_AFTER):
-                return await context.connect(self.address, insecure=self.insecure, wait=True)
-            say(f"waiting for somebody who answers at {self.address}")
-        return await context.connect(self.address, insecure=self.insecure, wait=self.wait)
+
+async def dial(context: trioton.Context, address: str, *, insecure: bool, wait: bool) -> trioton.Connection:
+    """Connect a context to an address, and say so if that takes long because we wait for somebody there.
+
+    Raises:
+        trioton.AddressError: The address cannot be understood.
+        trioton.ConnectError: Nobody answers there, and we do not wait.
+        ValueError: It needs `insecure`.
+    """
+    if wait:
+        with trio.move_on_after(HINT_AFTER):
+            return await context.connect(address, insecure=insecure, wait=True)
+        say(f"waiting for somebody who answers at {address}")
+    return await context.connect(address, insecure=insecure, wait=wait)
 
 
 def encode_line(line: str, type_: str) -> Any:

@@ -23,6 +23,7 @@ from .dialling import Dialler
 from .establish import Establisher
 from .events import EventHub, EventStream
 from .heart import PAUSE, Heart
+from .inspector import Inspector
 from .listener import Doorman, Listener, listen, serve_listener
 from .mesh.mesh import Mesh
 from .neighbours import Neighbours
@@ -83,6 +84,7 @@ class Context:
         # What each message passes is reached by a shorter way.
         self._dispatcher = self._traffic.dispatcher
         self._reception = self._traffic.reception
+        self._inspector = self._traffic.audience.inspector = Inspector(self)
         self._doorman = Doorman(self)
         self._changed = trio.lowlevel.ParkingLot()
         self._closing = False
@@ -255,7 +257,8 @@ class Context:
         """
         await trio.lowlevel.checkpoint()
         self._check_open()
-        targets = [(outlet, self._traffic.progress.flush(outlet)) for outlet in self._traffic.outlets.all()]
+        outlets = [outlet for outlet in self._traffic.outlets.all() if not outlet.is_own]
+        targets = [(outlet, self._traffic.progress.flush(outlet)) for outlet in outlets]
         for outlet, target in targets:
             while outlet.flow.taken < target or (outlet.backlog and outlet.is_listened_to):
                 if outlet.flow.is_ended and not outlet.flow.branches:
@@ -287,6 +290,8 @@ class Context:
         self._doorman.close()
         self._changed.unpark_all()
         try:
+            with trio.move_on_after(self._grace):
+                await self._mesh.drain()
             # Each connection keeps to `grace` by itself.
             with trio.move_on_after(self._grace + CLOSE_DEADLINE):
                 async with trio.open_nursery() as nursery:
@@ -314,7 +319,7 @@ class Context:
         return ContextStatistics(
             connections=self._neighbours.count,
             listeners=sum(not listener._closed for listener in self._listeners),
-            slots_sent=len(self._traffic.outlets.open),
+            slots_sent=sum(not outlet.is_own for outlet in self._traffic.outlets.open.values()),
             slots_received=len(self._traffic.subscriptions),
             messages_unheard=self._traffic.outlets.unheard,
             bytes_sent=totals.bytes_sent,

@@ -8,7 +8,7 @@ from typing import Final
 
 import attrs
 
-from . import svg
+from .. import _svg as svg
 from .layout import (
     BOX_TEXT,
     LINE_HEIGHT,

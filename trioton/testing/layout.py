@@ -14,7 +14,7 @@ from typing import Final
 
 import attrs
 
-from . import svg
+from .. import _svg as svg
 from .rows import Row, hosts_of
 
 TIME_WIDTH: Final = 100

@@ -137,6 +137,8 @@ class Flooding:
             if is_news and record.origin == topology.own.origin:
                 self.own_changed()  # somebody has older news of this context, or lies
                 return None
+            if is_news and topology.own.origin in record.partings:
+                self._context._mesh.membership.heard_parting(record.origin, record.partings[topology.own.origin])
             return [] if is_news else None
         if record.origin == topology.own.origin:
             return None

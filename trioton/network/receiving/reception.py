@@ -104,9 +104,9 @@ class Reception:
         if slot in self._holders and self._holders[slot] != source and not self._claims.claim(source, slot, stream):
             return
         flow = self._flows.get(slot, {}).get(source)
+        if association is not None and association.is_remote and count and self._waits_for_start(flow, slot, stream):
+            return  # it is for others, who listen there, too
         if flow is None or flow.stream != stream:
-            if flow is None and count and self._waits_for_start(slot, association):
-                return  # it is for others behind the same neighbour
             flow = self._incoming.begin(source, slot, stream) or self._flows[slot][source].overtake(stream)
         known = missing = 0
         if is_last or not flow.receive_next(first, count):
@@ -128,9 +128,11 @@ class Reception:
         if flow.is_ended:
             self._ended(flow)
 
-    def _waits_for_start(self, slot: str, association: Association | None) -> bool:
+    def _waits_for_start(self, flow: ReceiveFlow | None, slot: str, stream: int) -> bool:
         """Whether all who listen to a slot block, and so get nothing of a distant source before that says where it keeps to their room."""
-        if association is None or not association.is_remote:
+        if flow is not None and flow.stream > stream:
+            flow = flow.older.get(stream)
+        if flow is not None and flow.stream == stream and flow.expected is not None:
             return False
         return all(subscription.inbox.window is not None for subscription in self._slots[slot])
 

@@ -9,11 +9,13 @@ import trio
 
 from ...protocol import control
 from ...protocol.policies import Mode
+from ..inspector import REPORTS_SLOT
 from ..local import LOCAL
 
 if TYPE_CHECKING:
     from ...protocol.flow import Branch
     from ..association import Association
+    from ..inspector import Inspector
     from ..interest import Interests
     from .branches import Branches
     from .dispatcher import Dispatcher
@@ -32,6 +34,9 @@ class Audience:
         dispatcher: Has what gathers.
         branches: The ways to the neighbours.
         lives: Ends outlets that nothing keeps any more.
+
+    Attributes:
+        inspector: Hears of interest in the context's own reports; set by the context.
     """
 
     def __init__(
@@ -43,6 +48,7 @@ class Audience:
         branches: Branches,
         lives: Lives,
     ) -> None:
+        self.inspector: Inspector
         self._source = source
         self._outlets = outlets
         self._interests = interests
@@ -54,6 +60,9 @@ class Audience:
 
     def subscribe(self, association: Association, message: control.Subscribe) -> None:
         """A peer listens to a slot, or something about that has changed."""
+        is_report = message.slot == REPORTS_SLOT
+        if is_report and not self.inspector.may_inspect(association):
+            return
         known = self._interests.of(association, message.slot)
         if not self._interests.learn(association, message):
             return
@@ -62,6 +71,8 @@ class Audience:
                 self._branches.start_again(association, outlet.flow, known, message)
             self._branches.update(outlet, association, message)
             self._lives.changed(outlet)
+        if is_report:
+            self.inspector.interest_changed()
 
     def unsubscribe(self, association: Association, message: control.Unsubscribe) -> None:
         """A peer no longer listens to a slot."""
@@ -183,6 +194,7 @@ class Audience:
             outlet.flow.slot
             for outlet in self._outlets.all()
             if outlet.flow.destination is None
+            and not outlet.is_own
             and [(branch.key, branch.blocks) for branch in outlet.flow.branches.values()] == [(association, True)]
         ]
         for slot in self._interests.slots_of(association):

@@ -75,6 +75,7 @@ class Outlet:
         users: How many channels use the outlet.
         dropped: Messages that nobody listened to, or that fell out of the backlog.
         is_local: Whether the context's own subscriptions get what is sent here, too.
+        is_own: Whether the library itself sends here, of which programs need not know: it is not counted, and no flush waits for it.
         flush_to: The number up to which somebody waits for all to have been taken.
         dead_reason: Why nothing that is sent here can arrive any more, or None.
     """
@@ -86,6 +87,7 @@ class Outlet:
         self.users = 0
         self.dropped = 0
         self.is_local = False
+        self.is_own = False
         self.flush_to = 0
         self.dead_reason: str | None = None
         self._backlog: deque[Piece] = deque()

@@ -1,0 +1,89 @@
+"""What the tests of `trioton top` and `trioton graph` look at: a star of four contexts with traffic, in simulated time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+import pytest
+import trio
+
+import trioton
+from trioton.cli.view import View, Viewer
+from trioton.network import inspection
+from trioton.testing import Network, run_simulation
+
+GOLDEN = Path(__file__).parent / "golden"
+
+REWRITE = "TRIOTON_GOLDEN"
+"""The variable that makes the tests write the files anew instead of comparing with them."""
+
+
+async def _publish(pub: trioton.PubChannel[str], first: float, pause: float) -> None:
+    """Publish until the context closes, at moments that are not those of a report."""
+    await trio.sleep(first)
+    with contextlib.suppress(trio.ClosedResourceError):
+        while True:
+            await pub.send("x" * 100)
+            await trio.sleep(pause)
+
+
+async def _take(sub: trioton.SubChannel[str], count: int) -> None:
+    for _ in range(count):
+        await sub.receive()
+
+
+async def _look(net: Network, seen: list[tuple[View, str, float]], neighbours: tuple[str, ...]) -> None:
+    async with (
+        trioton.open_context("hub", network=net.host("hub")) as hub,
+        trioton.open_context("camera", network=net.host("camera")) as camera,
+        trioton.open_context("disk", network=net.host("disk")) as disk,
+        trioton.open_context("", network=net.host("nameless")) as nameless,
+    ):
+        await hub.bind("hub:9000")
+        for leaf in (camera, disk, nameless):
+            await leaf.connect("hub:9000")
+        await camera.bind("camera:9000")
+        await disk.bind("disk:9000")
+        frames = trioton.PubChannel(camera, "frames")
+        # The context that is looked at hears from all, sends to all, and holds up the disk's news.
+        hub.start_soon(_take, trioton.SubChannel(hub, "frames", policy=trioton.DropOldest(5)), 7)
+        trioton.SubChannel(hub, "news", policy=trioton.Block(20))
+        news, orders = trioton.PubChannel(disk, "news"), trioton.PubChannel(hub, "orders")
+        disk.start_soon(_take, trioton.SubChannel(disk, "orders"), 1000)
+        trioton.SubChannel(nameless, "orders", policy=trioton.Latest())
+        trioton.PubChannel(hub, "unheard").send_nowait("in the backlog")
+        for pub in (frames, news):
+            await pub.wait_subscribers()
+        await orders.wait_subscribers(2)
+        camera.start_soon(_publish, frames, 0.11, 0.25)
+        disk.start_soon(_publish, news, 0.13, 0.2)
+        hub.start_soon(_publish, orders, 0.17, 0.5)
+        await trio.sleep(8)
+        async with trioton.open_context("viewer", network=net.host("viewer")) as context:
+            viewer = Viewer(context)
+            connection, *_ = [await context.connect(f"{neighbour}:9000") for neighbour in neighbours]
+            context.start_soon(viewer.run)
+            await trio.sleep(2.3)
+            view = await viewer.wait_complete(connection)
+            seen.append((view, f"{hub.id:032x}", trio.current_time()))
+
+
+def see_star(monkeypatch: pytest.MonkeyPatch, *neighbours: str) -> tuple[View, str, float]:
+    """What a viewer with these neighbours knows after some seconds, the hub's identity, and when that was."""
+    monkeypatch.setattr(inspection, "__version__", "1.2.3")
+    monkeypatch.delenv("TRIOTON_SEED", raising=False)
+    seen: list[tuple[View, str, float]] = []
+    hosts = ["hub", "camera", "disk", "nameless", "viewer"]
+    run_simulation(lambda net: _look(net, seen, neighbours), seeds=[1], hosts=hosts, network={"latency": 0.005})
+    assert len(seen) == 2, "one seed in twenty runs twice"
+    return seen[0]
+
+
+def check_golden(name: str, text: str) -> None:
+    """Compare with a file that was looked at; with ``TRIOTON_GOLDEN=1`` in the environment, write it anew."""
+    path = GOLDEN / name
+    if os.environ.get(REWRITE):
+        path.write_text(text, encoding="utf-8")
+    assert text == path.read_text(encoding="utf-8"), f"if it is right, {REWRITE}=1 pytest tests/cli writes it anew"
