@@ -27,7 +27,7 @@ class Neighbour:
         self.links_lost = 0
         self.shared: list[Package] = []
         self.ways: list[Way] = []
-        self.single: dict[object, list[Package]] = {}
+        self.single: dict[str, list[Package]] = {}
 
     def add_shared(self, way: Way, package: Package, flow: PositionedFlow) -> None:
         assert way.lane is self
@@ -37,10 +37,10 @@ class Neighbour:
 
     def add_package(self, branch: Branch, package: Package, flow: SendFlow) -> None:
         assert flow.branches[branch.key] is branch
-        self.single.setdefault(branch.key, []).append(package)
+        self.single.setdefault(str(branch.key), []).append(package)
 
     def remove_branch(self, branch: Branch) -> None:
-        self.single.pop(branch.key, None)
+        self.single.pop(str(branch.key), None)
 
 
 def ident(name: str) -> bytes:
