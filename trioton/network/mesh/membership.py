@@ -144,8 +144,11 @@ class Membership:
             self._forgets = True
             self._context._start_soon(self._forget_later)
         for wire_id in changes.joined:
+            if wire_id in self._lost:
+                self._flooding.repeat(wire_id)
             if associations.get(wire_id) is None:
                 self._join(wire_id)
+            self._lost.pop(wire_id, None)
         if topology.version != self._version:
             self._version = topology.version
             self._find_ways()
