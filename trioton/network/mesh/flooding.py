@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
 
 GATHER: Final = 0.02
 """Seconds that changes gather after a flood, before the next one."""
+
+SHORT: Final = 1024
+"""Bytes of records that are remembered for a while: most come several times, by several ways."""
+
+_parse_short = lru_cache(maxsize=4096)(parse_record)
 
 _HEADER: Final = codec.array_head(0)
 
@@ -122,7 +128,8 @@ class Flooding:
         """
         topology, changed = self._topology, []
         for data in records:
-            record = parse_record(data, slot_length=self._context._limits.slot_length)
+            parse = _parse_short if len(data) <= SHORT else parse_record
+            record = parse(data, slot_length=self._context._limits.slot_length)
             if isinstance(record, Digest):
                 lacking = [encode_record(each) for each in topology.lacking(record)]
                 if lacking:
