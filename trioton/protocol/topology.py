@@ -6,7 +6,7 @@ from them by which neighbour a package goes on (see `trees`).
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
@@ -295,10 +295,15 @@ class Topology:
             if len(self._unreachable) > MOST_UNREACHABLE:
                 self._forget(next(iter(self._unreachable)))
 
-    def forget_unreachable(self) -> None:
-        """Forget all contexts that cannot be reached; to be called now and then, when `update` has been called."""
-        for context in list(self._unreachable):
-            self._forget(context)
+    def unreachable(self) -> list[bytes]:
+        """The contexts of which something is known though they cannot be reached."""
+        return list(self._unreachable)
+
+    def forget_unreachable(self, contexts: Iterable[bytes] | None = None) -> None:
+        """Forget those of some contexts, or of all, that cannot be reached; to be called now and then, when `update` has been called."""
+        for context in list(self._unreachable if contexts is None else contexts):
+            if context in self._unreachable:
+                self._forget(context)
 
     def _forget(self, context: bytes) -> None:
         del self._unreachable[context]
