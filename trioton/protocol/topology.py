@@ -237,12 +237,14 @@ class Topology:
         return Digest(known)
 
     def lacking(self, digest: Digest) -> list[Record]:
-        """What somebody with this digest does not know, of the nearest contexts first."""
+        """What somebody with this digest does not know of the contexts that are linked with this one, of the nearest first.
+
+        What is known of others may be old. Who was told of it would not pass it on when it comes true again, since it is no news then.
+        """
         far = len(self._reached) + 1
-        origins = sorted(
-            self._nodes.keys() | self._interests.origins(),
-            key=lambda origin: (0 if origin == self.own.origin else self._reached.get(origin, far), origin),
-        )
+        known = [origin for origin in self._nodes.keys() | self._interests.origins() if origin in self._tree]
+        distances = {**self._reached, self.own.origin: 0}
+        origins = sorted(known, key=lambda origin: (distances.get(origin, far), origin))
         records: list[Record] = []
         for origin in origins:
             number, covered = digest.known.get(origin, (0, 0))

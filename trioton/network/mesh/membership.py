@@ -120,11 +120,14 @@ class Membership:
 
     def gone(self, peer: Peer, reason: str) -> None:
         """A context cannot be reached any more: tell the program, if it knew."""
-        _make_room(self._lost)
-        self._lost[peer.wire_id] = None
+        self._lose(peer.wire_id)
         if self._joined.pop(peer.wire_id, None) is not None:
             self._context._hub.emit(events.ContextDied(peer.id, peer.name, reason))
             self._context._changed.unpark_all()
+
+    def _lose(self, wire_id: bytes) -> None:
+        _make_room(self._lost)
+        self._lost[wire_id] = None
 
     def heard_interest(self, changed: Iterable[tuple[bytes, str]]) -> None:
         """Records about interests have come, of contexts that may be no neighbours."""
@@ -139,6 +142,7 @@ class Membership:
         topology, associations = self._topology, self._context._associations
         changes = topology.update()
         for wire_id in changes.gone:
+            self._lose(wire_id)
             association = associations.get(wire_id)
             if association is not None and association.is_remote:
                 self._end(association, NO_WAY)
