@@ -34,7 +34,6 @@ class Association:
         connection: The connection to it, while what is sent goes over that; else None.
         routed: What leads to it through a neighbour, if that was ever needed.
         round: The number of the round that the talk is in, while it leads through a neighbour; the last such number otherwise.
-        outbox: Where packages for it go.
         window_bytes: Bytes that a flow may be ahead of what has been taken, on either side.
         max_package: Bytes of the largest message that it, and all on the way there, take.
         awaits_snapshot: Whether the other is still telling how far it is.
@@ -51,7 +50,6 @@ class Association:
         "is_answered",
         "is_over",
         "max_package",
-        "outbox",
         "peer",
         "round",
         "routed",
@@ -64,7 +62,6 @@ class Association:
         self.connection: Connection | None = None
         self.routed: Routed | None = None
         self.round = 0
-        self.outbox: Outbox | Routed
         self.window_bytes = context._limits.window_bytes
         self.max_package = context._limits.max_package
         self.awaits_snapshot = True
@@ -85,6 +82,11 @@ class Association:
         return self.routed
 
     @property
+    def outbox(self) -> Outbox | Routed:
+        """Where packages for the other context go."""
+        return self.the_routed if self.connection is None else self.connection.outbox
+
+    @property
     def via(self) -> Connection | None:
         """The connection over which what is sent leaves, or None while there is no way."""
         if self.connection is not None:
@@ -93,6 +95,8 @@ class Association:
 
     def equip(self, branch: Branch) -> None:
         """Let what goes to a branch take the way that there is now."""
+        if self.is_remote:
+            self.context._mesh.membership.use(self)
         branch.outbox = self.outbox
         branch.lane = self.via
         branch.address = self.peer.wire_id

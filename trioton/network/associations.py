@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from .context import Context
     from .peer import Peer
 
+ROUND_BITS: Final = 32
+"""Rounds are counted anew, from a higher number on, each time that two contexts have given each other up."""
+
 _NO_LINK: Final = -1
 """The number of a link that there never was."""
 
@@ -76,23 +79,21 @@ class Associations:
     def begin_routed(self, peer: Peer) -> Association:
         """A context that is no neighbour can be reached from now on."""
         association = self._by_id[peer.wire_id] = Association(self._context, peer)
-        self.go_round(association)
-        # There is nothing to talk about yet.
+        # There is nothing to talk about yet. What was said before they last gave each other up is not heard any more.
         association.awaits_snapshot, association.is_answered = False, True
+        association.round = self._context._mesh.membership.parted(peer.wire_id) << ROUND_BITS
         return association
 
     def go_straight(self, connection: Connection) -> None:
         """What is sent to a neighbour goes over the connection to it, from its next link on."""
         association = connection.association
         association.connection = connection
-        association.outbox = connection.outbox
         self._context._mesh.membership.forget(association)
         self.rebind(association)
 
     def go_round(self, association: Association) -> None:
         """What is sent to a context goes through a neighbour; a new round of the talk is to begin."""
         association.connection = None
-        association.outbox = association.the_routed
         self._context._mesh.membership.use(association)
         self.rebind(association)
 

@@ -290,6 +290,8 @@ class Context:
         self._doorman.close()
         self._changed.unpark_all()
         try:
+            with trio.move_on_after(self._grace):
+                await self._mesh.drain()
             # Each connection keeps to `grace` by itself.
             with trio.move_on_after(self._grace + CLOSE_DEADLINE):
                 async with trio.open_nursery() as nursery:

@@ -13,7 +13,7 @@ import trio
 from ..errors import ProtocolError
 from ..protocol import control
 from ..protocol.limits import MIB
-from ..protocol.routed import RoutedReceived
+from ..protocol.routed import LAST_ROUND, RoutedReceived
 from ..protocol.session import PackageReceived, RecordsReceived
 from .flow_talk import FLOW_HANDLERS
 from .states import State
@@ -136,8 +136,9 @@ def _sync_came(connection: Connection, message: control.Sync) -> None:
     if association.awaits_snapshot:
         connection._context._traffic.audience.forget_unannounced(association, association.announced)
     connection._context._mesh.snapshot_came(connection, message)
+    connection._context._mesh.membership.link_settled(connection)
     association.awaits_snapshot = False
-    association.round = max(association.round, message.round)
+    association.round = max(association.round, min(message.round, LAST_ROUND))
     connection.send_control(control.Synced())
 
 

@@ -62,6 +62,9 @@ class FrameKind(enum.IntEnum):
 
 HANDSHAKE_KINDS: Final = frozenset({FrameKind.HELLO, FrameKind.WELCOME, FrameKind.REFUSE})
 BODY_KINDS: Final = frozenset({FrameKind.PACKAGE, FrameKind.OPENING, FrameKind.FRAGMENT, FrameKind.RECORDS})
+LINK_KINDS: Final = frozenset(FrameKind) - HANDSHAKE_KINDS - {FrameKind.POSITION}
+"""What may come over a link behind the handshake. A POSITION is for contexts that are no neighbours, and only travels in a ROUTED."""
+
 _KINDS: Final = {int(kind): kind for kind in FrameKind}
 _PACKAGE: Final = int(FrameKind.PACKAGE)
 
@@ -169,7 +172,7 @@ class FrameReader:
 
     def accept_all_kinds(self) -> None:
         """The handshake is over: from now on only the other kinds of frames may come."""
-        self._allowed = frozenset(FrameKind) - HANDSHAKE_KINDS
+        self._allowed = LINK_KINDS
         self._max_header = self._limits.max_header
         self._max_body = LARGE_FRAGMENT
 

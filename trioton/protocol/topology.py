@@ -253,6 +253,14 @@ class Topology:
                 records.append(self._interests.snapshot(origin))
         return records
 
+    def records_of(self, origin: bytes) -> list[Record]:
+        """All that is known of a context."""
+        node = self._nodes.get(origin)
+        records: list[Record] = [] if node is None else [node]
+        if self._interests.newest(origin):
+            records.append(self._interests.snapshot(origin))
+        return records
+
     # ------------------------------------------------------------------------------------------------- reachability
 
     def update(self) -> Changes:

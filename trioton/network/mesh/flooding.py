@@ -65,6 +65,11 @@ class Flooding:
         """Spread a record to all neighbours but the one that it came from."""
         self._put(record, heard_from)
 
+    def repeat(self, wire_id: bytes) -> None:
+        """A context that could not be reached for a while can be again: others may have forgotten meanwhile what is still known here."""
+        for record in self._topology.records_of(wire_id):
+            self._put(record, None)
+
     def _put(self, record: Record, heard_from: Connection | None, data: bytes | None = None) -> None:
         if self._context._neighbours.count > (heard_from is not None):
             slot = record.slot if isinstance(record, InterestRecord) else None
@@ -137,6 +142,8 @@ class Flooding:
             if is_news and record.origin == topology.own.origin:
                 self.own_changed()  # somebody has older news of this context, or lies
                 return None
+            if is_news and topology.own.origin in record.partings:
+                self._context._mesh.membership.heard_parting(record.origin, record.partings[topology.own.origin])
             return [] if is_news else None
         if record.origin == topology.own.origin:
             return None

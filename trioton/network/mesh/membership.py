@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
 from ...protocol import control
 from ...protocol.identity import ContextId
+from ...protocol.records import MAX_PARTINGS
 from .. import events
 from ..peer import ContextInfo, Peer
 from ..states import State
@@ -33,7 +34,12 @@ FORGOTTEN_AFTER: Final = 60.0
 QUIET: Final = 1.0
 """Seconds without news in which records that belong together have all come."""
 
+GIVEN_UP: Final = "it could not reach this context for too long"
+
 NO_WAY: Final = "no way leads there any more"
+
+MOST_PARTINGS: Final = 1 << 29
+"""How often two contexts may have parted; more is not believed, since rounds would get numbers beyond all bounds."""
 
 _UNSUBSCRIBE_ALL: Final = (1 << 62) - 1
 
@@ -53,6 +59,8 @@ class Membership:
         self._flooding = flooding
         self._joined: dict[bytes, tuple[ContextId, str, int]] = {}
         self._used: dict[Association, None] = {}
+        self._parted: dict[bytes, int] = {}
+        self._lost: dict[bytes, None] = {}
         self._version = topology.version
         self._forgets = False
         self._last_news = -math.inf
@@ -72,12 +80,17 @@ class Membership:
 
     def link_up(self, connection: Connection) -> None:
         """A link to a neighbour is up, the first one or another."""
-        neighbour = connection.peer.wire_id
-        generation = connection._totals.transports
+        if connection.life.has_joined:
+            self.link_settled(connection)
+        self._flooding.begin(connection)
+
+    def link_settled(self, connection: Connection) -> None:
+        """A neighbour has heard and said all that the beginning of a link needs: others may be reached over it."""
+        neighbour, generation = connection.peer.wire_id, connection._totals.transports
         if self._topology.set_link(neighbour, is_suspended=False, generation=generation):
             self._flooding.own_changed()
-        self.update()
-        self._flooding.begin(connection)
+            self._flooding.flush()
+            self.update()
 
     def link_lost(self, connection: Connection) -> None:
         """A link is lost, and the session may still be resumed: for a moment all waits for that."""
@@ -112,6 +125,8 @@ class Membership:
 
     def gone(self, peer: Peer, reason: str) -> None:
         """A context cannot be reached any more: tell the program, if it knew."""
+        _make_room(self._lost)
+        self._lost[peer.wire_id] = None
         if self._joined.pop(peer.wire_id, None) is not None:
             self._context._hub.emit(events.ContextDied(peer.id, peer.name, reason))
             self._context._changed.unpark_all()
@@ -132,18 +147,54 @@ class Membership:
         for wire_id in changes.gone:
             association = associations.get(wire_id)
             if association is not None and association.is_remote:
-                associations.end(association)
-                self.gone(association.peer, NO_WAY)
-                logger.info("%s: %s is gone: %s", self._context, association.peer, NO_WAY)
+                self._end(association, NO_WAY)
         if changes.gone and not self._forgets:
             self._forgets = True
             self._context._start_soon(self._forget_later)
         for wire_id in changes.joined:
+            if wire_id in self._lost:
+                self._flooding.repeat(wire_id)
             if associations.get(wire_id) is None:
                 self._join(wire_id)
+            self._lost.pop(wire_id, None)
         if topology.version != self._version:
             self._version = topology.version
             self._find_ways()
+
+    # ---------------------------------------------------------------- partings
+
+    def _meet_again(self, wire_id: bytes) -> None:
+        """A context can be reached again that could not be for a while. It must hear of that, since it may not have noticed itself."""
+        if self._lost.pop(wire_id, True) is None:
+            self._set_parted(wire_id, min(self.parted(wire_id) + 1, MOST_PARTINGS))
+            self._flooding.own_changed()
+
+    def parted(self, wire_id: bytes) -> int:
+        """How often this context and another have given each other up, as far as is known."""
+        return self._parted.get(wire_id, 0)
+
+    def heard_parting(self, wire_id: bytes, count: int) -> None:
+        """Another context says how often both have given each other up: if that is news, what they have in common begins anew."""
+        if not self.parted(wire_id) < count <= MOST_PARTINGS:
+            return
+        self._set_parted(wire_id, count)
+        self.update()  # ways cannot be asked for while there are records of which no conclusions have been drawn
+        association = self._context._associations.get(wire_id)
+        if association is not None and association.is_remote:
+            self._end(association, GIVEN_UP)
+            self._lost.pop(wire_id, None)
+            if self._topology.node(wire_id) is not None:
+                self._join(wire_id)
+
+    def _set_parted(self, wire_id: bytes, count: int) -> None:
+        _make_room(self._parted)
+        self._parted[wire_id] = count
+        self._topology.set_parting(wire_id, count)
+
+    def _end(self, association: Association, reason: str) -> None:
+        self._context._associations.end(association)
+        self.gone(association.peer, reason)
+        logger.info("%s: %s is gone: %s", self._context, association.peer, reason)
 
     async def _forget_later(self) -> None:
         """Forget the records of those who are gone for long, in a quiet moment: others may come before what makes them reachable."""
@@ -157,6 +208,7 @@ class Membership:
     def _join(self, wire_id: bytes) -> None:
         node = self._topology.node(wire_id)
         assert node is not None
+        self._meet_again(wire_id)
         peer = Peer(ContextId.from_wire(wire_id), node.name, node.pid, None, wire_id=wire_id, host=b"")
         association = self._context._associations.begin_routed(peer)
         association.window_bytes = min(association.window_bytes, node.window_bytes)
@@ -212,3 +264,9 @@ class Membership:
                 associations.rebind(association)
                 if routed.via is not None:
                     routed.begin_round()
+
+
+def _make_room(known: dict[bytes, Any]) -> None:
+    """Forget the oldest of what is known of contexts that are gone, if that gets too much."""
+    while len(known) >= MAX_PARTINGS:
+        del known[next(iter(known))]

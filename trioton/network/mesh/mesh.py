@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import trio
 
 from ...protocol import control
 from ...protocol.records import InterestRecord, InterestSnapshot, NodeRecord
@@ -17,8 +19,16 @@ from .watch import Watch
 if TYPE_CHECKING:
     from ...protocol.flow import SendFlow
     from ...protocol.session import RecordsReceived
+    from ..association import Association
     from ..connection import Connection
     from ..context import Context
+
+
+FIRST_LOOK: Final = 0.02
+"""Seconds after which a context that closes asks for the first time whether what it has sent has come."""
+
+LONGEST_LOOK: Final = 0.5
+"""The longest time between two such questions."""
 
 
 class Mesh:
@@ -58,6 +68,28 @@ class Mesh:
         for branch in flow.branches.values():
             if branch.is_remote and branch.blocks:
                 branch.key.the_routed.watch(FIRST_CHECK)  # type: ignore[attr-defined]  # it is an association
+
+    async def drain(self) -> None:
+        """Wait until what was sent has come to all contexts that are no neighbours and can be reached; it says nothing of those."""
+        delay = FIRST_LOOK
+        while waiting := self._not_drained():
+            for association in waiting:
+                if association.is_answered and not association.awaits_snapshot:
+                    association.the_routed.begin_round()
+            await trio.sleep(delay)
+            delay = min(2 * delay, LONGEST_LOOK)
+
+    def _not_drained(self) -> list[Association]:
+        """The contexts to which something is still on its way, or waits for their room."""
+        waiting: dict[Association, None] = {}
+        for outlet in self._context._traffic.outlets.all():
+            for branch in outlet.flow.branches.values():
+                has_come = (
+                    branch.is_ready and max(branch.received, branch.taken if branch.blocks else 0) >= outlet.flow.next
+                )
+                if branch.is_remote and branch.lane is not None and (outlet.backlog or not has_come):
+                    waiting[branch.key] = None  # type: ignore[index]  # keys are associations
+        return list(waiting)
 
     # ---------------------------------------------------------------- what neighbours tell
 

@@ -15,7 +15,7 @@ from ...protocol import codec
 from ...protocol.identity import ContextId
 from ...protocol.packages import Package, PackageKind, PackageTemplate
 from ...protocol.policies import Mode
-from ...protocol.routed import HOP_SHIFT, MOST_HOPS, pass_on
+from ...protocol.routed import HOP_SHIFT, LAST_ROUND, MOST_HOPS, pass_on
 from ...protocol.way import Way
 from ..events import BadMessage
 
@@ -224,7 +224,7 @@ class Relays:
     def _hear(self, event: RoutedReceived) -> None:
         associations = self._context._associations
         association = associations.get(event.source)
-        if association is None:
+        if association is None or event.round >= LAST_ROUND:
             return
         if not association.is_remote:
             if event.round <= association.round:

@@ -108,14 +108,14 @@ class Grants:
         offered, flow.offered = flow.offered or 0, None
         for room in rooms:
             room.limit = first + max(room.size, offered)
-            room.taken = room.received = first
+            room.taken = first
+            room.received = max(first, flow.expected or 0)
         if rooms:
             flow.granted = max(flow.expected or 0, first + offered)
             flow.reported = (first, flow.granted)
-            if flow.granted < min(room.limit for room in rooms):
-                self._reports.soon(
-                    slot
-                )  # its room has grown since the offer, and it must not be the last to hear of it
+            has_grown = flow.granted < min(room.limit for room in rooms)  # since the offer
+            if has_grown or (flow.expected or 0) > first:  # something came before this, and may have been taken
+                self._reports.soon(slot)
 
     def kept(self, message: control.Kept) -> None:
         """A source that was asked for room back says what it keeps."""

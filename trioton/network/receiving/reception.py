@@ -9,6 +9,7 @@ from ...protocol.frames import FLAG_SKIPPED
 from ...protocol.identity import ContextId
 from ...protocol.inbox import ReceiveFlow, Run
 from ...protocol.packages import PackageHeader, PackageKind
+from ...protocol.routed import HOP_SHIFT
 from ...protocol.scan import TAGS, scan_run
 from ..events import Gap
 from .claims import DIRECT_PREFIX, NOBODY_RECEIVES
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from .listening import Listening
     from .reports import Reports
     from .subscription import Subscriptions
+
+FIRST_HOP: Final = 1 << HOP_SHIFT
+"""From this number on, the flags of a package say that others have passed it on."""
 
 SENDER_TAG: Final = 54022
 """The CBOR tag of a reference to a channel's sending end, ``[context, slot]``."""
@@ -104,13 +108,14 @@ class Reception:
         if slot in self._holders and self._holders[slot] != source and not self._claims.claim(source, slot, stream):
             return
         flow = self._flows.get(slot, {}).get(source)
-        if association is not None and association.is_remote and count and self._waits_for_start(flow, slot, stream):
+        is_relayed = association is not None and (association.is_remote or flags >= FIRST_HOP)
+        if is_relayed and count and self._waits_for_start(flow, slot, stream):
             return  # it is for others, who listen there, too
         if flow is None or flow.stream != stream:
             flow = self._incoming.begin(source, slot, stream) or self._flows[slot][source].overtake(stream)
         known = missing = 0
         if is_last or not flow.receive_next(first, count):
-            if self._is_early(flow, header, flags, association):
+            if is_relayed and flow.granted is not None and self._is_early(flow, header, flags, association):
                 return
             known, missing = flow.receive(header, is_last=is_last)
         if missing:
@@ -138,13 +143,12 @@ class Reception:
 
     @staticmethod
     def _is_early(flow: ReceiveFlow, header: PackageHeader, flags: int, association: Association | None) -> bool:
-        """Whether a package of a distant source, on a flow that may lose nothing, comes before its turn: something is late, or was lost."""
+        """Whether a package that others passed on, on a flow that may lose nothing, comes before its turn: something is late, or was lost."""
         expected = flow.expected
-        if flow.granted is None or association is None or not association.is_remote:
-            return False
         if expected is None or header.first <= expected or (flags & FLAG_SKIPPED and header.first == expected + 1):
             return False
-        association.the_routed.lost_track(flow)
+        if association is not None and association.is_remote:
+            association.the_routed.lost_track(flow)
         return True
 
     def missed(self, slot: str, source: bytes, count: int) -> None:
