@@ -28,6 +28,9 @@ FLAG_END: Final = 1
 FLAG_SKIPPED: Final = 2
 """The package stands for the one message before its number, which was left out."""
 
+MAX_RECORDS: Final = 8 * 1024 * 1024
+"""Bytes of records in one frame: all that a context listens to, if it uses every limit, is one record."""
+
 LARGE_BODY: Final = 64 * 1024
 """From this size on, a body that has not arrived whole gets a buffer of its own which the transport can fill directly."""
 
@@ -244,6 +247,7 @@ class FrameReader:
         return position
 
     def _refuse(self, number: int, header_size: int, body_size: int) -> None:
+        """Say what is wrong with a frame that is larger than most, or out of place, unless it may be that large."""
         kind = _KINDS.get(number)
         if kind is None:
             raise ProtocolError(f"unknown kind of frame {number}")
@@ -251,7 +255,9 @@ class FrameReader:
             raise ProtocolError(f"a frame of kind {kind.name} is out of place here")
         if header_size > self._max_header:
             raise ProtocolError(f"a header of {header_size} bytes is over the limit of {self._max_header}")
-        raise ProtocolError(f"a body of {body_size} bytes is over the limit of {self._max_body}")
+        most = MAX_RECORDS if kind is FrameKind.RECORDS else self._max_body
+        if body_size > most:
+            raise ProtocolError(f"a body of {body_size} bytes is over the limit of {most}")
 
     def wanted_buffer(self) -> memoryview | None:
         """The rest of a large body that the transport may receive straight into, or None; see `buffer_filled`."""
