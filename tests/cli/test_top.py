@@ -62,7 +62,7 @@ def test_a_star_seen_from_several_sides(monkeypatch: pytest.MonkeyPatch) -> None
     view, _, now = see_star(monkeypatch, "hub", "camera", "disk")
     check_golden("star.txt", plain_text(view, now))
     document = view.to_json()
-    for each in (link for context in document["contexts"] for link in context["links"]):
+    for each in (told for context in document["contexts"] for told in context["links"]):
         # What the network says of itself at the beginning is no matter of this test.
         assert min(each["bytes_sent"], each["bytes_received"]) > 100
         each["bytes_sent"] = each["bytes_received"] = 1000

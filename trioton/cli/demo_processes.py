@@ -166,21 +166,15 @@ class Meeting:
             nursery.start_soon(give_up_after, self._process.wait)
             nursery.start_soon(give_up_after, self._keeper.has_given_up.wait)
             with trio.move_on_after(START_DEADLINE):
-                async with trio.open_nursery() as both:
-                    both.start_soon(self._go_through_broker)
-                    both.start_soon(self._go_round_it)
+                connection = await self._context.start(self.link.keep)
+                self.transport = connection.transport or ""
                 self.worker = await self._context.wait_context(self._place.name_of("worker"))
+                # It listens there since before it went to the broker.
+                await self._bypass.connect(self._place.bypass_address, wait=True, reconnect=RECONNECT)
                 has_happened = True
             nursery.cancel_scope.cancel()
         if not has_happened:
             raise DemoError(self._why_not(output, broker_output))
-
-    async def _go_through_broker(self) -> None:
-        connection = await self._context.start(self.link.keep)
-        self.transport = connection.transport or ""
-
-    async def _go_round_it(self) -> None:
-        await self._bypass.connect(self._place.bypass_address, wait=True, reconnect=RECONNECT)
 
     def _why_not(self, output: IO[bytes], broker_output: IO[bytes]) -> str:
         if self._process.returncode is not None:
