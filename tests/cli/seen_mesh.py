@@ -1,9 +1,11 @@
-"""What the tests of `trioton top` and `trioton graph` look at: a star of four contexts with traffic, in simulated time."""
+"""What the tests of `trioton top` and `trioton graph` look at: a star, and a ring with a tail, with traffic, in simulated time."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,8 @@ from trioton.network import inspection
 from trioton.testing import Network, run_simulation
 
 GOLDEN = Path(__file__).parent / "golden"
+
+RING = ["north", "east", "south", "west", "tail"]
 
 REWRITE = "TRIOTON_GOLDEN"
 """The variable that makes the tests write the files anew instead of comparing with them."""
@@ -34,7 +38,23 @@ async def _take(sub: trioton.SubChannel[str], count: int) -> None:
         await sub.receive()
 
 
-async def _look(net: Network, seen: list[tuple[View, str, float]], neighbours: tuple[str, ...]) -> None:
+Seen = list[tuple[View, str, float]]
+"""What a viewer knows, the identity of the context that it is connected to, and when that was."""
+
+Scenario = Callable[[Network, Seen, Sequence[str]], Awaitable[None]]
+
+
+async def _look(net: Network, seen: Seen, addresses: Sequence[str]) -> None:
+    async with trioton.open_context("viewer", network=net.host("viewer")) as context:
+        viewer = Viewer(context)
+        connection, *_ = [await context.connect(address) for address in addresses]
+        context.start_soon(viewer.run)
+        await trio.sleep(2.3)
+        view = await viewer.wait_complete(connection)
+        seen.append((view, f"{connection.peer.id:032x}", trio.current_time()))
+
+
+async def _star(net: Network, seen: Seen, addresses: Sequence[str]) -> None:
     async with (
         trioton.open_context("hub", network=net.host("hub")) as hub,
         trioton.open_context("camera", network=net.host("camera")) as camera,
@@ -61,24 +81,49 @@ async def _look(net: Network, seen: list[tuple[View, str, float]], neighbours: t
         disk.start_soon(_publish, news, 0.13, 0.2)
         hub.start_soon(_publish, orders, 0.17, 0.5)
         await trio.sleep(8)
-        async with trioton.open_context("viewer", network=net.host("viewer")) as context:
-            viewer = Viewer(context)
-            connection, *_ = [await context.connect(f"{neighbour}:9000") for neighbour in neighbours]
-            context.start_soon(viewer.run)
-            await trio.sleep(2.3)
-            view = await viewer.wait_complete(connection)
-            seen.append((view, f"{hub.id:032x}", trio.current_time()))
+        await _look(net, seen, addresses)
+
+
+async def _ring_with_tail(net: Network, seen: Seen, addresses: Sequence[str]) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        contexts = {
+            name: await stack.enter_async_context(trioton.open_context(name, network=net.host(name))) for name in RING
+        }
+        for name, context in contexts.items():
+            await context.bind(f"{name}:9000")
+        for here, there in (*pairwise(RING[:4]), ("west", "north"), ("tail", "south")):
+            await contexts[here].connect(f"{there}:9000")
+        north, tail = contexts["north"], contexts["tail"]
+        # The way from the north to the tail leads over two others.
+        tail.start_soon(_take, trioton.SubChannel(tail, "ticks"), 1000)
+        trioton.SubChannel(contexts["east"], "ticks", policy=trioton.Latest())
+        ticks = trioton.PubChannel(north, "ticks")
+        await ticks.wait_subscribers(2)
+        north.start_soon(_publish, ticks, 0.13, 0.2)
+        await trio.sleep(8)
+        await _look(net, seen, addresses)
+
+
+def _see(monkeypatch: pytest.MonkeyPatch, scenario: Scenario, hosts: Sequence[str], addresses: Sequence[str]) -> Seen:
+    monkeypatch.setattr(inspection, "__version__", "1.2.3")
+    monkeypatch.delenv("TRIOTON_SEED", raising=False)
+    seen: Seen = []
+    run_simulation(
+        lambda net: scenario(net, seen, addresses), seeds=[1], hosts=[*hosts, "viewer"], network={"latency": 0.005}
+    )
+    assert len(seen) == 2, "one seed in twenty runs twice"
+    return seen
 
 
 def see_star(monkeypatch: pytest.MonkeyPatch, *neighbours: str) -> tuple[View, str, float]:
-    """What a viewer with these neighbours knows after some seconds, the hub's identity, and when that was."""
-    monkeypatch.setattr(inspection, "__version__", "1.2.3")
-    monkeypatch.delenv("TRIOTON_SEED", raising=False)
-    seen: list[tuple[View, str, float]] = []
-    hosts = ["hub", "camera", "disk", "nameless", "viewer"]
-    run_simulation(lambda net: _look(net, seen, neighbours), seeds=[1], hosts=hosts, network={"latency": 0.005})
-    assert len(seen) == 2, "one seed in twenty runs twice"
-    return seen[0]
+    """What a viewer with these neighbours knows after some seconds, the identity of the first of them, and when that was."""
+    hosts = ["hub", "camera", "disk", "nameless"]
+    return _see(monkeypatch, _star, hosts, [f"{neighbour}:9000" for neighbour in neighbours])[0]
+
+
+def see_ring_with_tail(monkeypatch: pytest.MonkeyPatch) -> tuple[View, str, float]:
+    """The same of a viewer at the north of a ring; at its south hangs a tail."""
+    return _see(monkeypatch, _ring_with_tail, RING, ["north:9000"])[0]
 
 
 def check_golden(name: str, text: str) -> None:

@@ -20,7 +20,7 @@ from trioton.cli import commands
 if sys.platform == "win32":
     pytest.skip("the demo needs Linux or macOS", allow_module_level=True)
 
-from trioton.cli import demo
+from trioton.cli import demo, demo_processes
 
 
 def raising(error: BaseException) -> Callable[..., int]:
@@ -72,7 +72,7 @@ def test_words_that_are_no_policies(capsys: pytest.CaptureFixture[str], word: st
         (BaseExceptionGroup("", [KeyboardInterrupt()]), commands.EXIT_INTERRUPTED),
         (BaseExceptionGroup("", [BaseExceptionGroup("", [KeyboardInterrupt()]), ValueError()]), 130),
         (demo.BadProgramError("no program"), commands.EXIT_USAGE),
-        (demo.DemoError("no worker"), commands.EXIT_FAILED),
+        (demo_processes.DemoError("no worker"), commands.EXIT_FAILED),
         (click.Abort(), commands.EXIT_INTERRUPTED),
         (click.exceptions.Exit(7), 7),
     ],
@@ -170,6 +170,9 @@ def test_what_is_no_program(tmp_path: Path, make: Any, text: str) -> None:
 # ------------------------------------------------------------------------------------------ workers that do not come up
 
 
+HANGING = [sys.executable, "-S", "-c", "import time; time.sleep(1000)"]
+
+
 @pytest.mark.parametrize(
     ("source", "text"),
     [
@@ -184,9 +187,10 @@ async def test_a_worker_that_does_not_come_up(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, source: str, text: str
 ) -> None:
     monkeypatch.setattr(demo, "worker_command", lambda *_: [sys.executable, "-S", "-c", source])
+    monkeypatch.setattr(demo_processes, "broker_command", lambda *_: HANGING)
+    monkeypatch.setattr(demo_processes, "GRACE", 0.1)
     if "sleep" in source:
-        monkeypatch.setattr(demo, "START_DEADLINE", 0.3)
-        monkeypatch.setattr(demo, "GRACE", 0.1)
+        monkeypatch.setattr(demo_processes, "START_DEADLINE", 0.3)
     started: list[trio.Process] = []
     open_process = trio.lowlevel.open_process
 
@@ -196,8 +200,20 @@ async def test_a_worker_that_does_not_come_up(
 
     monkeypatch.setattr(trio.lowlevel, "open_process", open_and_note)
     screen = demo.choose_screen("program.py", plain=True)
-    with trio.fail_after(20), pytest.raises(demo.DemoError, match=text) as caught:
+    with trio.fail_after(20), pytest.raises(demo_processes.DemoError, match=text) as caught:
         await demo.Demo(tmp_path / "program.py", [], screen).run()
     assert len(str(caught.value)) < 5000
-    [process] = started
-    assert process.returncode is not None
+    assert len(started) == 2
+    assert all(process.returncode is not None for process in started)
+
+
+async def test_a_broker_that_does_not_come_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    source = "import sys; sys.exit('no such luck')"
+    monkeypatch.setattr(demo, "worker_command", lambda *_: HANGING)
+    monkeypatch.setattr(demo_processes, "broker_command", lambda *_: [sys.executable, "-S", "-c", source])
+    monkeypatch.setattr(demo_processes, "GRACE", 0.1)
+    screen = demo.choose_screen("program.py", plain=True)
+    with trio.fail_after(20), pytest.raises(demo_processes.DemoError) as caught:
+        await demo.Demo(tmp_path / "program.py", [], screen).run()
+    said = "\n".join(["no such luck"] * demo_processes.BROKER_STARTS)
+    assert str(caught.value) == f"the broker ended before anybody had connected; it said: {said}"

@@ -15,7 +15,9 @@ import pytest
 
 from trioton.cli import progress
 from trioton.cli.commands import run
+from trioton.cli.demo_processes import BROKER_STARTS
 
+from .conftest import wait_until
 from .terminal import Terminal
 
 assert sys.platform != "win32"
@@ -52,12 +54,31 @@ def summary(err: str) -> tuple[str, int, int]:
     return ending, int(match[1].replace(",", "")), int(match[2])
 
 
+NUMBERS = """
+    import time
+    for number in range(20_000):
+        print(number)
+        if number % 20 == 0:
+            time.sleep(0.0005)
+"""
+"""Goes on for a second or two, without being held up by who looks at it."""
+
+
 def wait_for_line(process: subprocess.Popen[str], line: str) -> None:
     assert process.stdout is not None
     for each in process.stdout:
         if each.rstrip("\n") == line:
             return
     raise AssertionError(f"it ended without {line!r}")
+
+
+def rest_of(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """What a demo writes to its end, behind the lines that were read; `communicate` would leave out what was read ahead."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    out, err = process.stdout.read(), process.stderr.read()
+    process.wait(20)
+    return out, err
 
 
 def test_default_program(command_line: CommandLine) -> None:
@@ -99,22 +120,25 @@ def test_order_of_long_and_unfinished_lines(command_line: CommandLine) -> None:
 
 
 @pytest.mark.parametrize(
-    "source",
+    "sources",
     [
-        "import sys; sys.stdout.buffer.write(bytes(range(256)) * 3); sys.stdout.write('\\u00e4\\U0001f600 no newline')",
-        "print('x' * 10_000_000); print('end')",
-        "for number in range(30_000): print('line', number)",
-        "print('\\r10 %\\r20 %', end='')",
+        [
+            "import sys; sys.stdout.buffer.write(bytes(range(256)) * 3); sys.stdout.write('\\u00e4\\U0001f600 no newline')",
+            "print('\\r10 %\\r20 %', end='')",
+        ],
+        ["print('x' * 10_000_000); print('end')", "for number in range(30_000): print('line', number)"],
     ],
-    ids=["binary", "long line", "many lines", "carriage returns"],
+    ids=["odd", "much"],
 )
-def test_output_arrives_unchanged(command_line: CommandLine, source: str) -> None:
-    program = command_line.program(source)
-    alone = subprocess.run([sys.executable, program], capture_output=True, timeout=20, check=True).stdout
-    code, out, err = command_line.run("demo", program)
-    assert code == 0
-    assert out.encode("utf-8", "surrogateescape") == alone.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    assert summary(err)[2] == 0
+def test_output_arrives_unchanged(command_line: CommandLine, sources: list[str]) -> None:
+    programs = [command_line.program(source, f"program{number}.py") for number, source in enumerate(sources)]
+    demos = [command_line.start("demo", program) for program in programs]
+    for demo, program in zip(demos, programs, strict=True):
+        out, err = demo.communicate(timeout=20)
+        alone = subprocess.run([sys.executable, program], capture_output=True, timeout=20, check=True).stdout
+        assert demo.returncode == 0
+        assert out.encode("utf-8", "surrogateescape") == alone.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        assert summary(err)[2] == 0
 
 
 def test_output_of_a_fork(command_line: CommandLine) -> None:
@@ -167,21 +191,22 @@ def test_output_past_the_interpreter(command_line: CommandLine) -> None:
     assert "os.write to stderr\n" in err
 
 
-@pytest.mark.parametrize(
-    ("source", "code", "said"),
-    [
+def test_exit_code_goes_through(command_line: CommandLine) -> None:
+    expected = [
         ("raise SystemExit(7)", 7, ""),
         ("raise SystemExit('no luck')", 1, "no luck\n"),
         ("import os; os.kill(os.getpid(), 9)", 137, ""),
         ("import signal; signal.raise_signal(signal.SIGTERM)", 143, ""),
-    ],
-)
-def test_exit_code_goes_through(command_line: CommandLine, source: str, code: int, said: str) -> None:
-    program = command_line.program(f"print('before', flush=True)\n{source}")
-    result, out, err = command_line.run("demo", program)
-    assert (result, out) == (code, "before\n")
-    assert said in err
-    assert summary(err)[0].startswith(f"program.py has ended with exit code {code} after ")
+    ]
+    demos = [
+        command_line.start("demo", command_line.program(f"print('before', flush=True)\n{source}", f"p{number}.py"))
+        for number, (source, _, _) in enumerate(expected)
+    ]
+    for number, (demo, (_, code, said)) in enumerate(zip(demos, expected, strict=True)):
+        out, err = demo.communicate(timeout=20)
+        assert (demo.returncode, out) == (code, "before\n")
+        assert said in err
+        assert summary(err)[0].startswith(f"p{number}.py has ended with exit code {code} after ")
 
 
 def test_traceback_is_the_programs_alone(command_line: CommandLine) -> None:
@@ -331,17 +356,107 @@ def test_worker_is_killed(command_line: CommandLine) -> None:
     assert not command_line.processes()
 
 
-@pytest.mark.parametrize("both", [False, True])
-def test_terminal_is_killed(command_line: CommandLine, *, both: bool) -> None:
-    program = command_line.program(SILENT)
-    process = command_line.start("demo", program)
+@pytest.mark.parametrize("also", ["", "trioton.cli.worker", "trioton.cli.demo_broker"])
+def test_terminal_is_killed(command_line: CommandLine, also: str) -> None:
+    command_line.environment["TMPDIR"] = str(command_line.folder)
+    process = command_line.start("demo", command_line.program(SILENT))
     wait_for_line(process, "ready")
-    [worker] = command_line.processes("trioton.cli.worker")
+    others = command_line.processes(also) if also else set()
     process.kill()
-    if both:
-        os.kill(worker, signal.SIGKILL)
+    for other in others:
+        os.kill(other, signal.SIGKILL)
     assert process.wait(20) == -signal.SIGKILL
     command_line.wait_none_left()
+    assert [each.name for each in command_line.folder.iterdir()] == ["program.py"], "no sockets are left"
+
+
+# ---------------------------------------------------------------------------------------------------------- the broker
+
+
+def kill_broker(command_line: CommandLine, number: signal.Signals, dead: set[int]) -> None:
+    """Send a signal to the broker, as soon as there is one that is not among the dead; it is then."""
+    wait_until(lambda: bool(command_line.processes("trioton.cli.demo_broker") - dead), "there is no broker")
+    for pid in command_line.processes("trioton.cli.demo_broker") - dead:
+        os.kill(pid, number)
+        dead.add(pid)
+
+
+def remarks(err: str) -> list[str]:
+    """What the demo has said of its broker."""
+    return re.findall(r"^\[program.py: the broker, process \d+, (.*)\]$", err, re.MULTILINE)
+
+
+def packages(err: str) -> tuple[int, int]:
+    """Packages that came through the broker, by the last line, and how many brokers there were."""
+    match = re.search(r"; ([\d,]+) packages? came through (a|(\d+)) broker", err)
+    assert match is not None, err
+    return int(match[1].replace(",", "")), int(match[3] or 1)
+
+
+def test_all_goes_through_the_broker(command_line: CommandLine) -> None:
+    code, out, err = command_line.run("demo", command_line.program("for number in range(1000): print(number)"))
+    assert (code, out.split()) == (0, [str(number) for number in range(1000)])
+    _, messages, dropped = summary(err)
+    assert (messages, dropped) == (1002, 0)
+    assert packages(err)[0] > 1
+    assert packages(err)[1] == 1
+    assert re.match(r"\[program.py: process \d+, run by worker process \d+, .* through broker process \d+\]\n", err)
+
+
+@pytest.mark.parametrize(
+    ("number", "how"), [(signal.SIGKILL, "was killed by SIGKILL"), (signal.SIGTERM, "has ended with exit code 0")]
+)
+def test_the_broker_dies_and_comes_back(command_line: CommandLine, number: signal.Signals, how: str) -> None:
+    process = command_line.start("demo", command_line.program(NUMBERS))
+    wait_for_line(process, "5000")
+    kill_broker(command_line, number, set())
+    out, err = rest_of(process)
+    assert out.split() == [str(each) for each in range(5001, 20_000)]
+    assert process.returncode == 0
+    assert remarks(err) == [f"{how}; starting it again"]
+    ending, messages, dropped = summary(err)
+    assert ending.startswith("program.py has ended after ")
+    assert (messages, dropped) == (20_002, 0)
+    assert packages(err)[1] == 2
+
+
+def test_the_broker_dies_for_good(command_line: CommandLine) -> None:
+    program = command_line.program(NUMBERS + "    if number == 15_000:\n        open('far', 'w').close()\n")
+    process = command_line.start("demo", program)
+    wait_for_line(process, "5000")
+    dead: set[int] = set()
+    for _ in range(BROKER_STARTS):
+        kill_broker(command_line, signal.SIGKILL, dead)
+    out, err = rest_of(process)
+    assert out.split() == [str(each) for each in range(5001, 20_000)]
+    assert process.returncode == 0
+    again, *_, last = remarks(err)
+    assert (again, last) == ("was killed by SIGKILL; starting it again", "was killed by SIGKILL; going on without it")
+    assert summary(err)[1:] == (20_002, 0)
+    assert packages(err)[1] == BROKER_STARTS
+    assert not command_line.processes()
+
+
+def test_ctrl_c_without_a_broker(command_line: CommandLine) -> None:
+    process = command_line.start("demo", command_line.program(TICKING))
+    wait_for_line(process, "tick")
+    kill_broker(command_line, signal.SIGKILL, set())
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = rest_of(process)
+    assert process.returncode == 130
+    assert out.splitlines()[-1] == "cleaning up"
+    assert summary(err)[2] == 0
+    assert not command_line.processes()
+
+
+def test_a_folder_too_deep_for_sockets(command_line: CommandLine) -> None:
+    folder = command_line.folder / ("deep" * 25)
+    folder.mkdir()
+    command_line.environment["TMPDIR"] = str(folder)
+    code, out, err = command_line.run("demo", command_line.program("print('here')"))
+    assert (code, out) == (0, "here\n")
+    assert summary(err)[2] == 0
+    assert not list(folder.iterdir())
 
 
 def test_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

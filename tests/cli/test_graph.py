@@ -12,7 +12,7 @@ from trioton.cli.graph import BOX_HEIGHT, BOX_WIDTH, draw, layers_of, places_of
 from trioton.cli.view import View
 
 from .made_reports import evil_view, link, receiving, report, sending, view_of
-from .seen_mesh import check_golden, see_star
+from .seen_mesh import check_golden, see_ring_with_tail, see_star
 
 if TYPE_CHECKING:
     from .conftest import CommandLine, Listening
@@ -35,6 +35,13 @@ def test_a_star(monkeypatch: pytest.MonkeyPatch) -> None:
     picture = draw(view, [hub])
     check_golden("star.svg", picture)
     assert draw(view, [hub]) == picture
+
+
+def test_a_ring_with_a_tail(monkeypatch: pytest.MonkeyPatch) -> None:
+    view, north, _ = see_ring_with_tail(monkeypatch)
+    picture = draw(view, [north])
+    check_golden("ring.svg", picture)
+    assert len(strokes(picture)) == 5
 
 
 # ---------------------------------------------------------------- the layout
@@ -86,6 +93,22 @@ def test_a_link_that_is_down_shows() -> None:
     assert down["stroke"] != up["stroke"]
     assert "stroke-dasharray" not in up
     assert "suspended" in texts_of(draw(view))
+
+
+def test_a_tooltip_has_what_both_ends_say() -> None:
+    view = view_of(report(1, links=[link(2, dropped=5)]), report(2, links=[link(1, dropped=6)]))
+    (tip,) = [each.splitlines() for each in texts_of(draw(view), "title") if " - " in each]
+    assert tip[0] == "context 1 - context 2"
+    assert [line.partition(":")[0] for line in tip[1:]] == ["context 1", "context 2"]
+    assert "5 dropped" in tip[1]
+    assert "6 dropped" in tip[2]
+
+
+def test_who_has_not_reported_is_grey() -> None:
+    picture = ElementTree.fromstring(draw(view_of(report(links=[link(2)]))))
+    fills = {each.text: each.attrib["fill"] for each in picture.iter(SVG + "text")}
+    assert fills["context 2"] != fills["context 1"]
+    assert fills["context 2"] == fills["no report"]
 
 
 def test_more_traffic_is_a_thicker_line() -> None:

@@ -17,6 +17,7 @@ import trioton
 from trioton.cli import commands
 from trioton.cli.top import headline, live_picture, plain_text, sections
 from trioton.cli.view import (
+    PATIENCE,
     STALE_AFTER,
     View,
     Viewer,
@@ -27,15 +28,18 @@ from trioton.cli.view import (
     seconds_words,
     shown,
 )
+from trioton.network.inspector import Inspector
 from trioton.testing import Network
 
 from .made_reports import evil_view, link, receiving, report, sending, view_of
-from .seen_mesh import check_golden, see_star
+from .seen_mesh import check_golden, see_ring_with_tail, see_star
 from .terminal import Terminal
 
 assert sys.platform != "win32"
 
 if TYPE_CHECKING:
+    from trioton.network.association import Association
+
     from .conftest import CommandLine, Listening
 
 
@@ -57,7 +61,21 @@ def test_a_star_seen_from_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_star_seen_from_several_sides(monkeypatch: pytest.MonkeyPatch) -> None:
     view, _, now = see_star(monkeypatch, "hub", "camera", "disk")
     check_golden("star.txt", plain_text(view, now))
-    check_golden("star.json", json.dumps(view.to_json(), indent=1) + "\n")
+    document = view.to_json()
+    for each in (told for context in document["contexts"] for told in context["links"]):
+        # What the network says of itself at the beginning is no matter of this test.
+        assert min(each["bytes_sent"], each["bytes_received"]) > 100
+        each["bytes_sent"] = each["bytes_received"] = 1000
+    check_golden("star.json", json.dumps(document, indent=1) + "\n")
+
+
+def test_a_ring_with_a_tail(monkeypatch: pytest.MonkeyPatch) -> None:
+    view, _, now = see_ring_with_tail(monkeypatch)
+    check_golden("ring.txt", plain_text(view, now))
+    hops = {row["context"]: row["hops"] for row in table(view, "Contexts")}
+    assert hops == {"north": "1", "east": "2", "west": "2", "south": "3", "tail": "4"}
+    assert len(view.edges) == 5
+    assert all(len(edge.ends) == 2 for edge in view.edges)
 
 
 async def test_waits_for_two_reports_of_each(autojump_clock: object) -> None:
@@ -74,6 +92,66 @@ async def test_waits_for_two_reports_of_each(autojump_clock: object) -> None:
             assert [known.report.name for known in view.contexts] == ["a"]
             assert view.silent == {}
             assert view.edges == []
+
+
+async def test_waits_for_those_behind_others_too(autojump_clock: object) -> None:
+    net = Network(seed=1, latency=0.01)
+    async with (
+        trioton.open_context("a", network=net.host("a")) as a,
+        trioton.open_context("b", network=net.host("b")) as b,
+        trioton.open_context("c", network=net.host("c")) as c,
+        trioton.open_context("trioton top", network=net.host("other")) as other,
+        trioton.open_context("trioton top", network=net.host("viewer")) as context,
+    ):
+        await a.bind("a:1")
+        await b.bind("b:1")
+        await b.connect("a:1")
+        await c.connect("b:1")
+        await other.connect("a:1")
+        Viewer(other)
+        viewer = Viewer(context)
+        connection = await context.connect("a:1")
+        context.start_soon(viewer.run)
+        view = await viewer.wait_complete(connection)
+        rows = table(view, "Contexts", now=trio.current_time())
+        assert [(row["context"], row["hops"]) for row in rows] == [
+            ("a", "1"),
+            ("b", "2"),
+            ("c", "3"),
+            ("trioton top", "2"),
+        ]
+        assert [known.report.id for known in view.contexts][3] == f"{other.id:032x}", "another viewer, not this one"
+        assert all(row["sent/s"] == "0.0" for row in rows), "there are two reports of each"
+        assert headline(view) == "4 contexts, 3 links"
+
+
+async def test_who_has_sent_no_report_is_named(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def may_inspect(inspector: Inspector, association: Association) -> bool:
+        return inspector._context.name != "quiet"
+
+    monkeypatch.setattr(Inspector, "may_inspect", may_inspect)
+    net = Network(seed=1, latency=0.01)
+    async with (
+        trioton.open_context("a", network=net.host("a")) as a,
+        trioton.open_context("quiet", network=net.host("quiet")) as quiet,
+        trioton.open_context("viewer", network=net.host("viewer")) as context,
+    ):
+        await a.bind("a:1")
+        await quiet.connect("a:1")
+        viewer = Viewer(context)
+        connection = await context.connect("a:1")
+        context.start_soon(viewer.run)
+        begun = trio.current_time()
+        view = await viewer.wait_complete(connection)
+        assert trio.current_time() - begun == pytest.approx(PATIENCE)
+    check_heard(view)
+    assert capsys.readouterr().err == "trioton: no report has come from quiet\n"
+    row = table(view, "Contexts")[1]
+    assert (row["context"], row[""], row["hops"], row["pid"]) == ("quiet", "no report", "2", "-")
+    assert headline(view) == "1 context, 1 link, 1 without a report"
+    assert view.to_json()["silent"] == [{"id": f"{quiet.id:032x}", "name": "quiet", "hops": 2}]
 
 
 async def test_one_without_reports_is_not_waited_for_long(
@@ -154,6 +232,36 @@ def test_both_ends_of_a_link_tell_of_one_link() -> None:
     view = view_of(report(1, links=[link(2)]), report(2, links=[link(1)]))
     assert [(row["context"], row["neighbour"]) for row in table(view, "Links")] == [("context 1", "context 2")]
     assert headline(view) == "2 contexts, 1 link"
+
+
+def test_what_both_ends_tell_of_a_link() -> None:
+    here = link(2, queued=3, dropped=1, lost=1, rtt=None)
+    there = link(1, queued=4, dropped=2, lost=2, rtt=0.5, state="suspended", transport=None)
+    view = view_of(report(1, links=[here]), report(2, links=[there]))
+    row = table(view, "Links")[0]
+    assert (row["state"], row["over"], row["rtt"]) == ("connected/suspended", "tcp", "500 ms")
+    assert (row["queued"], row["dropped"], row["lost links"]) == ("7", "3", "2")
+    assert not view.edges[0].is_up
+
+
+def test_rates_of_a_link_are_those_of_the_end_that_can_tell() -> None:
+    older, newer = (link(1, bytes_received=each, messages_sent=each // 2) for each in (20, 40))
+    view = view_of(report(1, links=[link(2)]), report(2, links=[older]), report(2, uptime=2.0, links=[newer]))
+    row = table(view, "Links")[0]
+    assert row["context"] == "context 1"
+    assert (row["out/s"], row["in/s"], row["bytes out/s"], row["bytes in/s"]) == ("0.0", "10.0", "20 B", "0 B")
+
+
+def test_who_is_not_reachable_is_not_waited_for() -> None:
+    view = view_of(report(1), report(1, uptime=2.0), report(2))
+    view.can_reach([trioton.ContextInfo(trioton.ContextId(1), "context 1", 1, 3)], 2)
+    assert view.is_complete
+    assert [row["hops"] for row in table(view, "Contexts")] == ["3", "-"]
+
+
+def test_only_so_many_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    check_heard(view_of(report(1, links=[link(each) for each in range(20, 33)])))
+    assert capsys.readouterr().err.endswith("context 28, context 29 and 3 more\n")
 
 
 def test_names_that_are_none() -> None:
@@ -287,18 +395,17 @@ def test_numbers_in_words(words: str, found: str) -> None:
 @pytest.mark.net
 @pytest.mark.slow
 def test_once_as_text_and_as_json(command_line: CommandLine, listening: Listening) -> None:
-    text = command_line.start("top", listening.address, "--once")
-    command_line.environment["TRIOTON_ADDRESS"] = listening.address
-    document = command_line.start("top", "--json")
-    out, err = text.communicate(timeout=20)
-    assert (text.returncode, err) == (0, "")
-    assert out.startswith("1 context, ")
+    code, out, err = command_line.run("top", listening.address, "--once")
+    assert (code, err) == (0, "")
+    assert out.startswith("1 context, 0 links\n")
     assert f"{listening.process.pid}" in out
     assert "\nchat.txt.pub-sub  sub      receives, block:1024         0    0.0 " in out
-    out, err = document.communicate(timeout=20)
-    assert (document.returncode, err) == (0, "")
+    command_line.environment["TRIOTON_ADDRESS"] = listening.address
+    code, out, err = command_line.run("top", "--json")
+    assert (code, err) == (0, "")
     (context,) = json.loads(out)["contexts"]
     assert (context["version"], context["name"], context["pid"]) == (1, "sub", listening.process.pid)
+    assert context["hops"] == 1
     assert context["receiving"][0]["received_rate"] == 0
     listening.process.send_signal(signal.SIGINT)
 

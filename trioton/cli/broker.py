@@ -73,6 +73,10 @@ class Broker:
             raise failure
         return self._exit_code
 
+    def stop(self) -> None:
+        """End in good order, as the first signal does."""
+        self._working.cancel()
+
     async def _serve(self) -> None:
         settings = self._settings
         async with trioton.open_context(
@@ -122,7 +126,7 @@ class Broker:
                     return
                 logger.info("%s: ending", name)
                 self._exit_code = 128 + number if number == signal.SIGINT else 0
-                self._working.cancel()
+                self.stop()
 
 
 class Tie:

@@ -82,7 +82,8 @@ def demo(program: Path | None, args: tuple[str, ...], *, plain: bool, quick: boo
     if sys.platform == "win32":
         raise CommandFailed("the demo needs Linux or macOS")
     else:  # noqa: RET506 - so that type checkers see that this is not for Windows
-        from .demo import BadProgramError, DemoError, run_demo
+        from .demo import BadProgramError, run_demo
+        from .demo_processes import DemoError
 
         try:
             return _guarded(partial(run_demo, program, args, plain=plain))

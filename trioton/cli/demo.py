@@ -1,20 +1,20 @@
 """``trioton demo``: the terminal's side.
 
-The terminal listens at a Unix socket in a directory that only this user may enter, and starts a worker process, which connects
-back and runs the program (see `trioton.cli.worker`). What the program writes comes over Trioton and is shown; at the end a line says
-what went over the wire.
+The terminal starts two processes at once, a broker and a worker. Both the terminal and the worker connect to the broker, at Unix sockets
+in a directory that only this user may enter, and find each other through it (see `trioton.cli.ways`). The worker runs the program (see
+`trioton.cli.worker`); what that writes comes over Trioton and is shown; at the end a line says what went over the wire. A broker that
+dies is started again, and the program goes on meanwhile.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -25,32 +25,21 @@ from rich.console import Console
 import trioton
 
 from . import worker
+from .demo_processes import GRACE, BrokerKeeper, DemoError, Meeting, last_words, started, worker_command
 from .output import ERR, OUT, Feed
 from .screen import LiveScreen, PlainScreen, Screen
+from .ways import BrokerLink, Place, open_contexts
 
 assert sys.platform != "win32", "the demo needs process groups and pipes as Linux and macOS have them"
 
-MAX_SOCKET_PATH: Final = 100
-"""Bytes of a Unix socket's path that every system takes."""
-
-START_DEADLINE: Final = 60.0
-"""Seconds that the worker has to connect; it takes a fraction of one."""
-
-GRACE: Final = 5.0
-"""Seconds that the worker has to end once the terminal has let go of it."""
+SETTLE: Final = 0.25
+"""Seconds without news after which all has come that a dead worker has sent."""
 
 TICK: Final = 0.25
 """Seconds between two looks at what goes over the wire."""
 
 SMOOTHING: Final = 0.3
 """How much of the shown rate is that of the last tick."""
-
-LAST_LINES: Final = 4000
-"""Characters of what a failed worker complained of that are shown."""
-
-
-class DemoError(Exception):
-    """The demo cannot begin or go on, for the reason given."""
 
 
 class BadProgramError(DemoError):
@@ -68,6 +57,8 @@ class Outcome:
         size: Bytes that came from it, all included.
         dropped: Messages that were lost, as far as either side knows.
         transport: The kind of transport.
+        packages: Packages that came through the broker.
+        brokers: How many brokers there were, one after the other.
         failure: Why the program's own end is not known, if it is not.
     """
 
@@ -77,6 +68,8 @@ class Outcome:
     size: int
     dropped: int
     transport: str
+    packages: int = 0
+    brokers: int = 1
     failure: str | None = None
 
 
@@ -107,119 +100,133 @@ def check_program(path: Path) -> None:
         raise BadProgramError(f"{str(path)!r} is not a Python program: {error}") from error
 
 
-def worker_command(address: str, program: Path, args: Sequence[str]) -> list[str]:
-    """The command line of a worker that dials `address`."""
-    # Modules in the current folder must not stand in for the library's, unless it is there that we come from ourselves.
-    is_from_here = Path(trioton.__file__).resolve().parents[1] == Path.cwd()
-    flags = [] if is_from_here else ["-P"]
-    return [sys.executable, *flags, "-m", worker.__name__, address, str(program), *args]
-
-
-@asynccontextmanager
-async def start_worker(
-    address: str, program: Path, args: Sequence[str], output: IO[bytes]
-) -> AsyncIterator[trio.Process]:
-    """Start a worker that dials `address`; at the end of the block it has `GRACE` to end by itself."""
-    command = worker_command(address, program, args)
-    # In a session of its own, so that Ctrl-C in the terminal is ours alone.
-    process = await trio.lowlevel.open_process(
-        command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-    )
-    try:
-        yield process
-    finally:
-        with trio.move_on_after(GRACE, shield=True):
-            await process.wait()
-        if process.returncode is None:
-            process.kill()
-            with trio.move_on_after(GRACE, shield=True):
-                await process.wait()
-
-
 class Terminal:
     """Shows what one worker's program does.
 
     Args:
         context: The terminal's context.
+        link: Its connection to the broker.
+        keeper: Keeps the broker running.
         screen: Where to show it.
     """
 
-    def __init__(self, context: trioton.Context, screen: Screen) -> None:
+    def __init__(self, context: trioton.Context, link: BrokerLink, keeper: BrokerKeeper, screen: Screen) -> None:
         self._context = context
+        self._link = link
+        self._keeper = keeper
         self._screen = screen
         self._out = trioton.SubChannel(context, worker.OUT_SLOT, trioton.BINARY)
         self._err = trioton.SubChannel(context, worker.ERR_SLOT, trioton.BINARY)
         self._state: trioton.SubChannel[Any] = trioton.SubChannel(context, worker.STATE_SLOT, trioton.OBJECT)
         self._control: trioton.PubChannel[Any] = trioton.PubChannel(context, worker.CONTROL_SLOT, trioton.OBJECT)
         self._feed = Feed(self._out, self._err, self._state)
+        self._remarks: list[str] = []
         self._group: int | None = None
         self._started_at = trio.current_time()
         self._end: dict[str, Any] | None = None
 
-    async def show(self, connection: trioton.Connection) -> Outcome:
+    @property
+    def _messages(self) -> int:
+        """Messages that have come, each counted once, whatever way it came."""
+        return sum(channel.statistics().received for channel in (self._out, self._err, self._state))
+
+    async def show(self, info: trioton.ContextInfo, process: trio.Process, transport: str) -> Outcome:
         """Show all that comes, and return when the program has ended or its worker is gone.
+
+        Args:
+            info: The worker's context.
+            process: Its process.
+            transport: The kind of transport that leads to the broker.
 
         Raises:
             OSError: The output cannot be written.
         """
         self._started_at = trio.current_time()
-        transport = connection.transport or ""
         failure: OSError | None = None
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._feed.watch, connection)
-            nursery.start_soon(self._count, connection)
+            nursery.start_soon(self._watch, info, process)
+            nursery.start_soon(self._count)
             try:
-                await self._show_all(connection)
+                await self._show_all(info, transport)
             except OSError as error:
                 failure = error  # raised below, so that it leaves as itself and not in a group
             nursery.cancel_scope.cancel()
         if failure is not None:
             raise failure
         seconds = trio.current_time() - self._started_at
-        traffic = connection.statistics()
         dropped = sum(channel.statistics().dropped for channel in (self._out, self._err, self._state))
         end = self._end
         return Outcome(
             code=1 if end is None else end["code"],
             seconds=seconds,
-            messages=traffic.messages_received,
-            size=traffic.bytes_received,
+            messages=self._messages,
+            size=self._context.statistics().bytes_received,
             dropped=dropped + (0 if end is None else end["dropped"]),
             transport=transport,
+            packages=self._link.packages,
+            brokers=self._keeper.starts,
             failure=None if end is not None else "its worker is gone",
         )
 
-    async def _show_all(self, connection: trioton.Connection) -> None:
-        while self._end is None:
+    async def _watch(self, info: trioton.ContextInfo, process: trio.Process) -> None:
+        """Notice that nothing more will come: the worker's process has ended, or no way leads to it any more."""
+        async with self._context.events() as events, trio.open_nursery() as nursery:
+
+            async def wait_process() -> None:
+                await process.wait()
+                count = -1
+                while count != self._messages:  # the broker may still have some of what it has sent
+                    count = self._messages
+                    await trio.sleep(SETTLE)
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(wait_process)
+            if any(each.id == info.id for each in self._context.contexts):
+                async for event in events:
+                    if isinstance(event, trioton.ContextDied) and event.id == info.id:
+                        break
+            nursery.cancel_scope.cancel()
+        self._feed.end()
+
+    async def _show_all(self, info: trioton.ContextInfo, transport: str) -> None:
+        while self._end is None and not self._feed.is_over:
             received = await self._feed.receive()
-            if received is None:
-                break
-            channel, message = received
-            if channel is self._state:
-                self._note(message, connection)
-            else:
-                self._screen.feed(OUT if channel is self._out else ERR, message)
+            while self._remarks:
+                self._screen.remark(self._remarks.pop(0))
+            if received is not None:
+                channel, message = received
+                if channel is self._state:
+                    self._note(message, info, transport)
+                else:
+                    self._screen.feed(OUT if channel is self._out else ERR, message)
             if self._screen.is_full or not self._feed.pending:
                 await self._screen.flush()
         await self._screen.flush()
 
-    def _note(self, state: dict[str, Any], connection: trioton.Connection) -> None:
+    def tell(self, words: str) -> None:
+        """Show a line of our own among the output."""
+        self._remarks.append(words)
+        self._feed.wake()
+
+    def _note(self, state: dict[str, Any], info: trioton.ContextInfo, transport: str) -> None:
         match state["state"]:
             case "started":
                 self._group = state["pid"]
-                way = describe_transport(connection.transport)
-                self._screen.remark(f"process {self._group}, run by worker process {connection.peer.pid}, over {way}")
+                self._screen.remark(
+                    f"process {self._group}, run by worker process {info.pid}, over {describe_transport(transport)}"
+                    f" through broker process {self._keeper.pid}"
+                )
                 self._started_at = trio.current_time()
             case "progress":
                 self._screen.progress(state["done"], state["total"], state["text"])
             case "ended":
                 self._end = state
 
-    async def _count(self, connection: trioton.Connection) -> None:
+    async def _count(self) -> None:
         last, rate = 0, 0.0
         while True:
             await trio.sleep(TICK)
-            messages = connection.statistics().messages_received
+            messages = self._messages
             rate += ((messages - last) / TICK - rate) * SMOOTHING
             self._screen.traffic(messages, rate)
             last = messages
@@ -227,10 +234,12 @@ class Terminal:
     def interrupt(self) -> None:
         """Ask the worker to interrupt the program, and to end it if it does not end soon."""
         self._screen.rename("stopping; Ctrl-C again ends it at once")
-        try:
-            self._control.send_nowait(worker.INTERRUPT)
-        except (trio.WouldBlock, trio.ClosedResourceError):
-            pass  # it has heard it often enough, or all is over
+        with suppress(trio.ClosedResourceError):  # all is over
+            self._context.start_soon(self._say, worker.INTERRUPT)
+
+    async def _say(self, command: str) -> None:
+        with suppress(trio.ClosedResourceError):
+            await self._control.send(command)
 
     def end_program(self) -> None:
         """End what a dead worker has left behind."""
@@ -298,49 +307,25 @@ class Demo:
 
     async def _run(self) -> Outcome:
         with ExitStack() as stack:
-            output = stack.enter_context(tempfile.TemporaryFile())
-            directory = tempfile.TemporaryDirectory(prefix="trioton-demo-", ignore_cleanup_errors=True)
-            stack.callback(directory.cleanup)
-            path = os.path.join(directory.name, "socket")
-            address = f"unix://{path}" if len(os.fsencode(path)) < MAX_SOCKET_PATH else "localhost:0"
-            async with trioton.open_context("terminal", heartbeat=worker.HEARTBEAT, grace=GRACE) as context:
-                terminal = Terminal(context, self._screen)
-                listener = await context.bind(address)
-                async with start_worker(listener.address, self._program, self._args, output) as process:
+            place = stack.enter_context(Place.made())
+            output, broker_output = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))
+            async with open_contexts(place, "terminal", GRACE) as (context, bypass):
+                keeper = BrokerKeeper(place, broker_output, self._tell)
+                context.start_soon(keeper.run)
+                async with started(worker_command(place, self._program, self._args), output) as process:
+                    meeting = Meeting(place, context, bypass, keeper, process)
+                    await meeting.wait(output, broker_output)
+                    # Its subscriptions are what the worker waits for, so nothing begins before both ways are there.
+                    terminal = self._terminal = Terminal(context, meeting.link, keeper, self._screen)
                     try:
-                        connection = await self._wait_connected(context, process, output)
-                        # It has found us; nobody else shall, and nothing is left behind if we are killed.
-                        listener.close()
-                        directory.cleanup()
-                        self._terminal = terminal
-                        outcome = await terminal.show(connection)
+                        outcome = await terminal.show(meeting.worker, process, meeting.transport)
                     finally:
                         terminal.end_program()
-                        with trio.move_on_after(GRACE, shield=True):
-                            for each in context.connections:
-                                await each.aclose("the demo is over")
             return outcome if outcome.failure is None else _with_reason(outcome, process, output)
 
-    async def _wait_connected(
-        self, context: trioton.Context, process: trio.Process, output: IO[bytes]
-    ) -> trioton.Connection:
-        connection: trioton.Connection | None = None
-        async with trio.open_nursery() as nursery:
-
-            async def stop_with_worker() -> None:
-                await process.wait()
-                nursery.cancel_scope.cancel()
-
-            nursery.start_soon(stop_with_worker)
-            with trio.move_on_after(START_DEADLINE):
-                await context.wait_context(worker.NAME)
-                connection = context.connection(worker.NAME)
-            nursery.cancel_scope.cancel()
-        if connection is not None:
-            return connection
-        if process.returncode is None:
-            raise DemoError(f"the worker did not connect within {START_DEADLINE:g} s")
-        raise DemoError(f"the worker ended before it had connected; it said: {_last_words(output) or 'nothing'}")
+    def _tell(self, words: str) -> None:
+        if self._terminal is not None:
+            self._terminal.tell(words)
 
 
 def _with_reason(outcome: Outcome, process: trio.Process, output: IO[bytes]) -> Outcome:
@@ -348,14 +333,11 @@ def _with_reason(outcome: Outcome, process: trio.Process, output: IO[bytes]) -> 
     code = process.returncode or 0
     if code < 0:
         failure = f"its worker was killed by {signal.Signals(-code).name} before it had ended"
+    elif code > 0:
+        failure = f"its worker has failed: {last_words(output) or f'exit code {code}'}"
     else:
-        failure = f"its worker has failed: {_last_words(output) or f'exit code {code}'}"
+        failure = "no way leads to its worker any more"
     return attrs.evolve(outcome, failure=failure)
-
-
-def _last_words(output: IO[bytes]) -> str:
-    output.seek(0)
-    return output.read().decode(errors="backslashreplace")[-LAST_LINES:].strip()
 
 
 def choose_screen(name: str, *, plain: bool) -> Screen:
@@ -382,9 +364,11 @@ def describe(name: str, outcome: Outcome) -> str:
     if not outcome.transport:
         return ending
     rate = outcome.messages / outcome.seconds if outcome.seconds else 0.0
+    broker = "a broker" if outcome.brokers == 1 else f"{outcome.brokers} brokers, one after the other"
     traffic = (
         f"{outcome.messages:,} message{'s' * (outcome.messages != 1)}, {_size(outcome.size)}, {rate:,.0f} messages/s"
-        f" over {describe_transport(outcome.transport)}; dropped = {outcome.dropped}"
+        f" over {describe_transport(outcome.transport)}; {outcome.packages:,} package{'s' * (outcome.packages != 1)}"
+        f" came through {broker}; dropped = {outcome.dropped}"
     )
     return f"{ending}\n{traffic}"
 

@@ -15,10 +15,12 @@ import attrs
 import trio
 
 from .. import _svg as svg
+from ..network.inspection import LinkReport
 from .output import write_out
 from .top import headline
 from .view import (
     Edge,
+    End,
     Known,
     View,
     bytes_words,
@@ -202,14 +204,16 @@ def _box(label: str, place: Place, lines: Sequence[str], dashes: str = "") -> It
         width=BOX_WIDTH,
         height=BOX_HEIGHT,
         rx=8,
-        fill="#f4f8fb",
+        fill="#f2f2f2" if dashes else "#f4f8fb",
         stroke=QUIET if dashes else EDGE,
         stroke_width=1.5 if dashes else 2,
         **looks,
     )
     room, top = BOX_WIDTH - 16, place.y - BOX_HEIGHT / 2
     name = svg.fit(svg.one_line(label), room, 14, is_bold=True)
-    yield svg.text(name, place.x, top + 23, text_anchor="middle", font_size=14, font_weight="bold", fill=INK)
+    yield svg.text(
+        name, place.x, top + 23, text_anchor="middle", font_size=14, font_weight="bold", fill=QUIET if dashes else INK
+    )
     for number, line in enumerate(lines):
         words = svg.fit(svg.one_line(line), room, 11)
         yield svg.text(words, place.x, top + 41 + 15 * number, text_anchor="middle", font_size=11, fill=QUIET)
@@ -226,37 +230,40 @@ def _bend(a: Place, b: Place) -> tuple[float, float] | None:
 
 
 def _draw_line(edge: Edge, labels: dict[str, str], places: dict[str, Place]) -> str:
-    link, (a, b) = edge.link, (places[edge.here], places[edge.there])
+    a, b = places[edge.here], places[edge.there]
     rates = [rate for name in ("messages_sent", "messages_received") if (rate := edge.rate(name)) is not None]
     looks: dict[str, str | float] = {
         "fill": "none",
-        "stroke": EDGE if _is_up(edge) else STOP,
+        "stroke": EDGE if edge.is_up else STOP,
         "stroke_width": 1.5 + min(4.0, math.log10(1 + math.fsum(rates))),
     }
-    if not _is_up(edge):
+    if not edge.is_up:
         looks["stroke_dasharray"] = "6 4"
     bend = _bend(a, b)
     way: tuple[str | float, ...] = ("L", b.x, b.y) if bend is None else ("Q", *bend, b.x, b.y)
-    tip = [
-        f"{labels[edge.here]} - {labels[edge.there]}, {shown(link.transport or 'no transport')}, {shown(link.state)}",
-        f"there {_flow(edge, 'sent')}, back {_flow(edge, 'received')}",
-        f"round trip {seconds_words(link.rtt)}, {link.queued} queued, {link.dropped} dropped, {link.lost} links lost",
-    ]
+    tip = [f"{labels[edge.here]} - {labels[edge.there]}", *(_told(end, labels) for end in edge.ends)]
     return svg.element("g", svg.tooltip("\n".join(tip)), svg.path("M", a.x, a.y, *way, **looks))
 
 
-def _is_up(edge: Edge) -> bool:
-    return edge.link.state == "connected"
+def _told(end: End, labels: dict[str, str]) -> str:
+    """What one end of a link says of it."""
+    link, known = end.link, end.known
+    return (
+        f"{labels[known.report.id]}: {shown(link.transport or 'no transport')}, {shown(link.state)}, "
+        f"sends {_flow(known, link, 'sent')}, receives {_flow(known, link, 'received')}, "
+        f"round trip {seconds_words(link.rtt)}, {link.queued} queued, {link.dropped} dropped, {link.lost} links lost"
+    )
 
 
-def _flow(edge: Edge, direction: str) -> str:
-    return f"{rate_words(edge.rate(f'messages_{direction}'))}/s, {bytes_words(edge.rate(f'bytes_{direction}'))}/s"
+def _flow(known: Known, link: LinkReport, direction: str) -> str:
+    messages, size = (known.link_rate(link, f"{unit}_{direction}") for unit in ("messages", "bytes"))
+    return f"{rate_words(messages)}/s ({bytes_words(size)}/s)"
 
 
 def _draw_words(edge: Edge, places: dict[str, Place]) -> str:
     """The words of a link: its transport, and what goes over it in both directions."""
     x, y = _words_place(places[edge.here], places[edge.there])
-    lines = [shown(edge.link.transport or "-", 14) if _is_up(edge) else shown(edge.link.state, 14)]
+    lines = [shown(edge.transport or "-", 14) if edge.is_up else edge.state]
     for unit in ("messages", "bytes"):
         there, back = edge.rate(f"{unit}_sent"), edge.rate(f"{unit}_received")
         if there is not None and back is not None:
@@ -266,7 +273,7 @@ def _draw_words(edge: Edge, places: dict[str, Place]) -> str:
     parts = [svg.element("rect", x=x - width / 2, y=y - height / 2, width=width, height=height, fill="#ffffff")]
     for number, line in enumerate(lines):
         below = y - height / 2 + 11.5 + 13 * number
-        color = QUIET if _is_up(edge) else STOP
+        color = QUIET if edge.is_up else STOP
         parts.append(svg.text(line, x, below, text_anchor="middle", font_size=11, fill=color))
     return svg.element("g", *parts)
 

@@ -55,6 +55,7 @@ class Feed:
         self._channels = channels
         self._merged = trioton.merge(*channels)
         self._is_over = False
+        self._is_woken = False
         self._waiting = trio.CancelScope()
 
     @property
@@ -62,20 +63,35 @@ class Feed:
         """Messages that wait."""
         return sum(channel.pending for channel in self._channels)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is to come any more, and nothing waits."""
+        return self._is_over and not self.pending
+
     async def watch(self, connection: trioton.Connection) -> None:
         """Wait for the end of the connection; to be run in a task."""
         await connection.wait_closed()
+        self.end()
+
+    def end(self) -> None:
+        """Nothing is to come any more."""
         self._is_over = True
         self._waiting.cancel()
 
+    def wake(self) -> None:
+        """Let who waits in `receive`, or the next one, return without a message: there is something else to do."""
+        self._is_woken = True
+        self._waiting.cancel()
+
     async def receive(self) -> tuple[Any, Any] | None:
-        """The next message and its channel, or None at the end.
+        """The next message and its channel, or None at the end, or if woken.
 
         Raises:
             trio.BrokenResourceError: A channel's policy has ended it.
             trioton.MessageDecodeError: This message makes no sense.
         """
-        while not self._is_over or self.pending:
+        while not (self._is_woken or self.is_over):
             with trio.CancelScope() as self._waiting:
                 return await anext(self._merged)
+        self._is_woken = False
         return None

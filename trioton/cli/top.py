@@ -41,7 +41,7 @@ REDRAW_AFTER: Final = 1.0
 QUIET_AFTER: Final = 3.0
 """Seconds without a report after which a context is shown as one that is quiet."""
 
-EXTRA: Final = frozenset({"identity", "version", "pid", "tasks", "bytes out/s", "bytes in/s", "lost links"})
+EXTRA: Final = frozenset({"identity", "version", "hops", "pid", "tasks", "bytes out/s", "bytes in/s", "lost links"})
 """The columns that a narrow terminal can do without."""
 
 NARROWEST: Final = 8
@@ -127,6 +127,7 @@ def _contexts(view: View, labels: dict[str, str], now: float) -> Section:
                 short_id(report.id),
                 shown(report.library, 12),
                 f"quiet for {seconds_words(quiet)}" if quiet > QUIET_AFTER else "",
+                count_words(view.hops(report.id)),
                 str(report.pid),
                 seconds_words(report.uptime),
                 rate_words(_rate_of_all(known, is_sending=True)),
@@ -135,9 +136,14 @@ def _contexts(view: View, labels: dict[str, str], now: float) -> Section:
                 count_words(_dropped(known)),
             )
         )
-    rows += [(labels[each], short_id(each), "", "no report", *["-"] * 6) for each in view.silent]
+    rows += [
+        (labels[each], short_id(each), "", "no report", count_words(view.hops(each)), *["-"] * 6)
+        for each in view.silent
+    ]
     left = ("context", "identity", "version", "")
-    return Section("Contexts", _columns(left, ("pid", "up", "sent/s", "received/s", "pending", "dropped")), rows)
+    return Section(
+        "Contexts", _columns(left, ("hops", "pid", "up", "sent/s", "received/s", "pending", "dropped")), rows
+    )
 
 
 def _rate_of_all(known: Known, *, is_sending: bool) -> float | None:
@@ -161,20 +167,19 @@ def _links(view: View, labels: dict[str, str]) -> Section:
 
 
 def _link_row(edge: Edge, labels: dict[str, str]) -> tuple[str, ...]:
-    link = edge.link
     return (
         labels[edge.here],
         labels[edge.there],
-        shown(link.transport or "-", 12),
-        shown(link.state, 12),
-        seconds_words(link.rtt),
+        shown(edge.transport or "-", 12),
+        edge.state,
+        seconds_words(edge.rtt),
         rate_words(edge.rate("messages_sent")),
         rate_words(edge.rate("messages_received")),
         bytes_words(edge.rate("bytes_sent")),
         bytes_words(edge.rate("bytes_received")),
-        count_words(link.queued),
-        count_words(link.dropped),
-        count_words(link.lost),
+        count_words(edge.both("queued")),
+        count_words(edge.both("dropped")),
+        count_words(edge.lost),
     )
 
 

@@ -19,6 +19,7 @@ import trioton
 from .._svg import one_line
 from ..network.inspection import ContextReport, LinkReport, ReceivingReport, ReportError, SendingReport
 from ..network.inspector import REPORTS
+from .output import say
 from .pubsub import dial
 
 PATIENCE: Final = 3.5
@@ -32,6 +33,9 @@ MOST_CONTEXTS: Final = 10_000
 
 MOST_WAITING: Final = 1000
 """Reports that wait to be read; the oldest give way."""
+
+MOST_NAMED: Final = 10
+"""Contexts without a report that are named."""
 
 MOST_SHOWN: Final = 60
 """Characters of a text that are shown."""
@@ -87,25 +91,81 @@ class Known:
         return self.rate(slot.received, next((each.received for each in slots if each.slot == slot.slot), None))
 
 
+_OTHER_WAY: Final = {
+    "bytes_sent": "bytes_received",
+    "bytes_received": "bytes_sent",
+    "messages_sent": "messages_received",
+    "messages_received": "messages_sent",
+}
+"""What the other end of a link calls a count."""
+
+
 @attrs.frozen
-class Edge:
-    """A link between two contexts, as one of them tells of it.
+class End:
+    """What one end of a link tells of it.
 
     Attributes:
-        here: The identity of the one that tells.
+        known: What is known of the context that tells.
+        link: What it says.
+    """
+
+    known: Known
+    link: LinkReport
+
+
+@attrs.frozen
+class Edge:
+    """A link between two contexts, as both of them tell of it, or the one that does.
+
+    Attributes:
+        here: The identity of the one that is named first; it has told.
         there: The identity of the other.
-        known: What is known of the one that tells.
-        link: What it says of the link.
+        ends: What they tell: of the first, and then of the other, if that has told of the link.
     """
 
     here: str
     there: str
-    known: Known
-    link: LinkReport
+    ends: tuple[End, ...]
+
+    @property
+    def link(self) -> LinkReport:
+        """What the first one says."""
+        return self.ends[0].link
+
+    @property
+    def is_up(self) -> bool:
+        """Whether all who tell of it are connected."""
+        return all(end.link.state == "connected" for end in self.ends)
+
+    @property
+    def state(self) -> str:
+        """Its state; as both ends name it, if they do not agree."""
+        return "/".join(dict.fromkeys(shown(end.link.state, 12) for end in self.ends))
+
+    @property
+    def transport(self) -> str | None:
+        """The kind of its transport, or None while there is none."""
+        return next((end.link.transport for end in self.ends if end.link.transport is not None), None)
+
+    @property
+    def rtt(self) -> float | None:
+        """Seconds that a heartbeat took to be answered."""
+        return next((end.link.rtt for end in self.ends if end.link.rtt is not None), None)
+
+    @property
+    def lost(self) -> int:
+        """Transports that it has lost; the ends notice that one after the other."""
+        return max(end.link.lost for end in self.ends)
+
+    def both(self, name: str) -> int:
+        """The sum of what both ends count."""
+        return sum(getattr(end.link, name) for end in self.ends)
 
     def rate(self, name: str) -> float | None:
-        """How fast one of its counts grows."""
-        return self.known.link_rate(self.link, name)
+        """How fast one of the first one's counts grows; as the other end sees it, if the first cannot say yet."""
+        names = (name, _OTHER_WAY[name])
+        rates = [end.known.link_rate(end.link, each) for end, each in zip(self.ends, names, strict=False)]
+        return next((rate for rate in rates if rate is not None), None)
 
 
 class View:
@@ -118,7 +178,7 @@ class View:
     def __init__(self, own_id: int = -1) -> None:
         self._own = f"{own_id:032x}"
         self._known: dict[str, Known] = {}
-        self._reachable: dict[str, str] = {}
+        self._reachable: dict[str, trioton.ContextInfo] = {}
         self.complaints: dict[str, int] = {}
 
     def learn(self, message: object, now: float) -> None:
@@ -144,7 +204,7 @@ class View:
 
     def can_reach(self, contexts: list[trioton.ContextInfo], now: float) -> None:
         """Learn which contexts can be reached; those that cannot, and have not been heard of for long, are forgotten."""
-        self._reachable = {f"{info.id:032x}": info.name for info in contexts}
+        self._reachable = {f"{info.id:032x}": info for info in contexts}
         for identity, known in list(self._known.items()):
             if identity not in self._reachable and now - known.at > STALE_AFTER:
                 del self._known[identity]
@@ -153,7 +213,12 @@ class View:
     def is_complete(self) -> bool:
         """Whether all contexts that can be reached, and at least one, have sent two reports."""
         heard = {identity for identity, known in self._known.items() if known.earlier is not None}
-        return bool(self._reachable) and heard >= {*self._reachable, *self._known}
+        return bool(self._reachable) and heard >= self._reachable.keys()
+
+    def hops(self, identity: str) -> int | None:
+        """Over how many links a context is reached, or None if no way leads there now."""
+        info = self._reachable.get(identity)
+        return None if info is None else info.hops
 
     @property
     def contexts(self) -> list[Known]:
@@ -165,7 +230,7 @@ class View:
     def silent(self) -> dict[str, str]:
         """The names, by identity, of contexts that are there, but have sent no report; as neighbours and others tell of them."""
         told = {link.peer: link.name for known in self.contexts for link in known.report.links}
-        found = {**told, **self._reachable}
+        found = {**told, **{identity: info.name for identity, info in self._reachable.items()}}
         silent = [identity for identity in found if identity not in self._known and identity != self._own]
         return {identity: found[identity] for identity in sorted(silent, key=lambda each: (found[each], each))}
 
@@ -176,8 +241,14 @@ class View:
         for known in self.contexts:
             here = known.report.id
             for link in known.report.links:
-                if link.peer not in (self._own, here):
-                    found.setdefault(frozenset((here, link.peer)), Edge(here, link.peer, known, link))
+                if link.peer in (self._own, here):
+                    continue
+                key, end = frozenset((here, link.peer)), End(known, link)
+                edge = found.get(key)
+                if edge is None:
+                    found[key] = Edge(here, link.peer, (end,))
+                elif edge.there == here and len(edge.ends) == 1:
+                    found[key] = attrs.evolve(edge, ends=(*edge.ends, end))
         return list(found.values())
 
     def labels(self) -> dict[str, str]:
@@ -195,13 +266,15 @@ class View:
         """All of it as plain values: the reports, with a rate beside each count that has one."""
         return {
             "contexts": [self._with_rates(known) for known in self.contexts],
-            "silent": [{"id": identity, "name": name} for identity, name in self.silent.items()],
+            "silent": [
+                {"id": identity, "name": name, "hops": self.hops(identity)} for identity, name in self.silent.items()
+            ],
             "complaints": self.complaints,
         }
 
     def _with_rates(self, known: Known) -> dict[str, Any]:
         report = known.report
-        message = report.to_message()
+        message = {**report.to_message(), "hops": self.hops(report.id)}
         for link, found in zip(report.links, message["links"], strict=True):
             for name in ("bytes_sent", "bytes_received", "messages_sent", "messages_received"):
                 found[f"{name}_rate"] = known.link_rate(link, name)
@@ -290,14 +363,20 @@ async def open_viewer(
 
 
 def check_heard(view: View) -> None:
-    """See to it that there is something to show.
+    """See to it that there is something to show, and say who has sent no report.
 
     Raises:
-        trioton.TriotonError: No context has sent a report.
+        trioton.TriotonError: No context has sent one.
     """
+    silent = view.silent
     if not view.contexts:
         others = "".join(f"; {words}" for words in view.complaints)
-        raise trioton.TriotonError(f"no report has come from any of {len(view.silent)} contexts{others}")
+        raise trioton.TriotonError(f"no report has come from any of {len(silent)} contexts{others}")
+    if silent:
+        labels = view.labels()
+        named = ", ".join(labels[identity] for identity in list(silent)[:MOST_NAMED])
+        more = len(silent) - MOST_NAMED
+        say(f"no report has come from {named}" + (f" and {more} more" if more > 0 else ""))
 
 
 def rate_words(rate: float | None) -> str:

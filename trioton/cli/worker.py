@@ -1,6 +1,7 @@
 """The worker of ``trioton demo``: runs a program, and publishes what it prints.
 
-``python -m trioton.cli.worker ADDRESS PROGRAM [ARGS...]`` connects to the terminal's context at ADDRESS and publishes on the slots
+``python -m trioton.cli.worker DIRECTORY TOKEN PROGRAM [ARGS...]`` connects to the demo's broker (see `trioton.cli.ways`), waits for the
+terminal's context, and publishes on the slots
 
 * ``strm-out`` and ``strm-err`` (BINARY): what the program writes, a line for each message as a rule;
 * ``demo-state`` (OBJECT): dicts with ``state``: ``started`` (with ``pid``), ``progress`` (with ``done``, ``total``, ``text``) and,
@@ -28,6 +29,7 @@ import trio
 import trioton
 
 from . import runner
+from .ways import BrokerLink, Place, open_contexts, wait_terminal_gone
 
 assert sys.platform != "win32", "the demo needs process groups and pipes as Linux and macOS have them"
 
@@ -35,10 +37,9 @@ OUT_SLOT: Final = "strm-out"
 ERR_SLOT: Final = "strm-err"
 STATE_SLOT: Final = "demo-state"
 CONTROL_SLOT: Final = "demo-control"
-NAME: Final = "worker"
 
-HEARTBEAT: Final = trioton.Heartbeat(lease=7 * 24 * 3600.0)
-"""Both are on one machine, where the system says when a process has ended. Silence only means that one was suspended by Ctrl-Z."""
+GRACE: Final = 1.0
+"""Seconds that closing may take when the terminal has got all that it was sent."""
 
 INTERRUPT_GRACE: Final = 3.0
 """Seconds that the program has to end after Ctrl-C, and after the terminal has gone."""
@@ -149,7 +150,7 @@ class Worker:
     """Publishes what one program does.
 
     Args:
-        context: The worker's context, connected to the terminal's.
+        context: The worker's context.
         program: The program's path.
         args: Its arguments.
     """
@@ -266,31 +267,39 @@ def _progress_message(body: bytes) -> dict[str, Any]:
     return {"state": "progress", "done": float(done), "total": float(total) if total else None, "text": text}
 
 
-async def serve(address: str, program: str, args: Sequence[str]) -> None:
-    """Connect to the terminal at `address`, run the program for it, and return when it has ended or the terminal is gone.
+async def serve(place: Place, program: str, args: Sequence[str]) -> str | None:
+    """Run the program for the terminal, and return when it has ended or the terminal is gone; gives what went wrong, if anything."""
+    failure: str | None = None
+    async with open_contexts(place, "worker", GRACE) as (context, bypass), trio.open_nursery() as nursery:
 
-    Raises:
-        trioton.ConnectError: Nobody is there.
-    """
-    async with trioton.open_context(NAME, heartbeat=HEARTBEAT) as context:
-        connection = await context.connect(address, reconnect=None)
-        async with trio.open_nursery() as nursery:
-
-            async def leave_with_terminal() -> None:
-                await connection.wait_closed()
-                nursery.cancel_scope.cancel()
-
-            nursery.start_soon(leave_with_terminal)
-            await Worker(context, program, args).run()
+        async def leave_with_terminal() -> None:
+            await wait_terminal_gone()
             nursery.cancel_scope.cancel()
+            place.remove()
+
+        async def leave_if_unreachable(events: trioton.EventStream) -> None:
+            nonlocal failure
+            async for event in events:
+                if isinstance(event, trioton.ContextDied) and event.name == place.name_of("terminal"):
+                    failure = f"the terminal cannot be reached any more: {event.reason}"
+                    nursery.cancel_scope.cancel()
+
+        nursery.start_soon(leave_with_terminal)
+        nursery.start_soon(leave_if_unreachable, context.events())
+        await bypass.bind(place.bypass_address)
+        await nursery.start(BrokerLink(context, place).keep)
+        await context.wait_context(place.name_of("terminal"))
+        await Worker(context, program, args).run()
+        nursery.cancel_scope.cancel()
+    return failure
 
 
 def main() -> None:
     """Run the worker as its command line says."""
     # Ctrl-C is the terminal's business; a handler, unlike SIG_IGN, is not passed on to the program.
     signal.signal(signal.SIGINT, lambda _number, _frame: None)
-    address, program, *args = sys.argv[1:]
-    trio.run(serve, address, program, args)
+    directory, token, program, *args = sys.argv[1:]
+    sys.exit(trio.run(serve, Place(directory, token), program, args))
 
 
 if __name__ == "__main__":

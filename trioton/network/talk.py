@@ -90,7 +90,9 @@ class Talk:
                 if type(event) is RecordsReceived:
                     before = outbox.control_bytes
                     self._context._mesh.records_came(connection, event)
-                    waiting += outbox.control_bytes - before  # it may ask only once, and the answer is as long as it must be
+                    waiting += (
+                        outbox.control_bytes - before
+                    )  # it may ask only once, and the answer is as long as it must be
                 elif handler is None:
                     _HANDLERS[type(event)](connection, event)
                 elif connection.association.connection is connection:
