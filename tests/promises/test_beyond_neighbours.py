@@ -16,8 +16,14 @@ import trio.testing
 
 import trioton
 from tests.common import FAST, send_numbers
+from tests.raw_peer import RawPeer
 from trioton import Block, DropOldest, PubChannel, SubChannel
+from trioton.protocol import control
+from trioton.protocol.frames import FrameKind, encode_prefix
+from trioton.protocol.records import LinkRecord, NodeRecord, encode_batch, encode_record
+from trioton.protocol.routed import encode_routed
 from trioton.testing import Network
+from trioton.transports.address import parse_address
 
 if TYPE_CHECKING:
     from tests.conftest import MakeWatch
@@ -126,6 +132,23 @@ async def test_promise_2_no_silent_gap_beyond_neighbours(detour: Detour, watch: 
     assert sum(event.count for event in events.all(trioton.Gap)) == 397
 
 
+async def test_promise_2_a_parting_is_told_on_both_sides(detour: Detour, watch: MakeWatch) -> None:
+    """Contexts that could not reach each other for too long begin anew, and each hears that the other had died, then that it has joined."""
+    watches = [watch(detour.source), watch(detour.sink)]
+    pub, sub = PubChannel(detour.source, "numbers", trioton.OBJECT), SubChannel(detour.sink, "numbers", trioton.OBJECT)
+    await pub.wait_subscribers()
+    detour.net.isolate("source")
+    await trio.sleep(100)
+    detour.net.heal()
+    await trio.sleep(60)
+    for events, other in zip(watches, (detour.sink, detour.source), strict=True):
+        told = [event for event in events.events if isinstance(event, (trioton.ContextDied, trioton.ContextJoined))]
+        assert [type(event) for event in told if event.id == other.id] == [trioton.ContextDied, trioton.ContextJoined]
+    await pub.wait_subscribers()
+    await pub.send("anew")
+    assert await sub.receive() == "anew"
+
+
 async def test_promise_3_sent_means_accepted_beyond_neighbours(detour: Detour) -> None:
     """When ``send`` returns, every blocking subscriber has room for the message, however far it is away."""
     pub = PubChannel(detour.source, "numbers", trioton.OBJECT)
@@ -165,6 +188,24 @@ async def test_promise_5_who_is_dead_beyond_neighbours(detour: Detour, watch: Ma
     assert len(events.all(trioton.ContextDied)) == 2
 
 
+async def test_promise_5_who_can_be_reached_another_way_is_not_dead(detour: Detour, watch: MakeWatch) -> None:
+    """A neighbour to which another way leads does not die with the connection, and nothing is lost."""
+    router = detour.routers[detour.used]
+    events, pub = watch(detour.source), PubChannel(detour.source, "numbers", trioton.OBJECT)
+    sub = SubChannel(router, "numbers", trioton.OBJECT, policy=Block(50))
+    await pub.wait_subscribers()
+    detour.net.partition("source", detour.used)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send_numbers, pub, 600, 0.1)
+        assert [await sub.receive() for _ in range(600)] == list(range(600))
+    assert [info.hops for info in detour.source.contexts if info.id == router.id] == [3]
+    detour.net.heal()
+    await events.wait_for(trioton.Connected)
+    assert [info.hops for info in detour.source.contexts if info.id == router.id] == [1]
+    assert events.all(trioton.SessionLost)
+    assert events.all(trioton.ContextDied) == events.all(trioton.ContextJoined) == []
+
+
 async def test_promise_6_a_slow_receiver_beyond_neighbours_holds_up_nobody_else(detour: Detour) -> None:
     """A stopped receiver behind a router blocks its publisher after a window, and neither other channels nor the router."""
     stopped, running = PubChannel(detour.source, "stopped", trioton.BINARY), PubChannel(detour.source, "running")
@@ -201,3 +242,27 @@ async def test_promise_6_one_copy_for_all_behind_a_link(detour: Detour) -> None:
         assert [await sub.receive() for _ in range(100)] == list(range(1, 101))
     sent = {each.name: each.statistics().messages_sent - before[each.name] for each in detour.source.connections}
     assert sent == {detour.used: 100, detour.spare: 0}
+
+
+async def test_promise_7_who_passes_on_damage_keeps_its_link(detour: Detour, watch: MakeWatch) -> None:
+    """Damage in a body of a context that is no neighbour is told and costs that message; the neighbour that passed it on keeps its link."""
+    events, router = watch(detour.sink), detour.routers[detour.used]
+    sub = SubChannel(detour.sink, "numbers", trioton.OBJECT, policy=DropOldest(10))
+    transport = await detour.net.host("raw").dial(parse_address(f"{detour.used}:1"))
+    peer = RawPeer(transport, sub.slot, seed=3)
+    await peer.shake_hands()
+    links = {router.id.to_wire(): LinkRecord(is_suspended=False, generation=1)}
+    [records] = encode_batch([encode_record(NodeRecord(peer.id, 1, "raw", 1, 1 << 24, 1 << 23, links, {}))])
+    await transport.send_all(encode_prefix(FrameKind.RECORDS, 0, 1, len(records)) + b"\x80" + records)
+    await detour.sink.wait_context("raw")
+    started = control.Started(peer.id, sub.slot, 0, 0, 0)
+    await transport.send_all(encode_routed(peer.id, detour.sink.id.to_wire(), 0, started))
+    no_time = b"\x81\xc0\x61x"  # a time whose text is none
+    for first, body in enumerate([b"\x81\x01", no_time, b"\x81\x02"]):
+        await transport.send_all(peer.package(body, first=first))
+    assert [await sub.receive() for _ in range(2)] == [1, 2]
+    assert sub.statistics().dropped == 1
+    assert {(bad.source, bad.slot) for bad in events.all(trioton.BadMessage)} == {(peer.hello.id, sub.slot)}
+    assert {each.name for each in detour.sink.peers} == {"left", "right"}
+    assert {each.statistics().transports for each in detour.sink.connections} == {1}
+    transport.close()
