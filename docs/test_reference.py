@@ -8,7 +8,6 @@ import re
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -18,24 +17,30 @@ import trio
 import trio.testing
 
 import trioton
-from trioton.channels import base, messages
 from trioton.errors import ProtocolError
 from trioton.network.receiving.reception import MESSAGE_TAGS, SENDER_TAG
-from trioton.protocol import codec, control, frames, handshake, heartbeat, limits, packages, policies, scan
+from trioton.protocol import (
+    codec,
+    control,
+    frames,
+    handshake,
+    limits,
+    packages,
+    records,
+    routed,
+    scan,
+)
 from trioton.protocol.frames import HANDSHAKE_KINDS, PREFACE, FrameKind
-from trioton.protocol.handshake import STRANGER_REPLY, Hello
+from trioton.protocol.handshake import Hello
 from trioton.protocol.identity import ContextId
-from trioton.protocol.session import PackageReceived, Refused, Role, Session
+from trioton.protocol.records import InterestRecord, LinkRecord, RecordKind
+from trioton.protocol.session import PackageReceived, RecordsReceived, Refused, Role, Session
 from trioton.protocol.values import EncodeExtra, decode_run, decode_value, encode_value
 from trioton.testing import Host, Network
 from trioton.transports.address import parse_address
 from trioton.transports.base import Transport
 
-REFERENCE = Path(__file__).parent / "reference"
-WIRE = (REFERENCE / "wire.rst").read_text(encoding="utf-8")
-FLOWS = (REFERENCE / "wire_flows.rst").read_text(encoding="utf-8")
-VECTORS = (REFERENCE / "wire_vectors.rst").read_text(encoding="utf-8")
-API = (REFERENCE / "api.rst").read_text(encoding="utf-8")
+from .reference_pages import REFERENCE, VECTORS
 
 SHOWN = {
     name: json.loads((REFERENCE / "wire_vectors" / name).read_text(encoding="utf-8"))
@@ -108,12 +113,57 @@ def frames_of(vector: list[Json]) -> Iterator[Json]:
     return (frame for frame in vector if "kind" in frame)
 
 
+def other_flags(frame: Json) -> int:
+    """The flags of a package but for that of the end."""
+    skipped = frames.FLAG_SKIPPED if frame.get("skipped") else 0
+    hops: int = frame.get("hops", 0)
+    return skipped | hops << routed.HOP_SHIFT
+
+
 def encode_package(frame: Json) -> packages.Package:
     fields = fields_of(frame)
     body = codec.array_head(fields["count"]) + b"".join(encode_value(value_of(each)) for each in frame["messages"])
-    template = packages.PackageTemplate(fields["source"], fields["slot"], fields["stream"], fields.get("destination"))
-    first, count = fields["first"], fields["count"]
-    return packages.Package(template.header(first, count), (body,), len(body), first, count, is_last=frame["end"])
+    kind, destination = packages.PackageKind(fields["kind"]), fields.get("destination")
+    template = packages.PackageTemplate(fields["source"], fields["slot"], fields["stream"], destination, kind)
+    first, count, flags = fields["first"], fields["count"], other_flags(frame)
+    header = template.header(first, count)
+    return packages.Package(header, (body,), len(body), first, count, is_last=frame["end"], flags=flags)
+
+
+def record_of(noted: Json) -> records.Record | records.Digest:
+    """The record that a note of the vectors means."""
+    ((kind, content),) = noted.items()
+    fields = {name: value_of(value) for name, value in content.items()}
+    if kind == RecordKind.NODE.name:
+        links = {neighbour: LinkRecord(*link) for neighbour, *link in fields.pop("links")}
+        partings = fields.pop("partings")
+        return records.NodeRecord(**fields, links=links, partings=dict(partings))
+    if kind == RecordKind.INTEREST.name:
+        return InterestRecord(**fields)
+    if kind == RecordKind.SNAPSHOT.name:
+        origin, number, rows = fields.values()
+        return records.InterestSnapshot(origin, number, tuple(InterestRecord(origin, *row) for row in rows))
+    return records.Digest({origin: (number, record) for origin, number, record in fields["known"]})
+
+
+def encode_records(frame: Json) -> bytes:
+    (body,) = records.encode_batch([records.encode_record(record_of(each)) for each in frame["records"]])
+    return frames.encode_prefix(FrameKind.RECORDS, 0, 1, len(body)) + codec.array_head(0) + body
+
+
+def said_in(frame: Json) -> control.Control:
+    """What a ROUTED says."""
+    ((kind, fields),) = frame["says"].items()
+    message: control.Control = control.CONTROL_KINDS[FrameKind[kind]](*map(value_of, fields.values()))
+    assert message._asdict().keys() == fields.keys()
+    return message
+
+
+def encode_routed(frame: Json) -> bytes:
+    fields = fields_of(frame)
+    data = routed.encode_routed(fields["source"], fields["destination"], fields["round"], said_in(frame))
+    hops = frame.get("hops", 0)
+    return routed.pass_on(data[frames.PREFIX_SIZE :], hops - 1) if hops else data
 
 
 def encode_documented(frame: Json) -> bytes:
@@ -125,6 +175,10 @@ def encode_documented(frame: Json) -> bytes:
         return Hello(**{**fields, "id": ContextId.from_wire(fields["id"])}).to_frame(kind)[len(PREFACE) :]
     if kind is FrameKind.PACKAGE:
         return encode_package(frame).frame()
+    if kind is FrameKind.RECORDS:
+        return encode_records(frame)
+    if kind is FrameKind.ROUTED:
+        return encode_routed(frame)
     return control.encode_control(control.CONTROL_KINDS[kind](**fields))
 
 
@@ -153,8 +207,12 @@ def test_every_file_of_vectors_is_shown() -> None:
 
 
 def test_there_is_a_vector_for_every_kind_of_frame() -> None:
-    kinds = {frame["kind"] for vector in FRAME_VECTORS.values() for frame in frames_of(vector)}
+    shown = [frame for vector in FRAME_VECTORS.values() for frame in frames_of(vector)]
+    kinds = {name for frame in shown for name in (frame["kind"], *frame.get("says", ()))}
     assert kinds == {kind.name for kind in FrameKind}
+    recorded = {name for frame in shown for record in frame.get("records", ()) for name in record}
+    assert recorded == {kind.name for kind in RecordKind}
+    assert {frame["fields"]["kind"] for frame in shown if frame["kind"] == "PACKAGE"} == set(packages.PackageKind)
 
 
 @pytest.mark.parametrize("name", FRAME_VECTORS.keys() - {"fragments"})
@@ -175,8 +233,15 @@ def test_frame_is_read_as_documented(name: str) -> None:
         elif isinstance(event, PackageReceived):
             assert event.header._asdict() == {"destination": None, **fields}
             assert event.is_last == frame["end"]
+            assert event.flags == event.is_last * frames.FLAG_END | other_flags(frame)
             scan.scan_run(event.body, event.header.count, tags=MESSAGE_TAGS)
             assert decode_run(event.body) == value_of(frame["messages"])
+        elif isinstance(event, RecordsReceived):
+            assert [records.parse_record(data) for data in event.records] == [*map(record_of, frame["records"])]
+        elif isinstance(event, routed.RoutedReceived):
+            assert (event.source, event.destination, event.round) == tuple(fields.values())
+            assert event.hops == frame.get("hops", 0)
+            assert event.message() == said_in(frame)
         else:
             assert event == control.CONTROL_KINDS[FrameKind[frame["kind"]]](**fields)
 
@@ -424,120 +489,3 @@ async def test_refused_behind_the_handshake(name: str, autojump_clock: trio.test
         transport.close()
         assert isinstance(events[-1], control.Close)
         assert vector["error"] in events[-1].reason
-
-
-def test_strangers_get_the_documented_line() -> None:
-    block = WIRE.partition("   HTTP/1.1")[2].partition("\n\nIts lines")[0]
-    lines = ["HTTP/1.1", *(line.strip() for line in block.splitlines())]
-    assert "\r\n".join([lines[0] + " " + lines[1], *lines[2:], ""]).encode() == STRANGER_REPLY
-
-
-# ---------------------------------------------------------------- tables
-
-
-def table_rows(page: str, *, after: str) -> list[list[str]]:
-    """The cells of the first table behind a text, without the table's own headings and the further lines of a cell."""
-    table = page.partition(f"\n{after}\n")[2].partition("\n==")[2].partition("\n\n")[0]
-    *_, rows, _ = re.split(r"\n==.*", f"\n=={table}")
-    return [re.split(r"\s{2,}", line) for line in rows.strip("\n").splitlines() if not line.startswith(" ")]
-
-
-def test_preface() -> None:
-    assert PREFACE.hex(" ") in WIRE
-
-
-def test_table_of_frames_is_complete() -> None:
-    rows = {int(row[0]): row for row in table_rows(WIRE, after="Frames")}
-    assert {number: row[1] for number, row in rows.items()} == {int(kind): kind.name for kind in FrameKind}
-    for kind, message in control.CONTROL_KINDS.items():
-        assert rows[kind][2] == f"``[{', '.join(message._fields)}]``"
-
-
-def test_every_control_frame_about_flows_is_explained() -> None:
-    assert {kind.name for kind in FrameKind if 16 <= kind < 48} <= set(re.findall(r"\b[A-Z]+\b", FLOWS))
-
-
-def test_table_of_subscribe_has_its_fields() -> None:
-    fields = [row[0].strip("`") for row in table_rows(FLOWS, after="Interest")]
-    assert ["slot", *fields] == list(control.Subscribe._fields)
-    assert {mode.name: mode.value for mode in policies.Mode} == {"BLOCK": 0, "DROP_OLDEST": 1, "DROP_NEWEST": 2}
-
-
-def test_table_of_packages_has_their_fields() -> None:
-    fields = [row[0].strip("`") for row in table_rows(WIRE, after="Packages")]
-    assert fields == list(packages.PackageHeader._fields)
-
-
-def test_table_of_the_handshake_is_complete() -> None:
-    rows = {row[0].strip("`"): row for row in table_rows(WIRE, after="The handshake")}
-    assert rows.keys() == handshake._FIELD_CHECKS.keys()
-    good: dict[str, object] = {"16 bytes": bytes(16), "text": "x", "number": 1, "seconds": 0.5, "boolean": True}
-    least = {"client": fields_of(FRAME_VECTORS["hello_least"][1]).keys()}
-    for name, (_, kind, must, *_) in rows.items():
-        for other, value in good.items():
-            fits = other == kind or (kind == "seconds" and other == "number")
-            assert handshake._FIELD_CHECKS[name](value) == fits, (name, other)
-        assert (must == "both") == (name in least["client"]), name
-
-
-def test_table_of_tags_is_complete() -> None:
-    assert {int(row[0]) for row in table_rows(WIRE, after="What CBOR is allowed")} == MESSAGE_TAGS
-
-
-LIMITS = trioton.Limits()
-BOUNDS: dict[str, object] = {
-    "bytes of the header of HELLO, WELCOME, REFUSE": LIMITS.max_handshake,
-    "bytes of the header of another frame": LIMITS.max_header,
-    "levels of a header": codec.MAX_HEADER_DEPTH,
-    "bytes of the body of a frame": limits.LARGE_FRAGMENT,
-    "bytes of a message, encoded": LIMITS.max_package,
-    "bytes of the messages of a run of several": limits.MAX_RUN_BYTES,
-    "messages of a run": limits.MAX_RUN_MESSAGES,
-    "bytes of each part of a large package but the last": limits.MIN_FRAGMENT,
-    "large packages under way on a link": limits.MAX_OPEN_FRAGMENTED,
-    "bytes of large packages under way on a link": LIMITS.reassembly_bytes,
-    "bytes that a flow is ahead of a blocking subscriber": LIMITS.window_bytes,
-    "bytes of a slot that is subscribed to": LIMITS.slot_length,
-    "slots that a peer subscribes to": LIMITS.subscriptions,
-    "characters of a name": handshake.MAX_NAME,
-    "values in a message": scan.MAX_ITEMS,
-    "levels of a message": scan.MAX_DEPTH,
-    "awkward keys in a message": scan.MAX_AWKWARD_KEYS,
-    "bytes of a large integer": scan.MAX_BIGNUM,
-    "bytes of the digits of a decimal": scan.MAX_MANTISSA,
-    "exponent of a decimal, in either direction": scan.MAX_EXPONENT,
-    "bytes of the text of a datetime": scan.MAX_DATETIME,
-    "seconds of a handshake": LIMITS.handshake_deadline,
-    "handshakes at once": LIMITS.pending_handshakes,
-    "seconds for which a session waits for its client": LIMITS.resume_window,
-}
-
-
-def test_table_of_limits_is_right() -> None:
-    rows = table_rows(WIRE, after="Limits")
-    assert {row[0]: int(row[1]) for row in rows} == BOUNDS
-    names = {name for row in rows for name in re.findall(r"``(\w+)``", row[2])}
-    assert names <= {field.name for field in attrs.fields(trioton.Limits)}
-
-
-def test_numbers_in_the_text_are_right() -> None:
-    beat = trioton.Heartbeat()
-    assert (beat.interval, beat.timeout, beat.lease, heartbeat.ANSWERING) == (2.5, 5, 10, 1.25)
-    assert control.MAX_REASON == 512
-    assert packages.MAX_SEQUENCE == 1 << 62
-    assert base.MAX_BASE == 400
-    assert (limits.SMALL_FRAGMENT, limits.LARGE_FRAGMENT) == (64 * 1024, 1028 * 1024)
-    assert LIMITS.max_header <= codec.MAX_HEADER
-    assert frames.FLAG_END == 1
-
-
-def test_example_of_a_slot_is_right() -> None:
-    assert base.slot_name("  Chat.Room 1 ", messages.TEXT, "pub-sub") in WIRE
-
-
-def test_every_public_name_is_documented() -> None:
-    documented = set(re.findall(r"^\.\. (?:auto\w+|data|module):: (?:trioton\.)?(\w+)", API, re.MULTILINE))
-    modules = {"annotations", "channels", "cli", "errors", "network", "protocol", "testing", "transports"}
-    aliases = {"Event", "Policy"}  # unions of classes that are documented each
-    public = {name for name in vars(trioton) if name.isidentifier() and not name.startswith("_")} - modules - aliases
-    assert public - documented == set()

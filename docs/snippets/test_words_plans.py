@@ -13,5 +13,5 @@ def test_with_any_plan(faults: Sequence[Fault]) -> None:
 
 
 def test_with_the_plan_that_was_found() -> None:
-    plan = [Partition(at=3.2, first=("boss",), second=("ann", "ben"), seconds=15.6)]
+    plan = [Partition(at=3.3, first=("boss",), second=("ann", "ben"), seconds=15.6)]
     run_simulation(the_book_is_counted, seeds=[0], hosts=HOSTS, network=NETWORK, faults=plan)

@@ -19,6 +19,9 @@ SEEDS: Final = int(os.environ.get("TRIOTON_MESHES", "100"))
 
 NUMBERS: Final = 15
 
+CALM: Final = 2.0
+"""Seconds in which all find each other: a session that is lost before both ends know it may take something with it."""
+
 
 def size_of(net: Network) -> int:
     """From three to seven contexts."""
@@ -40,7 +43,7 @@ def test_nothing_is_lost_doubled_or_reordered_while_links_come_back() -> None:
         outages,
         seeds=range(SEEDS),
         hosts=hosts_of(7),
-        faults=Chaos(seconds=20, gap=0.7, longest=6, kinds=(Partition, Isolation, Cut)),
+        faults=Chaos(after=CALM, seconds=20, gap=0.7, longest=6, kinds=(Partition, Isolation, Cut)),
         network={"latency": (0.001, 0.05)},
     )
 
@@ -85,6 +88,6 @@ def test_fifty_contexts(count: int) -> None:
         scenario,
         seeds=range(3),
         hosts=hosts_of(count),
-        faults=Chaos(seconds=15, gap=1, longest=6, kinds=(Partition, Isolation, Cut)),
+        faults=Chaos(after=CALM, seconds=15, gap=1, longest=6, kinds=(Partition, Isolation, Cut)),
         network={"latency": (0.001, 0.05)},
     )

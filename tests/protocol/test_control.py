@@ -30,8 +30,9 @@ VALUES = {
     "taken": NUMBER_OR_NONE,
     "agreed": NUMBER_OR_NONE,
     "blocks_since": NUMBER_OR_NONE,
+    "expected": NUMBER_OR_NONE,
 }
-SUBSCRIBE_VALUES = {**VALUES, "stream": NUMBER_OR_NONE, "expected": NUMBER_OR_NONE}
+SUBSCRIBE_VALUES = {**VALUES, "stream": NUMBER_OR_NONE}
 
 
 def values_of(kind: FrameKind) -> dict[str, tuple[object, list[object]]]:
@@ -46,7 +47,7 @@ def header_of(frame: bytes) -> bytes:
 
 
 def test_every_kind_of_frame_is_known_to_somebody() -> None:
-    assert CONTROL_KINDS.keys() | BODY_KINDS | HANDSHAKE_KINDS == set(FrameKind)
+    assert CONTROL_KINDS.keys() | BODY_KINDS | HANDSHAKE_KINDS | {FrameKind.ROUTED} == set(FrameKind)
     assert not CONTROL_KINDS.keys() & (BODY_KINDS | HANDSHAKE_KINDS)
 
 
@@ -85,6 +86,8 @@ def test_numbers_may_take_the_place_of_none() -> None:
     assert parse_control(FrameKind.SUBSCRIBE, header_of(encode_control(message))) == message
     credit = control.Credit(SOURCE, "slot", 1, 0, 9)
     assert parse_control(FrameKind.CREDIT, header_of(encode_control(credit))) == credit
+    position = control.Position("slot", 1, 0)
+    assert parse_control(FrameKind.POSITION, header_of(encode_control(position))) == position
 
 
 # -------------------------------------------------------------------------------------------------------------- reasons

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from trioton.errors import ProtocolError
-from trioton.protocol.inbox import Inbox, ReceiveFlow, Run
+from trioton.protocol.inbox import MOST_OLDER, Inbox, ReceiveFlow, Run
 from trioton.protocol.packages import PackageHeader
 from trioton.protocol.policies import Block, Disconnect, DropNewest, DropOldest, Latest, Policy
 
@@ -31,6 +31,33 @@ def receive(flow: ReceiveFlow, first: int, count: int, *, is_last: bool = False)
 
 
 # ---------------------------------------------------------------------------------------------------------------- flows
+
+
+def test_only_so_many_earlier_lives_of_a_flow_are_remembered_and_only_what_may_still_bring_something() -> None:
+    flow = make_flow(stream=0)
+    for stream in range(1, MOST_OLDER + 4):
+        if stream != 2:
+            receive(flow, 0, 1, is_last=stream == 5)
+        later = make_flow(stream)
+        later.succeed(flow)
+        assert not flow.older
+        flow = later
+    assert [*flow.older] == [
+        2,
+        3,
+        5,
+        6,
+        7,
+        8,
+        9,
+        10,
+    ]  # not 0, which is too long ago, 1, which brought nothing, and 4, which ended
+    assert len(flow.older) == MOST_OLDER
+    assert all(each.stream == stream for stream, each in flow.older.items())
+    early = flow.overtake(1)
+    assert (early.stream, early.expected, early.window_bytes) == (1, None, flow.window_bytes)
+    assert [*flow.older] == [3, 5, 6, 7, 8, 9, 10, 1]
+    assert flow.older[1] is early
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trioton.errors import ProtocolError
-from trioton.protocol.frames import FLAG_END, PREFIX, PREFIX_SIZE, FrameKind
+from trioton.protocol.frames import FLAG_END, FLAG_SKIPPED, PREFIX, PREFIX_SIZE, FrameKind
 from trioton.protocol.limits import LARGE_FRAGMENT, MAX_RUN_MESSAGES, SMALL_FRAGMENT
 from trioton.protocol.packages import (
     MAX_SEQUENCE,
@@ -18,6 +18,7 @@ from trioton.protocol.packages import (
     Package,
     PackageHeader,
     PackageHeaderReader,
+    PackageKind,
     PackageTemplate,
     parse_fragment,
     parse_opening,
@@ -44,16 +45,17 @@ HEADERS = st.builds(
 
 
 def encode(header: PackageHeader) -> bytes:
-    template = PackageTemplate(header.source, header.slot, header.stream, header.destination)
+    kind = PackageKind(header.kind)
+    template = PackageTemplate(header.source, header.slot, header.stream, header.destination, kind)
     return template.header(header.first, header.count)
 
 
 # -------------------------------------------------------------------------------------------------------------- headers
 
 
-@given(HEADERS, st.sampled_from([None, OTHER]))
-def test_a_header_comes_back_as_it_was(header: PackageHeader, destination: bytes | None) -> None:
-    header = header._replace(destination=destination, kind=int(destination is not None))
+@given(HEADERS, st.sampled_from(PackageKind))
+def test_a_header_comes_back_as_it_was(header: PackageHeader, kind: PackageKind) -> None:
+    header = header._replace(destination=None if kind is PackageKind.PUBLISH else OTHER, kind=int(kind))
     data = encode(header)
     assert data == cbor2.dumps([field for field in header if field is not None])
     assert parse_package_header(data) == header
@@ -69,7 +71,8 @@ WRONG_FIELDS = [
     [*GOOD, OTHER],
     [*GOOD_DIRECT, None],
     [1, *GOOD[1:]],
-    [2, *GOOD_DIRECT[1:]],
+    [2, *GOOD[1:]],
+    [3, *GOOD_DIRECT[1:]],
     [False, *GOOD[1:]],
     [True, *GOOD_DIRECT[1:]],
     [*GOOD_DIRECT[:6], OTHER[:15]],
@@ -109,6 +112,27 @@ def outcome(read: Any, data: bytes) -> object:
         return read(data)
     except ProtocolError:
         return None
+
+
+def test_who_a_package_is_for_follows_from_its_destination_unless_said() -> None:
+    published, direct = PackageTemplate(SOURCE, "slot", 1), PackageTemplate(SOURCE, "slot", 1, OTHER)
+    assert parse_package_header(published.header(0, 1)).kind == PackageKind.PUBLISH
+    assert parse_package_header(direct.header(0, 1)).kind == PackageKind.DIRECT
+
+
+@pytest.mark.parametrize("is_last", [False, True])
+@pytest.mark.parametrize("flags", [0, FLAG_SKIPPED, 0xF0, 0xF0 | FLAG_SKIPPED])
+def test_the_flags_of_a_package_are_on_its_frames(flags: int, is_last: bool) -> None:
+    header = PackageTemplate(SOURCE, "slot", 1).header(5, 1)
+    body = b"\x81" + cbor2.dumps(bytes(9000))
+    package = Package(header, (body,), len(body), 5, 1, is_last=is_last, flags=flags)
+    assert package.flags == flags | (FLAG_END if is_last else 0)
+    assert package.frame()[1] == package.flags
+    fragments = Fragments(Package(header, (body,), len(body), 5, 1, is_last=is_last, flags=flags), 7)
+    prefixes = []
+    while fragments.remaining:
+        prefixes.append(PREFIX.unpack_from(fragments.next_buffers(4096)[0]))
+    assert prefixes[0][:2] == (FrameKind.OPENING, package.flags)
 
 
 LONG = encode(PackageHeader(0, SOURCE, 300, 70_000, "slot", 300, None))

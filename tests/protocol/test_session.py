@@ -7,11 +7,13 @@ import pytest
 from trioton.errors import ProtocolError
 from trioton.protocol import control
 from trioton.protocol.control import encode_control
-from trioton.protocol.frames import FLAG_END, LARGE_BODY, PREFACE, FrameKind, encode_frame, encode_prefix
+from trioton.protocol.frames import FLAG_END, FLAG_SKIPPED, LARGE_BODY, PREFACE, FrameKind, encode_frame, encode_prefix
 from trioton.protocol.handshake import encode_refusal
-from trioton.protocol.limits import MAX_OPEN_FRAGMENTED, MAX_RUN_BYTES, MIN_FRAGMENT, Limits
+from trioton.protocol.limits import LARGE_FRAGMENT, MAX_OPEN_FRAGMENTED, MAX_RUN_BYTES, MIN_FRAGMENT, Limits
 from trioton.protocol.packages import PackageHeader, PackageTemplate
-from trioton.protocol.session import Event, PackageReceived, Refused, Role, Session
+from trioton.protocol.records import encode_batch
+from trioton.protocol.routed import RoutedReceived, encode_routed, pass_on
+from trioton.protocol.session import Event, PackageReceived, RecordsReceived, Refused, Role, Session
 
 from .session_bytes import FIRST, HELLO, KIB, LIMITS, PARTS, SOURCE, fragment, open_session, opening, package, refusal
 
@@ -21,10 +23,15 @@ from .session_bytes import FIRST, HELLO, KIB, LIMITS, PARTS, SOURCE, fragment, o
 @pytest.mark.parametrize("role", Role)
 def test_a_handshake_gives_one_event_and_the_rest_waits(role: Role) -> None:
     session = Session(role, LIMITS)
+    assert session.in_handshake
+    assert not session.has_greeted
     ping = control.Ping(1)
     assert session.receive_data(HELLO.to_frame(FIRST[role]) + encode_control(ping)) == [HELLO]
     assert session.is_mid_frame
+    assert session.has_greeted
+    assert session.in_handshake
     assert session.accept_peer() == [ping]
+    assert not session.in_handshake
     assert not session.is_mid_frame
     session.receive_end()
 
@@ -57,6 +64,84 @@ def test_nobody_says_hello_twice() -> None:
     session.receive_data(hello)
     assert "a second HELLO" in refusal(session, hello[len(PREFACE) :])
     assert "out of place" in refusal(open_session(), hello[len(PREFACE) :])
+
+
+# ------------------------------------------------------------------------------------------------------ the other kinds
+
+
+def records(body: bytes, header: bytes = b"\x80") -> bytes:
+    return encode_prefix(FrameKind.RECORDS, 0, len(header), len(body)) + header + body
+
+
+def test_records_come_as_they_are() -> None:
+    session = open_session()
+    (body,) = encode_batch([b"one", b"", bytes(300)])
+    assert session.receive_data(records(body) + encode_control(control.Ping(1))) == [
+        RecordsReceived([b"one", b"", bytes(300)]),
+        control.Ping(1),
+    ]
+    assert session.receive_data(records(b"\x80")) == [RecordsReceived([])]
+    assert (session.packages_received, session.messages_received) == (0, 0)
+
+
+def test_records_of_the_largest_frame_come_in_pieces() -> None:
+    session = open_session()
+    (body,) = encode_batch([bytes(LARGE_FRAGMENT - 6)])
+    assert len(body) == LARGE_FRAGMENT
+    data = records(body)
+    assert session.receive_data(data[:1000]) == []
+    assert session.is_mid_frame
+    assert session.receive_data(data[1000:]) == [RecordsReceived([bytes(LARGE_FRAGMENT - 6)])]
+    assert "a body of 1052673 bytes is over the limit" in refusal(open_session(), records(body + b"x"))
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "the data ends"),
+        (b"\x40", "not an array of byte strings"),
+        (b"\x81\x01", "not an array of byte strings"),
+        (b"\x81\x60", "not an array of byte strings"),
+        (b"\x81\x80", "not an array of byte strings"),
+        (b"\x82\x40", "the data ends"),
+        (b"\x80\x80", "data after"),
+        (b"\x99\x02\x01" + b"\x40" * 513, "more than 513 values"),
+    ],
+)
+def test_what_is_no_batch_of_records_is_refused(body: bytes, reason: str) -> None:
+    assert reason in refusal(open_session(), records(body))
+
+
+def test_what_is_said_to_others_comes_with_its_hops() -> None:
+    session = open_session()
+    frame = encode_routed(SOURCE, SOURCE[::-1], 3, control.Position("slot", 1, None))
+    (first,) = session.receive_data(frame)
+    assert isinstance(first, RoutedReceived)
+    (second,) = session.receive_data(pass_on(first.header, first.hops))
+    assert isinstance(second, RoutedReceived)
+    assert (first.hops, second.hops) == (0, 1)
+    assert first.message() == second.message() == control.Position("slot", 1, None)
+    assert "the header of a ROUTED is wrong" in refusal(session, encode_frame(FrameKind.ROUTED, b"\x80"))
+
+
+def test_a_position_is_not_for_neighbours() -> None:
+    position = encode_control(control.Position("slot", 1, None))
+    assert "a frame of kind POSITION is out of place here" in refusal(open_session(), position)
+
+
+@pytest.mark.parametrize("flags", [0, FLAG_END, FLAG_SKIPPED, 0xF0, 0xFF])
+def test_a_package_comes_with_its_flags(flags: int) -> None:
+    session = open_session()
+    data = package(b"\x81\x01", flags=flags)
+    header = opening(1, MIN_FRAGMENT + 1, PARTS[0], flags=flags)
+    for events in (
+        session.receive_data(data),
+        session.receive_data(data[:9]) + session.receive_data(data[9:]),
+        session.receive_data(header) + session.receive_data(fragment(1, b"x")),
+    ):
+        (event,) = events
+        assert isinstance(event, PackageReceived)
+        assert (event.flags, event.is_last) == (flags, bool(flags & FLAG_END))
 
 
 # ------------------------------------------------------------------------------------------------------------- the ends
@@ -135,7 +220,7 @@ def test_a_large_package_is_put_together() -> None:
     assert session.receive_data(encode_control(control.Ping(1)) + fragment(7, PARTS[1])) == [control.Ping(1)]
     (event,) = session.receive_data(fragment(7, b"0123456789"))
     header = PackageHeader(0, SOURCE, 7, 5, "slot", 1, None)
-    assert event == PackageReceived(header, is_last=True, body=PARTS[0] + PARTS[1] + b"0123456789")
+    assert event == PackageReceived(header, is_last=True, body=PARTS[0] + PARTS[1] + b"0123456789", flags=FLAG_END)
     assert session.receive_data(opening(7, 2 * MIN_FRAGMENT, PARTS[0])) == []
 
 

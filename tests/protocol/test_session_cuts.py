@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from trioton.errors import ProtocolError
 from trioton.protocol import control
 from trioton.protocol.codec import encode_header
-from trioton.protocol.control import encode_control
-from trioton.protocol.frames import FLAG_END, LARGE_BODY, PREFIX, FrameKind, encode_prefix
+from trioton.protocol.control import control_kind, encode_control
+from trioton.protocol.frames import FLAG_END, FLAG_SKIPPED, LARGE_BODY, PREFIX, FrameKind, encode_prefix
 from trioton.protocol.handshake import Hello
 from trioton.protocol.limits import LARGE_FRAGMENT, MAX_OPEN_FRAGMENTED, MIN_FRAGMENT, Limits
-from trioton.protocol.packages import PackageHeader, PackageTemplate
-from trioton.protocol.session import Event, PackageReceived, Role, Session
+from trioton.protocol.packages import PackageHeader, PackageKind, PackageTemplate
+from trioton.protocol.records import encode_batch
+from trioton.protocol.routed import HOP_SHIFT, MOST_HOPS, ROUTED_KINDS, encode_routed, parse_routed, pass_on
+from trioton.protocol.session import Event, PackageReceived, RecordsReceived, Role, Session
 
 from .session_bytes import HELLO, KIB, LIMITS, PARTS, SOURCE, as_sent, fragment, open_session, opening
 
@@ -49,7 +51,7 @@ CONTROLS: st.SearchStrategy[Any] = st.one_of(
     st.builds(control.Ping, NUMBERS),
     st.builds(control.Pong, NUMBERS),
     st.builds(control.Beat, NUMBERS),
-    st.builds(control.Sync),
+    st.builds(control.Sync, NUMBERS, NUMBERS, NUMBERS),
     st.builds(control.Synced),
     st.builds(control.Subscribe, TEXTS, *[NUMBERS] * 4, *[st.none() | NUMBERS] * 3),
     st.builds(control.Unsubscribe, TEXTS, NUMBERS),
@@ -63,10 +65,30 @@ CONTROLS: st.SearchStrategy[Any] = st.one_of(
 
 
 @st.composite
+def records(draw: st.DrawFn) -> Item:
+    batch = draw(st.lists(st.binary(max_size=300), max_size=5) | st.just([bytes(LARGE_BODY)]))
+    body = b"".join(encode_batch(batch)) or b"\x80"
+    return Item([encode_prefix(FrameKind.RECORDS, 0, 1, len(body)) + b"\x80" + body], RecordsReceived(batch))
+
+
+@st.composite
+def routed(draw: st.DrawFn) -> Item:
+    message = draw(CONTROLS.filter(lambda message: control_kind(message) in ROUTED_KINDS))
+    frame = encode_routed(draw(IDENTITIES), draw(IDENTITIES), draw(NUMBERS), message)
+    hops = draw(st.integers(0, MOST_HOPS))
+    if hops:
+        frame = pass_on(frame[PREFIX.size :], hops - 1)
+    return Item([frame], parse_routed(frame[PREFIX.size :], hops << HOP_SHIFT))
+
+
+@st.composite
 def packages(draw: st.DrawFn) -> Item:
     destination = draw(st.sampled_from([None, None, SOURCE]))
+    kind = (
+        PackageKind.PUBLISH if destination is None else draw(st.sampled_from([PackageKind.DIRECT, PackageKind.AGAIN]))
+    )
     header = PackageHeader(
-        int(destination is not None),
+        int(kind),
         draw(IDENTITIES),
         draw(NUMBERS),
         draw(NUMBERS),
@@ -74,12 +96,12 @@ def packages(draw: st.DrawFn) -> Item:
         1,
         destination,
     )
-    template = PackageTemplate(header.source, header.slot, header.stream, destination)
+    template = PackageTemplate(header.source, header.slot, header.stream, destination, kind)
     encoded = template.header(header.first, 1)
-    flags = draw(st.sampled_from([0, FLAG_END]))
+    flags = draw(st.sampled_from([0, FLAG_END, FLAG_SKIPPED, 0xF0, 0xFF]))
     content = draw(st.sampled_from([0, 10, 5000, LARGE_BODY - 7, LARGE_BODY + 10]))
     body = b"\x81\x5a" + content.to_bytes(4, "big") + bytes([draw(st.integers(0, 255))]) * content
-    event = PackageReceived(header, bool(flags), body)
+    event = PackageReceived(header, bool(flags & FLAG_END), body, flags=flags)
     if content < 5000 or draw(st.booleans()):
         return Item([encode_prefix(FrameKind.PACKAGE, flags, len(encoded), len(body)) + encoded + body], event)
     tag = draw(st.integers(0, 2**63))
@@ -95,7 +117,8 @@ def packages(draw: st.DrawFn) -> Item:
 @st.composite
 def streams(draw: st.DrawFn) -> Stream:
     """The bytes of a peer that does all right, and the events that they give."""
-    items = draw(st.lists(CONTROLS.map(lambda m: Item([encode_control(m)], m)) | packages(), max_size=8))
+    controls = CONTROLS.map(lambda m: Item([encode_control(m)], m))
+    items = draw(st.lists(controls | packages() | records() | routed(), max_size=8))
     tags = [item.tag for item in items if item.tag is not None]
     assume(len(set(tags)) == len(tags))
     waiting = [(iter(item.frames), len(item.frames), item.event) for item in items]

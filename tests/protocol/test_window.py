@@ -67,6 +67,19 @@ def test_the_hungry_get_their_share_and_no_more() -> None:
     assert sizes(window) == {"a": 4, "b": 4, "c": 1}
 
 
+def test_who_has_used_up_less_than_its_share_is_starved() -> None:
+    window = Window(8)
+    window.join("a", 0)
+    window.join("b", 0)
+    window.received("a", 8)
+    window.rooms["b"].limit = 2
+    assert not window.is_starved("b")
+    window.received("b", 2)
+    assert window.is_starved("b")
+    assert not window.is_starved("a")
+    assert not window.is_starved("c")
+
+
 def test_who_is_hungry_alone_gets_all_that_is_free() -> None:
     window = Window(12)
     for source in "abc":

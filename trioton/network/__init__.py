@@ -5,6 +5,8 @@ The context:
 * ``opening``: the block that owns a context.
 * ``context``: the context as programs see it, and the nurseries of its tasks.
 * ``neighbours``: which connections it has; what is told and forgotten when they come and go.
+* ``associations``, ``association``: what it has to do with each other context, over whichever way; ``mesh`` has the rooms of what lies
+  beyond neighbours.
 * ``traffic``: what it sends and receives; its rooms are in ``sending`` and ``receiving``, with ``interest`` and ``local`` between them.
 * ``events``: what it tells of its network.
 * ``heart``: the heartbeats of all its links.

@@ -13,7 +13,7 @@ import trio
 from ..errors import ProtocolError
 from ..protocol import control
 from ..protocol.limits import MIB
-from ..protocol.routed import RoutedReceived
+from ..protocol.routed import LAST_ROUND, RoutedReceived
 from ..protocol.session import PackageReceived, RecordsReceived
 from .flow_talk import FLOW_HANDLERS
 from .states import State
@@ -36,9 +36,11 @@ class Talk:
     Args:
         connection: The connection.
 
+    Attributes:
+        was_asked: Whether the peer has asked over this link for all that is known here of others.
     """
 
-    __slots__ = ("_answer_bytes", "_connection", "_context", "_outbox", "_relays")
+    __slots__ = ("_answer_bytes", "_connection", "_context", "_outbox", "_relays", "was_asked")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -46,6 +48,7 @@ class Talk:
         self._outbox = connection.outbox
         self._relays = connection._context._mesh.relays
         self._answer_bytes = 0
+        self.was_asked = False
 
     def begin(self, link: Link) -> None:
         """A new link is up: all that was said over the last one is told anew, by either side."""
@@ -55,6 +58,7 @@ class Talk:
         association.awaits_snapshot, association.is_answered = True, False
         association.announced.clear()
         self._answer_bytes = 0
+        self.was_asked = False
         if connection.timeout != context._heartbeat.timeout:
             connection._apply_timeout(link)
         listening = context._traffic.listening
@@ -83,7 +87,11 @@ class Talk:
                     relays.package(connection, event)
             else:
                 handler = FLOW_HANDLERS.get(type(event))
-                if handler is None:
+                if type(event) is RecordsReceived:
+                    before = outbox.control_bytes
+                    self._context._mesh.records_came(connection, event)
+                    waiting += outbox.control_bytes - before  # it may ask only once, and the answer is as long as it must be
+                elif handler is None:
                     _HANDLERS[type(event)](connection, event)
                 elif connection.association.connection is connection:
                     handler(connection.association, event)
@@ -138,7 +146,7 @@ def _sync_came(connection: Connection, message: control.Sync) -> None:
     connection._context._mesh.snapshot_came(connection, message)
     connection._context._mesh.membership.link_settled(connection)
     association.awaits_snapshot = False
-    association.round = max(association.round, message.round)
+    association.round = max(association.round, min(message.round, LAST_ROUND))
     connection.send_control(control.Synced())
 
 
@@ -165,10 +173,6 @@ def _unsubscribe_came(connection: Connection, message: control.Unsubscribe) -> N
     connection._context._mesh.unsubscribed(connection, message)
 
 
-def _records_came(connection: Connection, event: RecordsReceived) -> None:
-    connection._context._mesh.records_came(connection, event)
-
-
 def _routed_came(connection: Connection, event: RoutedReceived) -> None:
     connection._context._mesh.relays.routed(connection, event)
 
@@ -182,6 +186,5 @@ _HANDLERS: Final[dict[type, Callable[[Connection, Any], None]]] = {
     control.Synced: _synced_came,
     control.Subscribe: _subscribe_came,
     control.Unsubscribe: _unsubscribe_came,
-    RecordsReceived: _records_came,
     RoutedReceived: _routed_came,
 }

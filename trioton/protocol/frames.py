@@ -28,6 +28,9 @@ FLAG_END: Final = 1
 FLAG_SKIPPED: Final = 2
 """The package stands for the one message before its number, which was left out."""
 
+MAX_RECORDS: Final = 8 * 1024 * 1024
+"""Bytes of records in one frame: all that a context listens to, if it uses every limit, is one record."""
+
 LARGE_BODY: Final = 64 * 1024
 """From this size on, a body that has not arrived whole gets a buffer of its own which the transport can fill directly."""
 
@@ -62,6 +65,9 @@ class FrameKind(enum.IntEnum):
 
 HANDSHAKE_KINDS: Final = frozenset({FrameKind.HELLO, FrameKind.WELCOME, FrameKind.REFUSE})
 BODY_KINDS: Final = frozenset({FrameKind.PACKAGE, FrameKind.OPENING, FrameKind.FRAGMENT, FrameKind.RECORDS})
+LINK_KINDS: Final = frozenset(FrameKind) - HANDSHAKE_KINDS - {FrameKind.POSITION}
+"""What may come over a link behind the handshake. A POSITION is for contexts that are no neighbours, and only travels in a ROUTED."""
+
 _KINDS: Final = {int(kind): kind for kind in FrameKind}
 _PACKAGE: Final = int(FrameKind.PACKAGE)
 
@@ -169,7 +175,7 @@ class FrameReader:
 
     def accept_all_kinds(self) -> None:
         """The handshake is over: from now on only the other kinds of frames may come."""
-        self._allowed = frozenset(FrameKind) - HANDSHAKE_KINDS
+        self._allowed = LINK_KINDS
         self._max_header = self._limits.max_header
         self._max_body = LARGE_FRAGMENT
 
@@ -241,6 +247,7 @@ class FrameReader:
         return position
 
     def _refuse(self, number: int, header_size: int, body_size: int) -> None:
+        """Say what is wrong with a frame that is larger than most, or out of place, unless it may be that large."""
         kind = _KINDS.get(number)
         if kind is None:
             raise ProtocolError(f"unknown kind of frame {number}")
@@ -248,7 +255,9 @@ class FrameReader:
             raise ProtocolError(f"a frame of kind {kind.name} is out of place here")
         if header_size > self._max_header:
             raise ProtocolError(f"a header of {header_size} bytes is over the limit of {self._max_header}")
-        raise ProtocolError(f"a body of {body_size} bytes is over the limit of {self._max_body}")
+        most = MAX_RECORDS if kind is FrameKind.RECORDS else self._max_body
+        if body_size > most:
+            raise ProtocolError(f"a body of {body_size} bytes is over the limit of {most}")
 
     def wanted_buffer(self) -> memoryview | None:
         """The rest of a large body that the transport may receive straight into, or None; see `buffer_filled`."""

@@ -21,6 +21,9 @@ HOP_SHIFT: Final = 4
 MOST_HOPS: Final = 15
 """A frame that so many contexts have passed on goes no further: the longest way has 16 hops."""
 
+LAST_ROUND: Final = MAX_SEQUENCE - (1 << 32)
+"""Rounds from this one on are not heard: who answered with larger numbers would soon say what its neighbours must refuse."""
+
 ROUTED_KINDS: Final = frozenset(
     {
         FrameKind.SYNC,

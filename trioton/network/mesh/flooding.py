@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import trio
 
+from ...errors import ProtocolError
 from ...protocol import codec
 from ...protocol.frames import FrameKind, encode_prefix
 from ...protocol.records import (
@@ -32,6 +34,11 @@ if TYPE_CHECKING:
 
 GATHER: Final = 0.02
 """Seconds that changes gather after a flood, before the next one."""
+
+SHORT: Final = 1024
+"""Bytes of records that are remembered for a while: most come several times, by several ways."""
+
+_parse_short = lru_cache(maxsize=4096)(parse_record)
 
 _HEADER: Final = codec.array_head(0)
 
@@ -54,8 +61,8 @@ class Flooding:
     # ---------------------------------------------------------------- telling
 
     def begin(self, connection: Connection) -> None:
-        """A link is new: tell the neighbour what this context is and how much it knows of others."""
-        self._send(connection, [encode_record(self._topology.own), encode_record(self._topology.digest())])
+        """A link is new: tell the neighbour how much is known here. What this context is, it tells when the link counts."""
+        self._send(connection, [encode_record(self._topology.digest())])
 
     def own_changed(self) -> None:
         """The own record has changed: all neighbours must hear of it."""
@@ -118,21 +125,34 @@ class Flooding:
             Whose interest has changed, and on which slot.
 
         Raises:
-            ProtocolError: A record makes no sense.
+            ProtocolError: A record makes no sense, or the neighbour asks too often.
         """
-        topology, changed = self._topology, []
+        changed: list[tuple[bytes, str]] = []
         for data in records:
-            record = parse_record(data, slot_length=self._context._limits.slot_length)
+            parse = _parse_short if len(data) <= SHORT else parse_record
+            record = parse(data, slot_length=self._context._limits.slot_length)
             if isinstance(record, Digest):
-                lacking = [encode_record(each) for each in topology.lacking(record)]
-                if lacking:
-                    self._send(connection, lacking)
+                self._answer(connection, record)
                 continue
             slots = self._learn(record)
             if slots is not None:
                 self._put(record, connection, data)
                 changed += [(record.origin, slot) for slot in slots]
         return changed
+
+    def _answer(self, connection: Connection, digest: Digest) -> None:
+        """Tell a neighbour what it does not know of others.
+
+        Raises:
+            ProtocolError: It asks more than once over a link.
+        """
+        talk = connection.talk
+        if talk.was_asked:
+            raise ProtocolError("the peer asks again for all that is known here")
+        talk.was_asked = True
+        itself = {self._topology.own.origin, connection.peer.wire_id}
+        lacking = [record for record in self._topology.lacking(digest) if record.origin not in itself]
+        self._send(connection, map(encode_record, lacking))
 
     def _learn(self, record: Record) -> list[str] | None:
         """Give the slots on which the interest has changed, or None if the record is no news."""

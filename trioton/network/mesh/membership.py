@@ -38,6 +38,9 @@ GIVEN_UP: Final = "it could not reach this context for too long"
 
 NO_WAY: Final = "no way leads there any more"
 
+MOST_PARTINGS: Final = 1 << 29
+"""How often two contexts may have parted; more is not believed, since rounds would get numbers beyond all bounds."""
+
 _UNSUBSCRIBE_ALL: Final = (1 << 62) - 1
 
 
@@ -163,7 +166,7 @@ class Membership:
     def _meet_again(self, wire_id: bytes) -> None:
         """A context can be reached again that could not be for a while. It must hear of that, since it may not have noticed itself."""
         if self._lost.pop(wire_id, True) is None:
-            self._set_parted(wire_id, self.parted(wire_id) + 1)
+            self._set_parted(wire_id, min(self.parted(wire_id) + 1, MOST_PARTINGS))
             self._flooding.own_changed()
 
     def parted(self, wire_id: bytes) -> int:
@@ -172,9 +175,10 @@ class Membership:
 
     def heard_parting(self, wire_id: bytes, count: int) -> None:
         """Another context says how often both have given each other up: if that is news, what they have in common begins anew."""
-        if count <= self.parted(wire_id):
+        if not self.parted(wire_id) < count <= MOST_PARTINGS:
             return
         self._set_parted(wire_id, count)
+        self.update()  # ways cannot be asked for while there are records of which no conclusions have been drawn
         association = self._context._associations.get(wire_id)
         if association is not None and association.is_remote:
             self._end(association, GIVEN_UP)

@@ -15,7 +15,7 @@ from ...protocol import codec
 from ...protocol.identity import ContextId
 from ...protocol.packages import Package, PackageKind, PackageTemplate
 from ...protocol.policies import Mode
-from ...protocol.routed import HOP_SHIFT, MOST_HOPS, pass_on
+from ...protocol.routed import HOP_SHIFT, LAST_ROUND, MOST_HOPS, pass_on
 from ...protocol.way import Way
 from ..events import BadMessage
 
@@ -123,7 +123,7 @@ class Relays:
             if self.is_router:
                 self._publish(connection, event, header)
         elif header.destination != own:
-            self._pass_to(event, header)
+            self._pass_to(connection, event, header)
             return
         self._deliver(connection, event, header)
 
@@ -172,11 +172,11 @@ class Relays:
                 way = relay.ways[neighbour] = known.get(neighbour) or Way(neighbour)
                 way.mode, way.size = Mode(interest.mode), interest.size
 
-    def _pass_to(self, event: PackageReceived, header: PackageHeader) -> None:
+    def _pass_to(self, connection: Connection, event: PackageReceived, header: PackageHeader) -> None:
         """Pass on a package for one context."""
         assert header.destination is not None
         neighbour = self._next(header.source, header.destination)
-        if neighbour is None or event.flags >> HOP_SHIFT >= MOST_HOPS:
+        if neighbour is None or neighbour is connection or event.flags >> HOP_SHIFT >= MOST_HOPS:
             self.lost += 1
             return
         relay = self._relay(header, header.destination)
@@ -224,7 +224,7 @@ class Relays:
     def _hear(self, event: RoutedReceived) -> None:
         associations = self._context._associations
         association = associations.get(event.source)
-        if association is None:
+        if association is None or event.round >= LAST_ROUND:
             return
         if not association.is_remote:
             if event.round <= association.round:
