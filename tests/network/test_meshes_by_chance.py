@@ -1,6 +1,6 @@
 """Meshes drawn by chance, in which links are cut, networks fall apart, and contexts die and start again.
 
-A few seeds run each time with few contexts. For a long search: ``TRIOTON_MESHES=1000 pytest tests/network/test_meshes_by_chance.py``.
+For a long search: ``TRIOTON_MESHES=1000 pytest tests/network/test_meshes_by_chance.py``; ``nox -s soak`` runs large ones.
 """
 
 from __future__ import annotations
@@ -9,13 +9,19 @@ import os
 import random
 from typing import Final
 
-import pytest
 import trio
+import trio.testing
 
+import trioton
 from tests.network.mesh_worlds import World, hosts_of
-from trioton.testing import Chaos, Cut, Isolation, Kill, Network, Partition, Pause, run_simulation
+from trioton.testing import Chaos, Cut, Host, Isolation, Kill, Network, Partition, Pause, run_simulation
 
 SEEDS: Final = int(os.environ.get("TRIOTON_MESHES", "100"))
+
+LARGE_SEEDS: Final = int(os.environ.get("TRIOTON_LARGE_MESHES", "3"))
+
+TREE: Final = int(os.environ.get("TRIOTON_TREE", "60"))
+"""Contexts of the tree."""
 
 NUMBERS: Final = 15
 
@@ -74,20 +80,65 @@ def test_all_find_each_other_again_after_deaths_and_long_outages() -> None:
     )
 
 
-@pytest.mark.parametrize("count", [50])
-def test_fifty_contexts(count: int) -> None:
-    async def scenario(net: Network) -> None:
-        world = World(net, hosts_of(count), extra=30, listening=0.05)
-        world.start()
-        world.send_up_to(5)
-        with trio.fail_after(300):
-            await world.wait_all_have_come()
-        world.check_nothing_lost()
+async def many(net: Network) -> None:
+    """Fifty contexts, of which each listens to some others."""
+    world = World(net, hosts_of(50), extra=30, listening=0.05)
+    world.start()
+    world.send_up_to(5)
+    with trio.fail_after(300):
+        await world.wait_all_have_come()
+    world.check_nothing_lost()
 
+
+def test_fifty_contexts() -> None:
     run_simulation(
-        scenario,
-        seeds=range(3),
-        hosts=hosts_of(count),
+        many,
+        seeds=range(LARGE_SEEDS),
+        hosts=hosts_of(50),
         faults=Chaos(after=CALM, seconds=15, gap=1, longest=6, kinds=(Partition, Isolation, Cut)),
         network={"latency": (0.001, 0.05)},
+    )
+
+
+async def grow(net: Network) -> None:
+    """A tree in which each context connects to the one above it: all join, and settle; then a branch is cut off, and comes back."""
+    names = list(net.hosts)
+    contexts: list[trioton.Context] = []
+
+    async def join(host: Host, above: str | None) -> None:
+        async with trioton.open_context(host.name, network=host) as context:
+            contexts.append(context)
+            await context.bind(f"{host.name}:1")
+            if above is not None:
+                await context.connect(f"{above}:1", wait=True)
+            await trio.sleep_forever()
+
+    async def wait_all_see(count: int) -> None:
+        for context in contexts:
+            async with context.events() as events:
+                while len(context.contexts) != count - 1:
+                    await anext(events)
+
+    for number, name in enumerate(names):
+        net.start_soon(name, join, names[(number - 1) // 10] if number else None)
+    await trio.testing.wait_all_tasks_blocked()
+    with trio.fail_after(60):
+        await wait_all_see(len(names))
+    below = [name for number, name in enumerate(names) if number == 1 or (number - 1) // 10 == 1]
+    net.partition(names[1], names[0])
+    await trio.sleep(60)
+    for context in contexts:
+        is_below = context.name in below
+        assert len(context.contexts) == (len(below) if is_below else len(names) - len(below)) - 1
+    net.heal()
+    with trio.fail_after(60):
+        await wait_all_see(len(names))
+
+
+def test_a_tree_of_many() -> None:
+    run_simulation(
+        grow,
+        seeds=[1],
+        hosts=hosts_of(TREE),
+        network={"latency": (0.001, 0.01)},
     )

@@ -305,14 +305,24 @@ def test_a_snapshot_replaces_what_is_older_only() -> None:
 
 def test_who_has_a_gap_does_not_hide_it() -> None:
     """One knows record 2 and lacks 1; its snapshot must not take 1 from somebody else."""
-    gap, whole = Topology(node(1, [2])), Topology(node(2, [1]))
-    tell(gap, [interest(3, "b", 2)])
-    tell(whole, [interest(3, "a", 1)])
+    gap, whole = Topology(node(1, [3])), Topology(node(2, [3]))
+    tell(gap, [node(3, [1, 2]), interest(3, "b", 2)])
+    tell(whole, [node(3, [1, 2]), interest(3, "a", 1)])
     (passed_on,) = [record for record in gap.lacking(whole.digest()) if isinstance(record, InterestSnapshot)]
     back = [record for record in whole.lacking(gap.digest()) if isinstance(record, InterestSnapshot)]
     assert whole.learn_snapshot(passed_on) == ["b"]
     tell(gap, back)
-    assert gap.digest().known[ident(3)] == whole.digest().known[ident(3)] == (0, 2)
+    assert gap.digest().known[ident(3)] == whole.digest().known[ident(3)] == (1, 2)
+
+
+def test_nobody_is_told_of_those_who_cannot_be_reached() -> None:
+    """What is known of them may be old, and would be no news where it is told again when they are back."""
+    topology = topology_of(1, nodes_of([(1, 2), (2, 3)]))
+    tell(topology, [interest(3, "s", 1)])
+    tell(topology, [node(2, [1], number=2)])
+    assert topology.node(ident(3)) is None
+    told = topology.lacking(Topology(node(4, [])).digest())
+    assert {record.origin for record in told} == {ident(1), ident(2)}
 
 
 # --------------------------------------------------------------------------------------------------------------- bounds

@@ -6,7 +6,7 @@ from them by which neighbour a package goes on (see `trees`).
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
@@ -237,12 +237,14 @@ class Topology:
         return Digest(known)
 
     def lacking(self, digest: Digest) -> list[Record]:
-        """What somebody with this digest does not know, of the nearest contexts first."""
+        """What somebody with this digest does not know of the contexts that are linked with this one, of the nearest first.
+
+        What is known of others may be old. Who was told of it would not pass it on when it comes true again, since it is no news then.
+        """
         far = len(self._reached) + 1
-        origins = sorted(
-            self._nodes.keys() | self._interests.origins(),
-            key=lambda origin: (0 if origin == self.own.origin else self._reached.get(origin, far), origin),
-        )
+        known = [origin for origin in self._nodes.keys() | self._interests.origins() if origin in self._tree]
+        distances = {**self._reached, self.own.origin: 0}
+        origins = sorted(known, key=lambda origin: (distances.get(origin, far), origin))
         records: list[Record] = []
         for origin in origins:
             number, covered = digest.known.get(origin, (0, 0))
@@ -295,10 +297,15 @@ class Topology:
             if len(self._unreachable) > MOST_UNREACHABLE:
                 self._forget(next(iter(self._unreachable)))
 
-    def forget_unreachable(self) -> None:
-        """Forget all contexts that cannot be reached; to be called now and then, when `update` has been called."""
-        for context in list(self._unreachable):
-            self._forget(context)
+    def unreachable(self) -> list[bytes]:
+        """The contexts of which something is known though they cannot be reached."""
+        return list(self._unreachable)
+
+    def forget_unreachable(self, contexts: Iterable[bytes] | None = None) -> None:
+        """Forget those of some contexts, or of all, that cannot be reached; to be called now and then, when `update` has been called."""
+        for context in list(self._unreachable if contexts is None else contexts):
+            if context in self._unreachable:
+                self._forget(context)
 
     def _forget(self, context: bytes) -> None:
         del self._unreachable[context]

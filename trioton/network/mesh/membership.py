@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,9 +29,6 @@ SUSPENDED_AFTER: Final = 1.0
 
 FORGOTTEN_AFTER: Final = 60.0
 """Seconds after which records of contexts that cannot be reached are forgotten; they come anew with those."""
-
-QUIET: Final = 1.0
-"""Seconds without news in which records that belong together have all come."""
 
 GIVEN_UP: Final = "it could not reach this context for too long"
 
@@ -63,7 +59,6 @@ class Membership:
         self._lost: dict[bytes, None] = {}
         self._version = topology.version
         self._forgets = False
-        self._last_news = -math.inf
 
     def contexts(self) -> list[ContextInfo]:
         """All contexts that can be reached now."""
@@ -125,15 +120,17 @@ class Membership:
 
     def gone(self, peer: Peer, reason: str) -> None:
         """A context cannot be reached any more: tell the program, if it knew."""
-        _make_room(self._lost)
-        self._lost[peer.wire_id] = None
+        self._lose(peer.wire_id)
         if self._joined.pop(peer.wire_id, None) is not None:
             self._context._hub.emit(events.ContextDied(peer.id, peer.name, reason))
             self._context._changed.unpark_all()
 
+    def _lose(self, wire_id: bytes) -> None:
+        _make_room(self._lost)
+        self._lost[wire_id] = None
+
     def heard_interest(self, changed: Iterable[tuple[bytes, str]]) -> None:
         """Records about interests have come, of contexts that may be no neighbours."""
-        self._last_news = trio.current_time()
         self.update()
         for wire_id, slot in changed:
             association = self._context._associations.get(wire_id)
@@ -145,12 +142,13 @@ class Membership:
         topology, associations = self._topology, self._context._associations
         changes = topology.update()
         for wire_id in changes.gone:
+            self._lose(wire_id)
             association = associations.get(wire_id)
             if association is not None and association.is_remote:
                 self._end(association, NO_WAY)
         if changes.gone and not self._forgets:
             self._forgets = True
-            self._context._start_soon(self._forget_later)
+            self._context._start_soon(self._forget_in_time)
         for wire_id in changes.joined:
             if wire_id in self._lost:
                 self._flooding.repeat(wire_id)
@@ -196,14 +194,14 @@ class Membership:
         self.gone(association.peer, reason)
         logger.info("%s: %s is gone: %s", self._context, association.peer, reason)
 
-    async def _forget_later(self) -> None:
-        """Forget the records of those who are gone for long, in a quiet moment: others may come before what makes them reachable."""
-        await trio.sleep(FORGOTTEN_AFTER)
-        while self._last_news + QUIET > trio.current_time():  # noqa: ASYNC110  # no event tells that nothing has come
-            await trio.sleep_until(self._last_news + QUIET)
+    async def _forget_in_time(self) -> None:
+        """Forget the records of contexts that could not be reached for long, as long as there are any."""
+        while marked := self._topology.unreachable():
+            await trio.sleep(FORGOTTEN_AFTER)
+            self.update()
+            neighbours = self._context._neighbours
+            self._topology.forget_unreachable([each for each in marked if neighbours.route(each) is None])
         self._forgets = False
-        self.update()
-        self._topology.forget_unreachable()
 
     def _join(self, wire_id: bytes) -> None:
         node = self._topology.node(wire_id)
