@@ -20,6 +20,7 @@ LINES = {
     "reconnect.py": "received all in order: True\nthe connection had 2 transports",
     "simulated_network.py": "  40 s  ContextDied\nall in less than two real seconds: True",
     "tls.py": "who does not trust the certificate stays outside",
+    "two_brokers.py": "the reader has heard of the death: True\nall numbers have come, once and in order: True",
 }
 
 

@@ -28,7 +28,7 @@ BEFORE_GRANT: Final = 64
 class Sender(SendingEnd[T_contra]):
     """The sending end of a one-to-one channel; made by `open_channel`.
 
-    It may travel inside an OBJECT message, and works where it arrives. Once it has travelled, it is the end that arrived which ends the
+    It may travel inside an OBJECT message, however far, and works wherever it arrives. Once it has travelled, it is the end that arrived which ends the
     channel, not this one. Closing the end that holds the channel gives the receiver `trio.EndOfChannel` after the last message.
     `send` raises `trio.BrokenResourceError` when the receiver is closed or its context is gone; ``__cause__`` is a `DeadError`.
 

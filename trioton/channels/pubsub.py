@@ -101,11 +101,11 @@ class PubChannel(SendingEnd[T_contra]):
 
     @property
     def subscribers(self) -> int:
-        """Subscriptions in other contexts that get what is sent now."""
+        """Subscriptions in other contexts, neighbours or not, that get what is sent now."""
         return self._outlet.subscribers
 
     async def wait_subscribers(self, count: int = 1) -> None:
-        """Wait until at least `count` subscriptions in other contexts get what is sent; a checkpoint.
+        """Wait until at least `count` subscriptions in other contexts, neighbours or not, get what is sent; a checkpoint.
 
         Raises:
             TypeError: `count` is not an int.
@@ -130,7 +130,9 @@ class PubChannel(SendingEnd[T_contra]):
 
 
 class SubChannel(ReceivingEnd[T_co]):
-    """Receives what is published on a slot, by any number of publishers. An async context manager and an async iterator.
+    """Receives what is published on a slot, by any number of publishers, wherever in the network they are.
+
+    An async context manager and an async iterator.
 
     After the last publisher has gone it just waits: `trio.EndOfChannel` comes when the context closes.
 

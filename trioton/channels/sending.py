@@ -85,7 +85,7 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
             trio.ClosedResourceError: The channel, or its context, was closed, before or while it waited.
             trio.BrokenResourceError: Nothing that is sent here can arrive any more.
             MessageTypeError: The message type cannot carry this message, or there is a closed `Sender` in it.
-            ValueError: The message is larger than `Limits.max_package`, here or at a subscriber.
+            ValueError: The message is larger than `Limits.max_package`, here, at a subscriber, or on the way to one.
             CongestedError: There was no room within the channel's `block_deadline`.
         """
         # This is the path of a short text that finds room; all else is in `_send_slowly`. Each call that it saves can be measured.

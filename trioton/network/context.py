@@ -140,6 +140,8 @@ class Context:
     ) -> Connection:
         """Connect to a listener, and return when each side knows what the other listens to.
 
+        Then this context also knows all other contexts that the listener's knew; that they know this one takes a moment longer.
+
         Args:
             address: Whom to dial; see `trioton.transports.address`.
             name: What to call the connection; the peer's own name by default.
@@ -191,16 +193,16 @@ class Context:
 
     @property
     def peers(self) -> list[Peer]:
-        """The contexts that are connected directly."""
+        """The neighbours: the contexts that are connected to this one now."""
         return [connection.peer for connection in self._neighbours.with_session() if connection.is_connected]
 
     @property
     def contexts(self) -> list[ContextInfo]:
-        """All contexts that can be reached."""
+        """All contexts that can be reached, over a connection or over others, however many links away."""
         return self._mesh.membership.contexts()
 
     async def wait_context(self, name_or_id: str | int) -> ContextInfo:
-        """Wait until a context with this name or identity can be reached; a checkpoint.
+        """Wait until a context with this name or identity can be reached, over whichever way; a checkpoint.
 
         Raises:
             TypeError: It is neither a text nor an int.
@@ -250,7 +252,7 @@ class Context:
         return await self._user_nursery.start(async_fn, *args)
 
     async def flush(self) -> None:
-        """Wait until all that was sent before has been taken by every blocking receiver that listens.
+        """Wait until all that was sent before has been taken by every blocking receiver that listens, wherever it is.
 
         Raises:
             trio.ClosedResourceError: The context was closed.

@@ -67,7 +67,7 @@ class Recovered(_OfConnection):
 
 @attrs.frozen
 class ContextJoined:
-    """A context can be reached from here."""
+    """A context can be reached from here, over a connection or over others."""
 
     id: ContextId
     name: str
@@ -75,7 +75,7 @@ class ContextJoined:
 
 @attrs.frozen
 class ContextDied:
-    """A context has ended, or counts as such; nothing comes from this identity any more."""
+    """A context has ended, or counts as such since no way leads to it any more; if it is found again, it joins anew."""
 
     id: ContextId
     name: str
@@ -102,7 +102,7 @@ class BadMessage:
 
 @attrs.frozen
 class Congested:
-    """A task has waited in `send` for `seconds`, because this subscriber has no room."""
+    """A task has waited in `send` for `seconds`, because this subscriber, a neighbour or not, has no room."""
 
     slot: str
     subscriber: ContextId
@@ -110,7 +110,7 @@ class Congested:
 
 
 class SessionLost(_OfConnectionWithReason):
-    """A session could not be resumed: what was on its way on blocking channels may or may not have been received."""
+    """A session could not be resumed. If no other way leads to the peer, what was on its way on blocking channels may or may not have come."""
 
     __slots__ = ()
 

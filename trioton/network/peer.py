@@ -44,6 +44,13 @@ class ContextInfo:
     """A context that can be reached from here."""
 
     id: ContextId
+    """Its identity: another one for each life."""
+
     name: str
+    """The name it gave itself; may be empty."""
+
     pid: int
+    """Its process, as its own host counts it."""
+
     hops: int
+    """How many links lead there; 1 for a neighbour."""
