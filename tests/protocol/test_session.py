@@ -7,7 +7,16 @@ import pytest
 from trioton.errors import ProtocolError
 from trioton.protocol import control
 from trioton.protocol.control import encode_control
-from trioton.protocol.frames import FLAG_END, FLAG_SKIPPED, LARGE_BODY, PREFACE, FrameKind, encode_frame, encode_prefix
+from trioton.protocol.frames import (
+    FLAG_END,
+    FLAG_SKIPPED,
+    LARGE_BODY,
+    MAX_RECORDS,
+    PREFACE,
+    FrameKind,
+    encode_frame,
+    encode_prefix,
+)
 from trioton.protocol.handshake import encode_refusal
 from trioton.protocol.limits import LARGE_FRAGMENT, MAX_OPEN_FRAGMENTED, MAX_RUN_BYTES, MIN_FRAGMENT, Limits
 from trioton.protocol.packages import PackageHeader, PackageTemplate
@@ -92,7 +101,8 @@ def test_records_of_the_largest_frame_come_in_pieces() -> None:
     assert session.receive_data(data[:1000]) == []
     assert session.is_mid_frame
     assert session.receive_data(data[1000:]) == [RecordsReceived([bytes(LARGE_FRAGMENT - 6)])]
-    assert "a body of 1052673 bytes is over the limit" in refusal(open_session(), records(body + b"x"))
+    (body,) = encode_batch([bytes(MAX_RECORDS - 5)])
+    assert f"a body of {MAX_RECORDS + 1} bytes is over the limit" in refusal(open_session(), records(body))
 
 
 @pytest.mark.parametrize(

@@ -292,10 +292,10 @@ class Context:
         self._doorman.close()
         self._changed.unpark_all()
         try:
-            with trio.move_on_after(self._grace):
-                await self._mesh.drain()
-            # Each connection keeps to `grace` by itself.
+            # Each connection keeps to `grace` by itself, and together they take no longer than one.
             with trio.move_on_after(self._grace + CLOSE_DEADLINE):
+                with trio.move_on_after(self._grace):
+                    await self._mesh.drain()
                 async with trio.open_nursery() as nursery:
                     for connection in self.connections:
                         nursery.start_soon(connection.aclose, CONTEXT_CLOSED)

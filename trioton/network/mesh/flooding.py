@@ -73,9 +73,10 @@ class Flooding:
         self._put(record, heard_from)
 
     def repeat(self, wire_id: bytes) -> None:
-        """A context that could not be reached for a while can be again: others may have forgotten meanwhile what is still known here."""
+        """A context can be reached now: neighbours were not told of it while it could not, or may have forgotten it."""
         for record in self._topology.records_of(wire_id):
-            self._put(record, None)
+            if (type(record), record.origin, None) not in self._pending:
+                self._put(record, None)
 
     def _put(self, record: Record, heard_from: Connection | None, data: bytes | None = None) -> None:
         if self._context._neighbours.count > (heard_from is not None):

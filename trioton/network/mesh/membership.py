@@ -150,8 +150,7 @@ class Membership:
             self._forgets = True
             self._context._start_soon(self._forget_in_time)
         for wire_id in changes.joined:
-            if wire_id in self._lost:
-                self._flooding.repeat(wire_id)
+            self._flooding.repeat(wire_id)
             if associations.get(wire_id) is None:
                 self._join(wire_id)
             self._lost.pop(wire_id, None)

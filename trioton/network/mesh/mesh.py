@@ -13,7 +13,6 @@ from ..receiving.claims import DIRECT_PREFIX
 from .flooding import Flooding
 from .membership import Membership
 from .relays import Relays
-from .routed import FIRST_CHECK
 from .watch import Watch
 
 if TYPE_CHECKING:
@@ -67,15 +66,14 @@ class Mesh:
         """Packages of a flow have left for contexts that are no neighbours."""
         for branch in flow.branches.values():
             if branch.is_remote and branch.blocks:
-                branch.key.the_routed.watch(FIRST_CHECK)  # type: ignore[attr-defined]  # it is an association
+                branch.key.the_routed.watch()  # type: ignore[attr-defined]  # it is an association
 
     async def drain(self) -> None:
         """Wait until what was sent has come to all contexts that are no neighbours and can be reached; it says nothing of those."""
         delay = FIRST_LOOK
         while waiting := self._not_drained():
             for association in waiting:
-                if association.is_answered and not association.awaits_snapshot:
-                    association.the_routed.begin_round()
+                association.the_routed.ask()
             await trio.sleep(delay)
             delay = min(2 * delay, LONGEST_LOOK)
 

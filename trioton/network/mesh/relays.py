@@ -184,6 +184,9 @@ class Relays:
         if way is None:
             relay.ways.clear()
             way = relay.ways[neighbour] = Way(neighbour)
+        if header.first < relay.cut_to:
+            neighbour.outbox.remove_branch(way)  # it is sent again from here on: what still waits comes once more
+        relay.cut_to = header.first + header.count
         self._send(neighbour, way, relay.package(event), relay)
 
     def _relay(self, header: PackageHeader, destination: bytes | None) -> Relay:

@@ -22,12 +22,20 @@ if TYPE_CHECKING:
     from ...protocol.packages import Package
     from ..association import Association
     from ..connection import Connection
+    from ..sending.outlet import Outlet
+    from .watch import Watch
 
 DOUBT: Final = 0.25
 """Seconds in which what is missing may still come, before it is asked for."""
 
 FIRST_CHECK: Final = 1.0
 """Seconds in which answers must come and messages arrive, before a new round begins."""
+
+MOST_DOUBTS: Final = 8
+"""Rounds in vain after which nobody waits any more for what is missing."""
+
+TALK: Final = "talk"
+"""Stands for the round itself among what should get on."""
 
 LONGEST_CHECK: Final = 30.0
 """The longest time between two rounds where nothing gets on."""
@@ -48,8 +56,9 @@ class Routed:
         "_association",
         "_doubted",
         "_interval",
-        "_last_business",
+        "_last_open",
         "_signature",
+        "_stalls",
         "_ways",
         "links_lost",
         "via",
@@ -62,8 +71,9 @@ class Routed:
         self._ways: dict[Branch, Way] = {}
         self._signature: Hashable = None
         self._doubted: dict[ReceiveFlow, int | None] = {}
-        self._last_business: tuple[object, ...] = ()
+        self._last_open: dict[Hashable, object] = {}
         self._interval = FIRST_CHECK
+        self._stalls = 0
 
     # ---------------------------------------------------------------- the way
 
@@ -77,6 +87,7 @@ class Routed:
         if via is self.via and signature == self._signature:
             return False
         self.via, self._signature = via, signature
+        self._stalls, self._interval = 0, FIRST_CHECK
         self._ways.clear()
         self._association.max_package = min(
             (node.max_package for each in topology.path(own, far) if (node := topology.node(each)) is not None),
@@ -97,7 +108,7 @@ class Routed:
             way = self._ways[branch] = Way(self.via)
         way.mode, way.size = branch.mode, branch.size
         way.add(package, flow)
-        self.watch(FIRST_CHECK)
+        self.watch()
 
     def remove_branch(self, branch: Branch) -> None:
         """Forget what waits for a branch."""
@@ -126,7 +137,11 @@ class Routed:
                 encode_routed(context._wire_id, association.peer.wire_id, association.round, message)
             )
             context._dispatcher.will_write(association)
-        self.watch(FIRST_CHECK)
+        self.watch()
+
+    def watch(self) -> None:
+        """Something should come of what was said or sent: look after a while whether it has."""
+        self._watch.begin(self, self._interval)
 
     def begin_round(self, number: int | None = None) -> None:
         """Talk anew about how far all flows have come, in both directions."""
@@ -134,7 +149,6 @@ class Routed:
         traffic = association.context._traffic
         association.round = association.round + 1 if number is None else number
         self.links_lost += 1
-        self._doubted.clear()
         association.awaits_snapshot, association.is_answered = True, False
         association.announced.clear()
         count = traffic.listening.announce_positions(association)
@@ -167,56 +181,85 @@ class Routed:
                 self.send_control(control.Synced())
             case control.Synced():
                 association.is_answered = True
+            case control.Flush():
+                FLOW_HANDLERS[type(message)](association, message)
+                self._tell_position(message)
             case _:
                 FLOW_HANDLERS[type(message)](association, message)
+
+    def _tell_position(self, message: control.Flush) -> None:
+        """Tell a source that asks what has been taken how much has come, too: on its way it may be for long."""
+        flow = self._association.context._traffic.incoming.find(message.source, message.slot, message.stream)
+        if flow is not None:
+            self.send_control(control.Position(flow.slot, flow.stream, flow.expected))
 
     # ---------------------------------------------------------------- where nothing gets on
 
     def lost_track(self, flow: ReceiveFlow) -> None:
         """Something came that is not next, on a flow that may lose nothing: what is missing may be on its way, or lost."""
-        if flow not in self._doubted:
+        if flow not in self._doubted or self._doubted[flow] != flow.expected:
             self._doubted[flow] = flow.expected
-            self.watch(DOUBT)
-
-    def watch(self, seconds: float) -> None:
-        """Something should come of what was said or sent: look after so many seconds whether it has."""
-        self._association.context._mesh.watch.soon(self, seconds)
+            self._watch.soon(self, DOUBT if self._stalls == 0 else self._interval)
 
     def check(self) -> float | None:
-        """Begin a new round if nothing has got on since the last look; gives when to look again, or None if all is well."""
+        """Do something where nothing has got on since the last look; gives when to look again, or None if nothing is open.
+
+        Asking costs little, and is done at once. Only what has got nowhere for longer is sent again, in a new round: on a slow way all may be
+        well, and what is sent twice makes it slower.
+        """
         if not self._association.is_remote:
             return None
-        business = self._business()
-        if not business:
-            self._interval, self._last_business = FIRST_CHECK, ()
+        is_hopeless = self._stalls > MOST_DOUBTS  # it may have ended at the other end
+        is_lost = {flow: at for flow, at in self._doubted.items() if flow.expected == at and not is_hopeless}
+        self._doubted = is_lost
+        open_now = self._find_open()
+        if not open_now:
+            self._stalls, self._interval, self._last_open = 0, FIRST_CHECK, {}
             return None
-        if business != self._last_business and not self._has_lost():
-            self._interval, self._last_business = FIRST_CHECK, business
-            return self._interval
-        self.begin_round()
-        self._last_business = self._business()
-        self._interval = min(self._interval * 2, LONGEST_CHECK)
+        before, self._last_open = self._last_open, open_now
+        # That something else is open now is no progress, nor that a round has begun.
+        awaited = {key: state for key, state in before.items() if key != TALK} or before
+        has_got_on = not before or any(open_now.get(key) != state for key, state in awaited.items())
+        self._stalls = 0 if has_got_on else self._stalls + 1
+        self._interval = min(FIRST_CHECK * 2**self._stalls, LONGEST_CHECK)
+        if is_lost or self._stalls > (0 if TALK in open_now else 1):
+            self.begin_round()
+        else:
+            self.ask()
         return self._interval
 
-    def _has_lost(self) -> bool:
-        """Whether a flow that has lost track has not got on."""
-        lost = any(flow.expected == expected for flow, expected in self._doubted.items())
-        self._doubted.clear()
-        return lost
-
-    def _business(self) -> tuple[object, ...]:
-        """What should get on, and how far it is; empty if nothing is open."""
+    def _find_open(self) -> dict[Hashable, object]:
+        """What should get on, and how far it is."""
         association = self._association
-        business: list[object] = list(self._doubted.items())
+        found: dict[Hashable, object] = {}
+        found.update(self._doubted.items())
         if association.awaits_snapshot or not association.is_answered:
-            business.append((association.awaits_snapshot, association.is_answered))
-        for outlet in association.context._traffic.outlets.all():
-            branch = outlet.flow.branches.get(association)
-            if branch is None:
-                continue
+            found[TALK] = True
+        for outlet, branch in self._branches():
             has_come = max(branch.taken, branch.received)
-            if not branch.is_ready or (branch.blocks and has_come < outlet.flow.cut_to):
-                business.append((outlet, branch.is_ready, branch.taken, branch.received))
-            elif outlet.flush_to > branch.taken and branch.blocks:
-                business.append((outlet, outlet.flush_to, branch.taken))
-        return tuple(business)
+            if not branch.is_ready or (
+                branch.blocks and (has_come < outlet.flow.cut_to or outlet.flush_to > branch.taken)
+            ):
+                found[outlet] = branch.is_ready, branch.taken, branch.received
+        return found
+
+    def _branches(self) -> list[tuple[Outlet, Branch]]:
+        outlets = self._association.context._traffic.outlets.all()
+        found = [(outlet, outlet.flow.branches.get(self._association)) for outlet in outlets]
+        return [(outlet, branch) for outlet, branch in found if branch is not None]
+
+    def ask(self) -> None:
+        """Ask how far the flows have come at the other end, and say again what should be answered there."""
+        branches = self._association.context._traffic.branches
+        for outlet, branch in self._branches():
+            flow = outlet.flow
+            if not branch.is_ready:
+                branches.offer(self._association, outlet)
+            elif (
+                max(branch.taken if branch.blocks else 0, branch.received) < flow.next or outlet.flush_to > branch.taken
+            ):
+                self.send_control(control.Flush(flow.source, flow.slot, flow.stream, outlet.flush_to))
+
+    @property
+    def _watch(self) -> Watch:
+        return self._association.context._mesh.watch

@@ -28,6 +28,11 @@ class Watch:
                 self._scope.cancel()
             self._changed.unpark()
 
+    def begin(self, routed: Routed, seconds: float) -> None:
+        """Look after so many seconds, unless that is to be done anyway."""
+        if routed not in self._due:
+            self.soon(routed, seconds)
+
     def forget(self, routed: Routed) -> None:
         """The association is over."""
         self._due.pop(routed, None)
