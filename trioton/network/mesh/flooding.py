@@ -74,9 +74,10 @@ class Flooding:
 
     def repeat(self, wire_id: bytes) -> None:
         """A context can be reached now: neighbours were not told of it while it could not, or may have forgotten it."""
+        itself = self._context._neighbours.route(wire_id)
         for record in self._topology.records_of(wire_id):
             if (type(record), record.origin, None) not in self._pending:
-                self._put(record, None)
+                self._put(record, itself)
 
     def _put(self, record: Record, heard_from: Connection | None, data: bytes | None = None) -> None:
         if self._context._neighbours.count > (heard_from is not None):
