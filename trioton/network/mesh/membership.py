@@ -56,7 +56,7 @@ class Membership:
         self._joined: dict[bytes, tuple[ContextId, str, int]] = {}
         self._used: dict[Association, None] = {}
         self._parted: dict[bytes, int] = {}
-        self._lost: dict[bytes, None] = {}
+        self._lost: dict[bytes, bool] = {}  # whether the other is still to hear of it
         self._version = topology.version
         self._forgets = False
 
@@ -127,7 +127,7 @@ class Membership:
 
     def _lose(self, wire_id: bytes) -> None:
         _make_room(self._lost)
-        self._lost[wire_id] = None
+        self._lost[wire_id] = True
 
     def heard_interest(self, changed: Iterable[tuple[bytes, str]]) -> None:
         """Records about interests have come, of contexts that may be no neighbours."""
@@ -162,7 +162,7 @@ class Membership:
 
     def _meet_again(self, wire_id: bytes) -> None:
         """A context can be reached again that could not be for a while. It must hear of that, since it may not have noticed itself."""
-        if self._lost.pop(wire_id, True) is None:
+        if self._lost.pop(wire_id, False):
             self._set_parted(wire_id, min(self.parted(wire_id) + 1, MOST_PARTINGS))
             self._flooding.own_changed()
 
@@ -175,9 +175,12 @@ class Membership:
         if not self.parted(wire_id) < count <= MOST_PARTINGS:
             return
         self._set_parted(wire_id, count)
+        if wire_id in self._lost:
+            self._lost[wire_id] = False  # both have noticed, and it was one parting
+        known = self._context._associations.get(wire_id)
         self.update()  # ways cannot be asked for while there are records of which no conclusions have been drawn
         association = self._context._associations.get(wire_id)
-        if association is not None and association.is_remote:
+        if association is not None and association is known and association.is_remote:
             self._end(association, GIVEN_UP)
             self._lost.pop(wire_id, None)
             if self._topology.node(wire_id) is not None:
