@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
@@ -65,7 +65,7 @@ class Point:
 
 async def test_all_kinds_of_messages(autojump_clock: object) -> None:
     async with open_mesh(LINE) as mesh:
-        sent = {
+        sent: dict[Any, list[Any]] = {
             TEXT: ["", "short", "ä ö ü", "long " * 50_000],
             BINARY: [b"", bytes(range(256)), bytes(300_000)],
             OBJECT: [None, [1, 2.5, "three"], {"a": [b"bytes", True]}, list(range(50_000))],
