@@ -254,17 +254,18 @@ async def test_after_a_partition_each_hears_once_of_all_beyond_and_all_meet_agai
         assert await receive(sub, 1) == ["we meet again"]
 
 
-@pytest.mark.parametrize("latency", [0.001, 0.005, 0.01, (0.001, 0.05)])
+@pytest.mark.parametrize("outage", [35, 90, 120])
+@pytest.mark.parametrize("latency", [0.001, (0.001, 0.05)], ids=repr)
 @pytest.mark.parametrize("links", ["ab bc cd", "ab bc cd de ef"])
 async def test_when_both_sides_have_noticed_it_is_one_parting_and_not_two(
-    links: str, latency: float | tuple[float, float], autojump_clock: object, watch: MakeWatch
+    links: str, latency: float | tuple[float, float], outage: float, autojump_clock: object, watch: MakeWatch
 ) -> None:
     async with open_mesh(links, net=Network(seed=2, latency=latency), limits=Limits(resume_window=20)) as mesh:
         names = "".join(mesh.contexts)
         left, right = names[: len(names) // 2], names[len(names) // 2 :]
         watches = {name: watch(mesh[name]) for name in names}
         mesh.net.partition(list(left), list(right))
-        await trio.sleep(60)
+        await trio.sleep(outage)
         mesh.net.heal()
         await trio.sleep(100)
         for name, watched in watches.items():
