@@ -113,6 +113,23 @@ async def test_a_link_that_is_reset_and_comes_back_is_kept(autojump_clock: objec
         assert router_in_use(mesh) == router
 
 
+async def test_a_link_that_nobody_dials_again_is_left_at_once_when_it_is_reset(
+    autojump_clock: object, watch: MakeWatch
+) -> None:
+    async with open_mesh("bd cd de") as mesh:
+        async with trioton.open_context("a", network=mesh.net.host("a")) as a:
+            mesh.contexts["a"] = a
+            for router in "bc":
+                await mesh.link(f"a{router}", reconnect=None)
+            await mesh.wait_all_see()
+            watches = [watch(mesh[name]) for name in "abcde"]
+            async with numbers_from_a_to_e(mesh) as (router, got):
+                mesh.net.cut("a", router)
+            assert longest_silence(got) < MOMENT
+            assert mesh.hops("a")[router] == 3
+            assert all(each.all(ContextDied) == [] for each in watches)
+
+
 async def test_one_way_after_the_other_is_lost_and_comes_back(autojump_clock: object, watch: MakeWatch) -> None:
     async with open_mesh(TWO_WAYS) as mesh:
         watches = [watch(mesh[name]) for name in "abcde"]
