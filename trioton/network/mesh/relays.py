@@ -232,7 +232,11 @@ class Relays:
         if not association.is_remote:
             if event.round <= association.round:
                 return  # it was said before there was the connection
-            associations.go_round(association)  # the other end knows already that the link is lost
+            if association.open_link is not None:
+                # It was said before the other end knew of the link, or it has lost that, which will show here, too.
+                association.round = event.round
+                return
+            associations.go_round(association)
         try:
             association.the_routed.heard(event.round, event.message())
         except ProtocolError as error:

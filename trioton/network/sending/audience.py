@@ -66,10 +66,12 @@ class Audience:
         known = self._interests.of(association, message.slot)
         if not self._interests.learn(association, message):
             return
+        # What distant contexts listen to is told by others, again and again: only they themselves can say how far they are.
+        tells_position = association.awaits_snapshot and not association.is_remote
         for outlet in self._outlets.on(message.slot):
             if known is not None and association in outlet.flow.branches:
                 self._branches.start_again(association, outlet.flow, known, message)
-            self._branches.update(outlet, association, message)
+            self._branches.update(outlet, association, message, tells_position=tells_position)
             self._lives.changed(outlet)
         if is_report:
             self.inspector.interest_changed()
@@ -114,7 +116,7 @@ class Audience:
             )
             told = interest._replace(stream=stream, expected=expected)
             self._branches.start_again(association, flow, interest, told)
-            self._branches.update(outlet, association, told)
+            self._branches.update(outlet, association, told, tells_position=association.awaits_snapshot)
             self._lives.changed(outlet)
 
     def settle(self, association: Association) -> None:
@@ -128,7 +130,7 @@ class Audience:
             if flow.destination is not None:
                 self._lives.die(outlet, "nobody receives on this channel any more")
             elif interest is not None:
-                self._branches.update(outlet, association, interest)
+                self._branches.update(outlet, association, interest, tells_position=True)
                 self._lives.changed(outlet)
 
     # ---------------------------------------------------------------- room

@@ -39,13 +39,22 @@ class Branches:
 
     # ---------------------------------------------------------------- interest
 
-    def update(self, outlet: Outlet, association: Association, interest: control.Subscribe) -> None:
-        """A neighbour listens, or listens in another way, or says so again over a new link."""
+    def update(
+        self, outlet: Outlet, association: Association, interest: control.Subscribe, *, tells_position: bool = False
+    ) -> None:
+        """Another context listens, or listens in another way, or says over a new link, or in a new round, how far it is.
+
+        Args:
+            outlet: On which it listens.
+            association: Who it is.
+            interest: What it says.
+            tells_position: Whether that says how far the flow has come there.
+        """
         branch = outlet.flow.branches.get(association)
         if branch is None:
             self._begin(outlet, association, interest)
         else:
-            self._change(outlet, association, branch, interest)
+            self._change(outlet, association, branch, interest, tells_position)
 
     def _begin(self, outlet: Outlet, association: Association, interest: control.Subscribe) -> None:
         flow = outlet.flow
@@ -64,15 +73,22 @@ class Branches:
         else:
             self.tell_started(association, flow, flow.cut_to, None)
 
-    def _change(self, outlet: Outlet, association: Association, branch: Branch, interest: control.Subscribe) -> None:
+    def _change(
+        self,
+        outlet: Outlet,
+        association: Association,
+        branch: Branch,
+        interest: control.Subscribe,
+        tells_position: bool,
+    ) -> None:
         flow = outlet.flow
         mode = Mode(interest.mode)
         if branch.is_ready and branch.mode is Mode.BLOCK:
-            is_forgotten = association.awaits_snapshot and interest.stream != flow.stream
+            is_forgotten = tells_position and interest.stream != flow.stream
             if is_forgotten or (interest.blocks_since or 0) > branch.agreed:
                 self._begin_anew(outlet, association, branch, interest)
                 return
-            if association.awaits_snapshot:
+            if tells_position:
                 self._send_again(association, outlet, branch, interest)
         flow.arrange_again()
         branch.size = interest.size
@@ -83,7 +99,7 @@ class Branches:
         elif branch.mode is not Mode.BLOCK or not branch.is_ready:
             # It goes on as it was until the peer has said how much room it has: only then does the one that blocks count.
             self.offer(association, outlet)
-        if association.awaits_snapshot and branch.mode is not Mode.BLOCK and not flow.is_ended:
+        if tells_position and branch.mode is not Mode.BLOCK and not flow.is_ended:
             self.tell_position(association, flow)  # so that it notices if the old link has lost the last messages
 
     def _begin_anew(
