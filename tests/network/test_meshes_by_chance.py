@@ -23,7 +23,7 @@ LARGE_SEEDS: Final = int(os.environ.get("TRIOTON_LARGE_MESHES", "3"))
 TREE: Final = int(os.environ.get("TRIOTON_TREE", "60"))
 """Contexts of the tree."""
 
-NUMBERS: Final = 15
+NUMBERS: Final = 8
 
 CALM: Final = 2.0
 """Seconds in which all find each other: a session that is lost before both ends know it may take something with it."""
@@ -49,7 +49,7 @@ def test_nothing_is_lost_doubled_or_reordered_while_links_come_back() -> None:
         outages,
         seeds=range(SEEDS),
         hosts=hosts_of(7),
-        faults=Chaos(after=CALM, seconds=20, gap=0.7, longest=6, kinds=(Partition, Isolation, Cut)),
+        faults=Chaos(after=CALM, seconds=12, gap=0.5, longest=6, kinds=(Partition, Isolation, Cut)),
         network={"latency": (0.001, 0.05)},
     )
 
@@ -59,7 +59,7 @@ async def deaths(net: Network) -> None:
     world = World(net, hosts_of(size_of(net)), pause=3)
     world.start()
     world.send_up_to(NUMBERS)
-    await trio.sleep(150)
+    await trio.sleep(110)
     net.freeze_faults()
     with trio.fail_after(120):
         await world.wait_all_see_all()
@@ -75,7 +75,7 @@ def test_all_find_each_other_again_after_deaths_and_long_outages() -> None:
         deaths,
         seeds=range(SEEDS),
         hosts=hosts_of(7),
-        faults=Chaos(seconds=80, gap=4, longest=50, kinds=(Partition, Isolation, Cut, Kill, Pause)),
+        faults=Chaos(seconds=60, gap=3, longest=50, kinds=(Partition, Isolation, Cut, Kill, Pause)),
         network={"latency": (0.001, 0.05)},
     )
 
