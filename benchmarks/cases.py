@@ -197,6 +197,15 @@ PEERS = (
         roles=("sender",),
     ),
     Peer(
+        "trioton relayed",
+        "trioton_pubsub",
+        "trioton",
+        ("tcp", "unix"),
+        ("round_trip", "small", "small_many", "large"),
+        "the same through a third process, to which both connect",
+        roles=("relay", "receiver", "sender"),
+    ),
+    Peer(
         "trioton fan-out",
         "trioton_scale",
         "trioton",

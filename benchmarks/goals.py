@@ -104,6 +104,11 @@ def _on_each_transport() -> Iterable[Goal]:
             ratio(own("round_trip"), of("pyzmq asyncio", "round_trip")),
             at_least=False,
         )
+        yield Goal(
+            f"small messages through a relay / straight, {name}",
+            0.4,
+            ratio(of("trioton relayed", "small"), own("small")),
+        )
         yield Goal(f"1 MiB messages / raw sockets, {name}", 0.9, ratio(own("large"), of("raw sockets", "large")))
 
 

@@ -168,6 +168,25 @@ async def send(control: Control, address: str) -> None:
         await control.serve_async(handlers)
 
 
+async def wait(_count: int) -> Answer:
+    """What a relay does for a job: nothing but its own."""
+    await trio.lowlevel.checkpoint()
+    return {}
+
+
+async def pass_on(control: Control) -> None:
+    """A context in the middle, to which both sides connect."""
+    async with trioton.open_context("relay") as ctx:
+        await bind(control, ctx)
+        await ctx.wait_context("receiver")
+        await control.serve_async(dict.fromkeys(("round_trip", "one_way", *stream_types()), wait))
+
+
+def relay(control: Control) -> None:
+    """See `pass_on`."""
+    trio.run(pass_on, control)
+
+
 def receiver(control: Control, address: str = "") -> None:
     """See `receive`."""
     trio.run(receive, control, address)
