@@ -315,6 +315,23 @@ def test_who_has_a_gap_does_not_hide_it() -> None:
     assert gap.digest().known[ident(3)] == whole.digest().known[ident(3)] == (1, 2)
 
 
+def test_an_outdated_record_does_not_lead_anywhere() -> None:
+    """Who is back has another record than before: until that has come, the old one must not seem to lead to others."""
+    topology = topology_of(1, nodes_of([(1, 2), (2, 3)]))
+    tell(topology, [interest(2, "s", 1)])
+    topology.remove_link(ident(2))
+    topology.update()
+    topology.outdate(ident(2), 1)  # it is known already
+    topology.outdate(ident(2), 2)
+    topology.set_link(ident(2), is_suspended=False, generation=2)
+    assert topology.update() == ([], [])
+    tell(topology, [node(2, [1], number=2)])
+    assert topology.contexts() == [ident(2)]
+    assert topology.slots_of(ident(2)) == ["s"]
+    topology.outdate(ident(2), 3)  # it can be reached
+    assert topology.contexts() == [ident(2)]
+
+
 def test_nobody_is_told_of_those_who_cannot_be_reached() -> None:
     """What is known of them may be old, and would be no news where it is told again when they are back."""
     topology = topology_of(1, nodes_of([(1, 2), (2, 3)]))

@@ -307,6 +307,13 @@ class Topology:
             if context in self._unreachable:
                 self._forget(context)
 
+    def outdate(self, context: bytes, number: int) -> None:
+        """A context that cannot be reached has a newer record: the one that is known must not count when it can be, before that comes."""
+        node = self._nodes.get(context)
+        if node is not None and node.number < number and context in self._unreachable:
+            del self._nodes[context]
+            self._graph.remove(context)
+
     def _forget(self, context: bytes) -> None:
         del self._unreachable[context]
         self._nodes.pop(context, None)

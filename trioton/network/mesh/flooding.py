@@ -152,7 +152,9 @@ class Flooding:
         if talk.was_asked:
             raise ProtocolError("the peer asks again for all that is known here")
         talk.was_asked = True
-        itself = {self._topology.own.origin, connection.peer.wire_id}
+        peer = connection.peer.wire_id
+        self._topology.outdate(peer, digest.known.get(peer, (0, 0))[0])
+        itself = {self._topology.own.origin, peer}
         lacking = [record for record in self._topology.lacking(digest) if record.origin not in itself]
         self._send(connection, map(encode_record, lacking))
 
