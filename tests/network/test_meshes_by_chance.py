@@ -59,7 +59,7 @@ async def deaths(net: Network) -> None:
     world = World(net, hosts_of(size_of(net)), pause=3)
     world.start()
     world.send_up_to(NUMBERS)
-    await trio.sleep(110)
+    await trio.sleep(115)
     net.freeze_faults()
     with trio.fail_after(120):
         await world.wait_all_see_all()
