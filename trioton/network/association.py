@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..protocol import control
-from .mesh.routed import Routed
 
 if TYPE_CHECKING:
     from ..protocol.flow import Branch
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from .connection import Connection
     from .context import Context
     from .link import Link
+    from .mesh.routed import Routed
     from .peer import Peer
 
 
@@ -78,6 +78,8 @@ class Association:
     def the_routed(self) -> Routed:
         """What leads there through a neighbour; made when it is first needed."""
         if self.routed is None:
+            from .mesh.routed import Routed  # see `Context`
+
             self.routed = Routed(self)
         return self.routed
 

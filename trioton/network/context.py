@@ -25,7 +25,6 @@ from .events import EventHub, EventStream
 from .heart import PAUSE, Heart
 from .inspector import Inspector
 from .listener import Doorman, Listener, listen, serve_listener
-from .mesh.mesh import Mesh
 from .neighbours import Neighbours
 from .peer import ContextInfo, Peer
 from .states import CLOSE_DEADLINE, CONTEXT_CLOSED
@@ -71,6 +70,8 @@ class Context:
         self._heart = Heart(pause=0.0 if network.is_simulated else PAUSE)
         self._neighbours = Neighbours(self)
         self._associations = Associations(self)
+        from .mesh.mesh import Mesh  # a third of the import of the whole library, and not needed before
+
         self._mesh = Mesh(self)
         self._listeners: list[Listener] = []
         self._traffic = Traffic(
