@@ -18,19 +18,19 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
-import attrs
-import trio
-from rich.console import Console
-
-import trioton
-
-from . import worker
-from .demo_processes import GRACE, BrokerKeeper, DemoError, Meeting, last_words, started, worker_command
-from .output import ERR, OUT, Feed
-from .screen import LiveScreen, PlainScreen, Screen
-from .ways import BrokerLink, Place, open_contexts
-
 assert sys.platform != "win32", "the demo needs process groups and pipes as Linux and macOS have them"
+
+import attrs  # noqa: E402
+import trio  # noqa: E402
+from rich.console import Console  # noqa: E402
+
+import trioton  # noqa: E402
+
+from . import worker  # noqa: E402
+from .demo_processes import GRACE, BrokerKeeper, DemoError, Meeting, last_words, started, worker_command  # noqa: E402
+from .output import ERR, OUT, Feed  # noqa: E402
+from .screen import LiveScreen, PlainScreen, Screen  # noqa: E402
+from .ways import BrokerLink, Place, open_contexts  # noqa: E402
 
 SETTLE: Final = 0.25
 """Seconds without news after which all has come that a dead worker has sent."""

@@ -33,12 +33,15 @@ if TYPE_CHECKING:
     from ..context import Context
 
 GATHER: Final = 0.02
-"""Seconds that changes gather after a flood, before the next one."""
+"""Seconds that changes gather after a flood, before the next one, where there are few neighbours."""
+
+FEW_NEIGHBOURS: Final = 16
 
 SHORT: Final = 1024
 """Bytes of records that are remembered for a while: most come several times, by several ways."""
 
 _parse_short = lru_cache(maxsize=4096)(parse_record)
+_parse_long = lru_cache(maxsize=4)(parse_record)
 
 _HEADER: Final = codec.array_head(0)
 
@@ -54,7 +57,9 @@ class Flooding:
     def __init__(self, context: Context, topology: Topology) -> None:
         self._context = context
         self._topology = topology
-        self._pending: dict[Hashable, tuple[bytes, Connection | None]] = {}
+        self._pending: dict[Hashable, tuple[int, bytes, Connection | None]] = {}
+        self._count = 0
+        self._told: dict[Connection, int] = {}
         self._lot = trio.lowlevel.ParkingLot()
         self._last_flood = -math.inf
 
@@ -83,20 +88,35 @@ class Flooding:
         if self._context._neighbours.count > (heard_from is not None):
             slot = record.slot if isinstance(record, InterestRecord) else None
             key = type(record), record.origin, slot
+            self._count += 1
             self._pending.pop(key, None)  # the newest goes behind all that came before it
-            self._pending[key] = encode_record(record) if data is None else data, heard_from
+            self._pending[key] = self._count, encode_record(record) if data is None else data, heard_from
             self._lot.unpark()
 
     def flush(self) -> None:
         """Tell now what has gathered."""
+        for connection in self._context._neighbours.with_session():
+            self.flush_to(connection)
+        self._pending.clear()
+        self._told.clear()
+        self._last_flood = trio.current_time()
+
+    def flush_to(self, connection: Connection) -> None:
+        """Tell one neighbour now what has gathered: something follows that depends on it."""
         if not self._pending:
             return
-        pending, self._pending = self._pending, {}
-        self._last_flood = trio.current_time()
-        for connection in self._context._neighbours.with_session():
-            records = [data for data, heard_from in pending.values() if heard_from is not connection]
-            if records:
-                self._send(connection, records)
+        told = self._told.get(connection, 0)
+        records = [
+            data for count, data, heard_from in self._pending.values() if count > told and heard_from is not connection
+        ]
+        self._told[connection] = self._count
+        if records:
+            self._send(connection, records)
+
+    @property
+    def _pause(self) -> float:
+        """Seconds that changes gather: the more neighbours must hear of each, the longer."""
+        return GATHER * max(1.0, self._context._neighbours.count / FEW_NEIGHBOURS)
 
     @trio.lowlevel.enable_ki_protection
     async def run_forever(self) -> None:
@@ -104,8 +124,8 @@ class Flooding:
         while True:
             if not self._pending:
                 await self._lot.park()
-            if trio.current_time() < self._last_flood + GATHER:
-                await trio.sleep_until(self._last_flood + GATHER)
+            if trio.current_time() < self._last_flood + self._pause:
+                await trio.sleep_until(self._last_flood + self._pause)
             else:
                 await trio.lowlevel.checkpoint()
             self.flush()
@@ -131,7 +151,7 @@ class Flooding:
         """
         changed: list[tuple[bytes, str]] = []
         for data in records:
-            parse = _parse_short if len(data) <= SHORT else parse_record
+            parse = _parse_short if len(data) <= SHORT else _parse_long
             record = parse(data, slot_length=self._context._limits.slot_length)
             if isinstance(record, Digest):
                 self._answer(connection, record)

@@ -84,7 +84,7 @@ class Membership:
         neighbour, generation = connection.peer.wire_id, connection._totals.transports
         if self._topology.set_link(neighbour, is_suspended=False, generation=generation):
             self._flooding.own_changed()
-            self._flooding.flush()
+            self._flooding.flush_to(connection)
             self.update()
 
     def link_lost(self, connection: Connection) -> None:

@@ -159,7 +159,7 @@ class Relays:
                     self._send(neighbour, way, package, relay)
 
     def _send(self, neighbour: Connection, way: Way, package: Package, relay: Relay) -> None:
-        self._flooding.flush()
+        self._flooding.flush_to(neighbour)
         way.add(package, relay)
         self._touched[neighbour] = None
         self.relayed += 1
@@ -220,7 +220,7 @@ class Relays:
         if neighbour is None or neighbour.open_link is None or event.hops >= MOST_HOPS or neighbour is connection:
             self.lost += 1
             return
-        self._flooding.flush()
+        self._flooding.flush_to(neighbour)
         neighbour.outbox.add_control(pass_on(event.header, event.hops))
         self._touched[neighbour] = None
 

@@ -132,7 +132,7 @@ class Routed:
         context._mesh.membership.use(association)
         via = self.via
         if via is not None and via.open_link is not None:
-            context._mesh.flooding.flush()
+            context._mesh.flooding.flush_to(via)
             via.outbox.add_control(
                 encode_routed(context._wire_id, association.peer.wire_id, association.round, message)
             )
