@@ -154,7 +154,7 @@ class BrokerLink:
 
 async def wait_terminal_gone() -> None:
     """Wait until the terminal has let go of this process, or is gone."""
-    assert sys.platform != "win32", "the demo runs elsewhere"
-    async with trio.lowlevel.FdStream(os.dup(0)) as lifeline:
-        while await lifeline.receive_some():
-            pass
+    if sys.platform != "win32":  # where there is no demo
+        async with trio.lowlevel.FdStream(os.dup(0)) as lifeline:
+            while await lifeline.receive_some():
+                pass
