@@ -390,3 +390,27 @@ async def test_subscriptions_of_all_policies_in_one_distant_context(autojump_clo
         with pytest.raises(trio.BrokenResourceError):
             await receive(strict, 200)
         assert await nothing_comes(blocks[0])
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_what_waits_for_subscribers_waits_for_all_that_are_known(autojump_clock: object, seed: int) -> None:
+    """One that drops could have it at once, one that blocks must say first how much room it has: neither goes without the first messages."""
+    net = Network(seed=seed, latency=0.01)
+    async with (
+        trioton.open_context("broker", network=net.host("broker")) as broker,
+        trioton.open_context("recorder", network=net.host("recorder")) as recorder,
+        trioton.open_context("dashboard", network=net.host("dashboard")) as dashboard,
+        trioton.open_context("sensor", network=net.host("sensor")) as sensor,
+    ):
+        await broker.bind("broker:1")
+        await recorder.connect("broker:1")
+        await dashboard.connect("broker:1")
+        all_of_them = trioton.SubChannel(recorder, "readings", trioton.OBJECT, policy=Block(100))
+        latest = trioton.SubChannel(dashboard, "readings", trioton.OBJECT, policy=trioton.DropOldest(100))
+        await trio.sleep(1)
+        pub = trioton.PubChannel(sensor, "readings", trioton.OBJECT)
+        await sensor.connect("broker:1")
+        for number in range(5):
+            await pub.send(number)
+        assert [await all_of_them.receive() for _ in range(5)] == list(range(5))
+        assert [await latest.receive() for _ in range(5)] == list(range(5))

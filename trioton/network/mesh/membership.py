@@ -131,11 +131,12 @@ class Membership:
 
     def heard_interest(self, changed: Iterable[tuple[bytes, str]]) -> None:
         """Records about interests have come, of contexts that may be no neighbours."""
-        self.update()
-        for wire_id, slot in changed:
-            association = self._context._associations.get(wire_id)
-            if association is not None and association.is_remote:
-                self._apply_interest(association, slot)
+        with self._context._traffic.audience.together():
+            self.update()
+            for wire_id, slot in changed:
+                association = self._context._associations.get(wire_id)
+                if association is not None and association.is_remote:
+                    self._apply_interest(association, slot)
 
     def update(self) -> None:
         """Draw the conclusions from records that have changed."""
@@ -149,11 +150,12 @@ class Membership:
         if changes.gone and not self._forgets:
             self._forgets = True
             self._context._start_soon(self._forget_in_time)
-        for wire_id in changes.joined:
-            self._flooding.repeat(wire_id)
-            if associations.get(wire_id) is None:
-                self._join(wire_id)
-            self._lost.pop(wire_id, None)
+        with self._context._traffic.audience.together():
+            for wire_id in changes.joined:
+                self._flooding.repeat(wire_id)
+                if associations.get(wire_id) is None:
+                    self._join(wire_id)
+                self._lost.pop(wire_id, None)
         if topology.version != self._version:
             self._version = topology.version
             self._find_ways()

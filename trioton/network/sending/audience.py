@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Hashable
+from collections.abc import Container, Hashable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import trio
@@ -55,6 +56,28 @@ class Audience:
         self._dispatcher = dispatcher
         self._branches = branches
         self._lives = lives
+        self._gathered: dict[Outlet, None] | None = None
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is learned in this block of several contexts counts as one change: what waits for subscribers then waits for all of them."""
+        if self._gathered is not None:
+            yield
+            return
+        gathered: dict[Outlet, None] = {}
+        self._gathered = gathered
+        try:
+            yield
+        finally:
+            self._gathered = None
+            for outlet in gathered:
+                self._lives.changed(outlet)
+
+    def _changed(self, outlet: Outlet) -> None:
+        if self._gathered is None:
+            self._lives.changed(outlet)
+        else:
+            self._gathered[outlet] = None
 
     # ---------------------------------------------------------------- interest
 
@@ -72,7 +95,7 @@ class Audience:
             if known is not None and association in outlet.flow.branches:
                 self._branches.start_again(association, outlet.flow, known, message)
             self._branches.update(outlet, association, message, tells_position=tells_position)
-            self._lives.changed(outlet)
+            self._changed(outlet)
         if is_report:
             self.inspector.interest_changed()
 
