@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 GATHER: Final = 0.02
 """Seconds that changes gather after a flood, before the next one, where there are few neighbours."""
 
-FEW_NEIGHBOURS: Final = 16
+FEW_NEIGHBOURS: Final = 8
 
 SHORT: Final = 1024
 """Bytes of records that are remembered for a while: most come several times, by several ways."""
@@ -79,10 +79,13 @@ class Flooding:
 
     def repeat(self, wire_id: bytes) -> None:
         """A context can be reached now: neighbours were not told of it while it could not, or may have forgotten it."""
-        itself = self._context._neighbours.route(wire_id)
-        for record in self._topology.records_of(wire_id):
-            if (type(record), record.origin, None) not in self._pending:
-                self._put(record, itself)
+        neighbours, topology = self._context._neighbours, self._topology
+        nearer = topology.next_hop(topology.own.origin, wire_id)  # who leads there knows
+        connection = None if nearer is None else neighbours.route(nearer)
+        if neighbours.count > 1:
+            for record in topology.records_of(wire_id):
+                if (type(record), record.origin, None) not in self._pending:
+                    self._put(record, connection)
 
     def _put(self, record: Record, heard_from: Connection | None, data: bytes | None = None) -> None:
         if self._context._neighbours.count > (heard_from is not None):
