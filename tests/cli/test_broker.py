@@ -533,3 +533,16 @@ def test_a_second_signal_ends_it_at_once(command_line: CommandLine) -> None:
     assert (broker.returncode, "SIGTERM again: ending at once" in err) == (128 + signal.SIGTERM, True)
     sub.send_signal(signal.SIGCONT)
     sub.communicate(timeout=20)  # It has heard the goodbye, if perhaps before it knew that it was connected.
+
+
+def test_a_full_disk_is_one_line(command_line: CommandLine) -> None:
+    with open("/dev/full", "wb") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "trioton", "broker", "localhost:0"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=command_line.environment,
+            timeout=20,
+            check=False,
+        )
+    assert (ended.returncode, ended.stderr) == (1, b"trioton: cannot write: No space left on device\n")

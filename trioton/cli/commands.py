@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -325,14 +326,18 @@ def _guarded(function: Callable[..., int], *args: Any) -> int:
 
 
 def _nobody_reads() -> int:
-    """Lead stdout to nowhere, so that Python does not complain at the end that it cannot write there; gives the exit code."""
+    _lead_nowhere()
+    return EXIT_NOBODY_READS
+
+
+def _lead_nowhere() -> None:
+    """Lead stdout to nowhere, so that Python does not complain at the end that it cannot write there."""
     try:
         fd = os.open(os.devnull, os.O_WRONLY)
         os.dup2(fd, sys.stdout.fileno())
         os.close(fd)
     except OSError:
         pass  # there is no stdout at all
-    return EXIT_NOBODY_READS
 
 
 def run(args: Sequence[str] | None = None) -> int:
@@ -349,3 +354,16 @@ def run(args: Sequence[str] | None = None) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return EXIT_INTERRUPTED
+    except (OSError, ExceptionGroup) as error:
+        if not _is_full(error):
+            raise
+        _lead_nowhere()
+        print(f"trioton: cannot write: {os.strerror(errno.ENOSPC)}", file=sys.stderr)
+        return EXIT_FAILED
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether it is nothing but a full disk, alone or in groups."""
+    if isinstance(error, ExceptionGroup):
+        return all(_is_full(each) for each in error.exceptions)
+    return isinstance(error, OSError) and error.errno == errno.ENOSPC
