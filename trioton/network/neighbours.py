@@ -112,7 +112,8 @@ class Neighbours:
         context._changed.unpark_all()
 
     def _tell_gone(self, connection: Connection, reason: str) -> None:
-        if connection.association.is_over:
+        # If there is an association, it began anew when the other was heard of again, or leads another way.
+        if self._context._associations.get(connection.peer.wire_id) is None:
             self._context._mesh.membership.gone(connection.peer, reason)
 
     def _forget(self, connection: Connection) -> None:
