@@ -243,7 +243,7 @@ def _branches(view: View, labels: dict[str, str]) -> Section:
                         count_words(branch.queued),
                     )
                 )
-    rows.sort(key=lambda row: row[0])
+    rows.sort(key=lambda row: row[:3])
     right = ("subs", "taken", "limit", "queued")
     return Section("Who gets it", _columns(("slot", "from", "to", "mode"), right), rows)
 
