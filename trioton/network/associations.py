@@ -33,10 +33,6 @@ class Associations:
         """The association with a context, or None if that cannot be reached."""
         return self._by_id.get(wire_id)
 
-    def all(self) -> list[Association]:
-        """All of them."""
-        return list(self._by_id.values())
-
     def direct(self) -> list[Association]:
         """Those with neighbours, which must hear of what changes here, now or when they are back."""
         return [connection.association for connection in self._context._neighbours.with_session()]
@@ -69,9 +65,7 @@ class Associations:
             return []
         if mesh.topology.next_hop(self._context._wire_id, connection.peer.wire_id) is None:
             return self.end(association)
-        self.go_round(association)
-        mesh.membership.learn_all(association)
-        association.the_routed.begin_round()
+        self.leave_straight(association)
         return []
 
     # ---------------------------------------------------------------- ways
@@ -96,6 +90,12 @@ class Associations:
         association.connection = None
         self._context._mesh.membership.use(association)
         self.rebind(association)
+
+    def leave_straight(self, association: Association) -> None:
+        """A neighbour is reached through another from now on: talk with it anew, that way, and hear of its interest from others."""
+        self.go_round(association)
+        self._context._mesh.membership.learn_all(association)
+        association.the_routed.begin_round()
 
     def rebind(self, association: Association) -> None:
         """The way to a context is another one: what is sent to those who block waits until they have said how far they are."""

@@ -125,6 +125,11 @@ class Branch:
         """Whether the flow waits for this branch."""
         return self.mode is Mode.BLOCK
 
+    @property
+    def has_come(self) -> int:
+        """All before this number has come there, as far as is known; of neighbours that do not block nothing is."""
+        return max(self.taken, self.received) if self.blocks else self.received
+
 
 class SendFlow:
     """Everything that one context sends on one slot.

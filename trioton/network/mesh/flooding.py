@@ -71,11 +71,7 @@ class Flooding:
 
     def own_changed(self) -> None:
         """The own record has changed: all neighbours must hear of it."""
-        self._put(self._topology.own, None)
-
-    def tell(self, record: Record, heard_from: Connection | None) -> None:
-        """Spread a record to all neighbours but the one that it came from."""
-        self._put(record, heard_from)
+        self.tell(self._topology.own, None)
 
     def repeat(self, wire_id: bytes) -> None:
         """A context can be reached now: neighbours were not told of it while it could not, or may have forgotten it."""
@@ -85,9 +81,10 @@ class Flooding:
         if neighbours.count > 1:
             for record in topology.records_of(wire_id):
                 if (type(record), record.origin, None) not in self._pending:
-                    self._put(record, connection)
+                    self.tell(record, connection)
 
-    def _put(self, record: Record, heard_from: Connection | None, data: bytes | None = None) -> None:
+    def tell(self, record: Record, heard_from: Connection | None, data: bytes | None = None) -> None:
+        """Spread a record, encoded as `data` if it has come so, to all neighbours but the one that it came from."""
         if self._context._neighbours.count > (heard_from is not None):
             slot = record.slot if isinstance(record, InterestRecord) else None
             key = type(record), record.origin, slot
@@ -161,7 +158,7 @@ class Flooding:
                 continue
             slots = self._learn(record)
             if slots is not None:
-                self._put(record, connection, data)
+                self.tell(record, connection, data)
                 changed += [(record.origin, slot) for slot in slots]
         return changed
 

@@ -257,9 +257,7 @@ class Membership:
                 connection.peer.wire_id,
             }
             if leads_elsewhere and not association.is_remote and connection.open_link is None:
-                associations.go_round(association)
-                self.learn_all(association)
-                association.the_routed.begin_round()
+                associations.leave_straight(association)
         for association in list(self._used):
             routed = association.routed
             if association.is_remote and routed is not None and routed.find_way():

@@ -82,9 +82,7 @@ class Mesh:
         waiting: dict[Association, None] = {}
         for outlet in self._context._traffic.outlets.all():
             for branch in outlet.flow.branches.values():
-                has_come = (
-                    branch.is_ready and max(branch.received, branch.taken if branch.blocks else 0) >= outlet.flow.next
-                )
+                has_come = branch.is_ready and branch.has_come >= outlet.flow.next
                 if branch.is_remote and branch.lane is not None and (outlet.backlog or not has_come):
                     waiting[branch.key] = None  # type: ignore[index]  # keys are associations
         return list(waiting)

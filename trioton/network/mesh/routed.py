@@ -128,7 +128,7 @@ class Routed:
     def send_control(self, message: control.Control) -> None:
         """Say something to the other end."""
         association = self._association
-        context, via = association.context, self.via
+        context = association.context
         context._mesh.membership.use(association)
         via = self.via
         if via is not None and via.open_link is not None:
@@ -236,10 +236,8 @@ class Routed:
         if association.awaits_snapshot or not association.is_answered:
             found[TALK] = True
         for outlet, branch in self._branches():
-            has_come = max(branch.taken, branch.received)
-            if not branch.is_ready or (
-                branch.blocks and (has_come < outlet.flow.cut_to or outlet.flush_to > branch.taken)
-            ):
+            is_behind = branch.has_come < outlet.flow.cut_to or outlet.flush_to > branch.taken
+            if not branch.is_ready or (branch.blocks and is_behind):
                 found[outlet] = branch.is_ready, branch.taken, branch.received
         return found
 
@@ -255,9 +253,7 @@ class Routed:
             flow = outlet.flow
             if not branch.is_ready:
                 branches.offer(self._association, outlet)
-            elif (
-                max(branch.taken if branch.blocks else 0, branch.received) < flow.next or outlet.flush_to > branch.taken
-            ):
+            elif branch.has_come < flow.next or outlet.flush_to > branch.taken:
                 self.send_control(control.Flush(flow.source, flow.slot, flow.stream, outlet.flush_to))
 
     @property
