@@ -26,6 +26,13 @@ from .channels.messages import MessageType as MessageType
 from .channels.messages import typed as typed
 from .channels.pubsub import PubChannel as PubChannel
 from .channels.pubsub import SubChannel as SubChannel
+from .channels.requests.future import Future as Future
+from .channels.requests.handlers import hidden as hidden
+from .channels.requests.replier import RepChannel as RepChannel
+from .channels.requests.replier import ReplyStatistics as ReplyStatistics
+from .channels.requests.requester import ReqChannel as ReqChannel
+from .channels.requests.requester import RequestStatistics as RequestStatistics
+from .channels.requests.stream import ResultStream as ResultStream
 from .channels.receiving import ReceiveStatistics as ReceiveStatistics
 from .channels.sending import SendStatistics as SendStatistics
 from .errors import AddressError as AddressError
@@ -35,7 +42,11 @@ from .errors import ConnectError as ConnectError
 from .errors import DeadError as DeadError
 from .errors import MessageDecodeError as MessageDecodeError
 from .errors import MessageTypeError as MessageTypeError
+from .errors import NoReplierError as NoReplierError
 from .errors import ProtocolError as ProtocolError
+from .errors import RemoteError as RemoteError
+from .errors import RemoteTraceback as RemoteTraceback
+from .errors import RequestCancelled as RequestCancelled
 from .errors import TriotonError as TriotonError
 from .network.connection import Connection as Connection
 from .network.context import Context as Context
@@ -60,6 +71,7 @@ from .network.peer import Peer as Peer
 from .network.statistics import ConnectionStatistics as ConnectionStatistics
 from .network.statistics import ContextStatistics as ContextStatistics
 from .protocol.backoff import Reconnect as Reconnect
+from .protocol.failures import register_exception as register_exception
 from .protocol.heartbeat import Heartbeat as Heartbeat
 from .protocol.identity import ContextId as ContextId
 from .protocol.limits import Limits as Limits

@@ -52,6 +52,7 @@ class Dispatcher:
         self._clock = clock
         self._last_write = -math.inf
         self.watch_shared: Callable[[SendFlow], None] | None = None
+        self._later: list[Callable[[], None]] = []
 
     # ---------------------------------------------------------------- messages
 
@@ -146,6 +147,16 @@ class Dispatcher:
             self.is_hot = True
             self._lot.unpark()
 
+    def do_later(self, function: Callable[[], None]) -> None:
+        """Call a function in the next pass of the scheduler."""
+        self._later.append(function)
+        self.heat()
+
+    def _do_what_was_left(self) -> None:
+        later, self._later = self._later, []
+        for function in later:
+            function()
+
     def write(self) -> None:
         """Write what waits on the outboxes, as far as the transports take it at once."""
         unwritten, self._unwritten = self._unwritten, {}
@@ -164,12 +175,16 @@ class Dispatcher:
                 await self._lot.park()
             report_due()
             is_burst = False
-            while self.gathering is not None or self._unwritten:
+            if self._later:
+                self._do_what_was_left()
+            while self.gathering is not None or self._unwritten or self._later:
                 is_burst = self.gathering is not None
                 self.cut()
                 self.write()
                 await trio.lowlevel.checkpoint()
                 report_due()
+                if self._later:
+                    self._do_what_was_left()
             self.is_hot = False
             if is_burst:
                 self._last_write = self._clock()  # what comes right behind belongs to it
