@@ -89,13 +89,18 @@ class Rooms(Generic[R]):
         self._waiting: dict[R, None] = {}
         self._kept: dict[R, float] = {}
 
-    def enter(self, requester: R, now: float) -> bool:
-        """A request has come: whether it may start. If not, its requester is remembered, in turn."""
-        if self._kept.pop(requester, None) is not None:
+    def enter(self, requester: R, clock: Callable[[], float]) -> bool:
+        """A request has come: whether it may start. If not, its requester is remembered, in turn.
+
+        Args:
+            requester: Whose it is.
+            clock: Tells the time, if that is needed.
+        """
+        if self._kept and self._kept.pop(requester, None) is not None:
             self.running += 1
             return True
         if self.running + len(self._kept) >= self.capacity:
-            self._drop_old(now)
+            self._drop_old(clock())
         if self.running + len(self._kept) < self.capacity and not self._waiting:
             self.running += 1
             return True
@@ -115,13 +120,13 @@ class Rooms(Generic[R]):
         self._kept.pop(requester, None)
         self._waiting.pop(requester, None)
 
-    def to_invite(self, now: float) -> list[R]:
+    def to_invite(self, clock: Callable[[], float]) -> list[R]:
         """Those who were turned away and for whom there is room now; it is kept for them."""
-        invited = []
+        invited: list[R] = []
         while self._waiting and self.running + len(self._kept) < self.capacity:
             requester = next(iter(self._waiting))
             del self._waiting[requester]
-            self._kept[requester] = now
+            self._kept[requester] = clock()
             invited.append(requester)
         return invited
 

@@ -270,8 +270,9 @@ class RequestDesk:
         seconds = None if deadline == math.inf else deadline - trio.current_time()
         piece = requests.encode_call(future._id, seconds, future._stream, future._body)
         size = len(piece)
-        objection = end.objection(size)
-        if objection is not None:
+        try:
+            end.check(size)
+        except ValueError as objection:
             future._finish(None, objection)
             return True
         future._position = end.sent

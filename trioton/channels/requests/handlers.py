@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dis
 import inspect
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -50,6 +51,7 @@ class Runner:
         self._limiter = trio.CapacityLimiter(threads)
         self._is_simulated = is_simulated
         self._kinds: dict[Any, bool] = {}
+        self._quick: dict[Any, bool] = {}
 
     def is_plain(self, function: Callable[..., Any]) -> bool:
         """Whether a function has to run in a thread: it is neither async nor a generator."""
@@ -65,6 +67,17 @@ class Runner:
             return is_plain
         except TypeError:  # it has no hash
             return not inspect.iscoroutinefunction(function)
+
+    def is_quick(self, function: Callable[..., Any]) -> bool:
+        """Whether a function is async and awaits nothing, so that it can be run at once, without a task."""
+        key = getattr(function, "__func__", function)
+        try:
+            return self._quick[key]
+        except KeyError:
+            is_quick = self._quick[key] = inspect.iscoroutinefunction(function) and not _awaits(key)
+            return is_quick
+        except TypeError:  # it has no hash
+            return False
 
     async def call(
         self, function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any], sender: Sender[Any] | None
@@ -127,6 +140,32 @@ class Runner:
             _close_generator(items)
 
 
+def _awaits(function: Any) -> bool:
+    """Whether a coroutine function may ever wait, by its code; True if that cannot be seen."""
+    code = getattr(function, "__code__", None)
+    if code is None or not code.co_flags & inspect.CO_COROUTINE:
+        return True
+    return any(instruction.opname in _WAITING for instruction in dis.get_instructions(code))
+
+
+_WAITING: Final = {"SEND", "GET_AWAITABLE", "GET_ANEXT", "BEFORE_ASYNC_WITH", "END_ASYNC_FOR", "YIELD_VALUE"}
+
+
+def run_quickly(function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> Any:
+    """Run a coroutine function that awaits nothing; gives what it returns.
+
+    Raises:
+        Exception: Whatever it raises.
+    """
+    coroutine = function(*args, **kwargs)
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return end.value
+    coroutine.close()
+    raise AssertionError(f"{function!r} was taken for one that awaits nothing")
+
+
 def _close_generator(items: Iterator[Any]) -> None:
     close: Callable[[], None] | None = getattr(items, "close", None)
     if close is not None:
@@ -141,5 +180,3 @@ def _check_wanted(sender: Sender[Any] | None) -> Sender[Any]:
         raise TypeError("it gives items, one after another: ask for them with stream()")
     return sender
 
-
-Handler = Callable[..., Any] | Callable[..., Awaitable[Any]]

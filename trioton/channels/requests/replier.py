@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import signal
 from collections.abc import Callable, Iterable
@@ -16,7 +17,7 @@ from ...protocol.failures import encode_failure
 from .. import references
 from ..base import check_context, slot_name
 from ..messages import OBJECT, value_encoder
-from .handlers import Runner, exposed_methods, hidden
+from .handlers import Runner, exposed_methods, hidden, run_quickly
 from .requester import PATTERN
 from .service import Service
 
@@ -137,10 +138,32 @@ class RepChannel:
 
     def _start(self, job: Job) -> None:
         """Run a request; the service has found room for it."""
-        self._running += 1
         self._counts["started"] += 1
+        function = self._find(job.call.method)
+        if job.sender is None and job.client.end.has_room and function is not None and self._runner.is_quick(function):
+            self._run_at_once(job, function)
+            return
+        self._running += 1
         self._jobs[job] = None
         self._context._user_nursery.start_soon(self._run, job, name=f"{self._slot}: {job.call.method}")
+
+    def _run_at_once(self, job: Job, function: Callable[..., Any]) -> None:
+        """Run a handler that awaits nothing. It has a copy of the context variables, as a task would."""
+        call = job.call
+        try:
+            value = contextvars.copy_context().run(run_quickly, function, call.arguments, call.keywords)
+            message = requests.encode_done(call.id, self._encode(call.method, value))
+            self._counts["succeeded"] += 1
+        except BaseException as error:  # noqa: BLE001  # whatever it is, the requester hears of it
+            message = self._failed(job, error)
+        try:
+            self._check_size(job, message)
+            if not job.client.is_gone:
+                job.client.end.check(len(message))
+        except ValueError as error:
+            message = self._failed(job, error)
+        self._service.answer(job.client, message)
+        self._service.left(job)
 
     def _stop(self, job: Job) -> None:
         """Nobody wants the result of a request any more."""
@@ -195,13 +218,17 @@ class RepChannel:
             raise
         except BaseException as error:  # noqa: BLE001  # whatever it is, the requester hears of it
             _raise_if_cancelled(error)
-            if _is_from_keyboard(error):
-                raise
-            self._counts["failed"] += 1
-            logger.debug("%r: %s has failed", self, call.method, exc_info=error)
-            return requests.encode_failed(call.id, encode_failure(error))
+            return self._failed(job, error)
         self._counts["succeeded"] += 1
         return requests.encode_done(call.id, encoded)
+
+    def _failed(self, job: Job, error: BaseException) -> bytes:
+        """A handler has raised something, or what it returned cannot be sent; gives the answer."""
+        if _is_from_keyboard(error):
+            raise error
+        self._counts["failed"] += 1
+        logger.debug("%r: %s has failed", self, job.call.method, exc_info=error)
+        return requests.encode_failed(job.call.id, encode_failure(error))
 
     def _encode(self, method: str, value: object) -> bytes:
         references.leaving.clear()
@@ -216,15 +243,20 @@ class RepChannel:
     async def _answer(self, job: Job, message: bytes) -> None:
         if job.is_abandoned:
             return  # it was told so, and expects nothing
-        most = self._context._limits.max_package
         service, client = self._service, job.client
         try:
-            if len(message) > most:
-                raise ValueError(f"what {job.call.method!r} has returned takes {len(message)} bytes; limits.max_package is {most}")
+            self._check_size(job, message)
             await service.answer_when_room(client, ((message,), len(message)))
         except ValueError as error:
-            failed = requests.encode_failed(job.call.id, encode_failure(error))
+            failed = self._failed(job, error)
             await service.answer_when_room(client, ((failed,), len(failed)))
+
+    def _check_size(self, job: Job, message: bytes) -> None:
+        most = self._context._limits.max_package
+        if len(message) > most:
+            raise ValueError(
+                f"what {job.call.method!r} has returned takes {len(message)} bytes; limits.max_package is {most}"
+            )
 
     # ---------------------------------------------------------------- the end
 

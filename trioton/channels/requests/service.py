@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from ...network.sending.outlet import Piece
     from .replier import RepChannel
 
-MOST_EARLY: Final = 256
+MOST_LATE: Final = 10_000
+"""Short answers that wait for a requester to give room for them; whoever lets more wait does not mean to take them."""
 
 
 class Client:
@@ -199,11 +200,12 @@ class Service:
         if client.is_gone:
             _let_go(arrived)
             return
-        if not self.channels or not self._rooms.enter(client.wire_id, trio.current_time()):
+        if not self.channels or not self._rooms.enter(client.wire_id, trio.current_time):
             _let_go(arrived)
             self.answer(client, requests.encode_busy(call.id))
             return
-        channel = max(self.channels, key=lambda each: each._max_running - each._running)
+        channels = self.channels
+        channel = channels[0] if len(channels) == 1 else max(channels, key=lambda each: each._max_running - each._running)
         job = Job(client, call, channel, call.stream)
         client.jobs[call.id] = job
         channel._start(job)
@@ -235,6 +237,9 @@ class Service:
         """Say something short to a requester."""
         if not client.is_gone:
             client.end.send_soon(((message,), len(message)))
+            if client.end.late > MOST_LATE:
+                self._refused(client.wire_id, "it asks, and takes no answers")
+                self._forget(client)
 
     async def answer_when_room(self, client: Client, piece: Piece) -> None:
         """Send an answer as soon as the requester has room for it.
@@ -243,9 +248,7 @@ class Service:
             ValueError: It is larger than the requester takes.
         """
         while not client.is_gone:
-            objection = client.end.objection(piece[1])
-            if objection is not None:
-                raise objection
+            client.end.check(piece[1])
             try:
                 if client.end.try_send(piece):
                     return
@@ -261,7 +264,9 @@ class Service:
 
     def _invite(self) -> None:
         """Keep room that is free for those who were turned away."""
-        for source in self._rooms.to_invite(trio.current_time()):
+        if not self._rooms.is_wanted:
+            return
+        for source in self._rooms.to_invite(trio.current_time):
             client = self.clients.get(source)
             if client is not None:
                 self.answer(client, requests.ROOM)
@@ -274,7 +279,7 @@ class Service:
         while self._rooms.is_wanted and self._rooms.has_kept and self.channels:
             await trio.sleep(KEPT_FOR)
             self._rooms.expire(trio.current_time())
-            for source in self._rooms.to_invite(trio.current_time()):
+            for source in self._rooms.to_invite(trio.current_time):
                 client = self.clients.get(source)
                 if client is not None:
                     self.answer(client, requests.ROOM)

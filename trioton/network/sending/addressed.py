@@ -80,9 +80,25 @@ class AddressedEnd:
             return association.connection.open_link is not None
         return association.via is not None
 
-    def objection(self, size: int) -> ValueError | None:
-        """Why a message of so many bytes cannot be sent, or None."""
-        return self._outlet.objection(size)
+    @property
+    def late(self) -> int:
+        """Messages that wait for room here."""
+        return len(self._late)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a message can be sent now."""
+        return self._outlet.flow.room > 0 and not self._late
+
+    def check(self, size: int) -> None:
+        """Refuse a message of so many bytes if it is too large for the other context, or on the way there.
+
+        Raises:
+            ValueError: It is.
+        """
+        objection = self._outlet.objection(size)
+        if objection is not None:
+            raise objection
 
     def try_send(self, piece: Piece) -> bool:
         """Send an encoded message if there is room for it now; gives whether it was sent.

@@ -81,8 +81,8 @@ class Dispatcher:
             self.heat()
 
     def _write_lone(self, flow: SendFlow) -> bool:
-        """Write the lone text that has gathered past the outbox, if it is for one link only and that is idle; whether it was."""
-        if len(flow.branches) != 1 or len(flow.pieces) != 1 or not flow.takes_text:
+        """Write the lone message that has gathered past the outbox, if it is for one link only and that is idle; whether it was."""
+        if len(flow.branches) != 1 or len(flow.pieces) != 1:
             return False
         (branch,) = flow.branches.values()
         if branch.key is LOCAL or not branch.is_ready or branch.is_behind or branch.way is not None:
