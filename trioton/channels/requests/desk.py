@@ -98,7 +98,6 @@ class RequestDesk:
             Block(WINDOW),
             lambda body: values.decode_run(body, decode_extra=decoders),
             self._heard,
-            lambda source: None,
             self._refused,
         )
         self._traffic.listening.add(self._replies)

@@ -6,7 +6,7 @@ import enum
 import logging
 import math
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import outcome
 import trio
@@ -24,7 +24,9 @@ T_co = TypeVar("T_co", covariant=True)
 logger = logging.getLogger("trioton.requests")
 
 CANCELLED: Final = "the request was cancelled"
-UNKNOWN: Final = "the request was cancelled, and the replier did not say that its handler has stopped: the outcome is unknown"
+UNKNOWN: Final = (
+    "the request was cancelled, and the replier did not say that its handler has stopped: the outcome is unknown"
+)
 ABANDONED: Final = "the request was cancelled; its handler is a thread that cannot be stopped, and goes on"
 
 
@@ -112,7 +114,7 @@ class Future(Generic[T_co]):
         self._value: Any = None
         self._error: Exception | None = None
         self._waiters: list[_Waiter] = []
-        self._callbacks: list[Callable[[Self], object]] = []
+        self._callbacks: list[Callable[[Future[T_co]], object]] = []
         self._was_looked_at = False
 
     # ---------------------------------------------------------------- looking
@@ -162,10 +164,10 @@ class Future(Generic[T_co]):
             if self._stage is Stage.NEW:
                 await trio.lowlevel.checkpoint_if_cancelled()
                 self._desk.start_new(self, trio.current_effective_deadline())
-            if self._stage is not Stage.DONE:
-                await self._wait(self._stop_for)
-            else:
+            if self.done():
                 await trio.lowlevel.checkpoint()
+            else:
+                await self._wait(self._stop_for)
         self._was_looked_at = True
         if self._error is not None:
             try:
@@ -184,7 +186,7 @@ class Future(Generic[T_co]):
             await self.result()
         except RequestCancelled:
             raise
-        except Exception as error:  # noqa: BLE001  # it is what was asked for
+        except Exception as error:  # it is what was asked for
             if error is self._error:
                 return error
             raise
@@ -196,7 +198,7 @@ class Future(Generic[T_co]):
             await trio.lowlevel.checkpoint()
             return
         self._desk.start_all_new()
-        if self._stage is not Stage.DONE:  # type: ignore[comparison-overlap]
+        if not self.done():
             await self._wait(self._leave)
 
     async def _wait(self, cancelled: Callable[[_Waiter, Callable[[], Any]], trio.lowlevel.Abort]) -> None:
@@ -214,7 +216,7 @@ class Future(Generic[T_co]):
         waiter.raise_cancel = raise_cancel
         self._waiters.remove(waiter)
         self._stop()
-        if self._stage is Stage.DONE:
+        if self.done():
             return trio.lowlevel.Abort.SUCCEEDED
         self._waiters.append(waiter)
         return trio.lowlevel.Abort.FAILED
@@ -241,7 +243,7 @@ class Future(Generic[T_co]):
 
     # ---------------------------------------------------------------- callbacks
 
-    def add_done_callback(self, callback: Callable[[Self], object]) -> None:
+    def add_done_callback(self, callback: Callable[[Future[T_co]], object]) -> None:
         """Call a function with the future as soon as it is done, or now if it is. In the order in which they were added.
 
         It runs in Trio's thread and must not wait; what it raises is logged.
@@ -256,7 +258,7 @@ class Future(Generic[T_co]):
         else:
             self._callbacks.append(callback)
 
-    def _call(self, callback: Callable[[Self], object]) -> None:
+    def _call(self, callback: Callable[[Future[T_co]], object]) -> None:
         try:
             callback(self)
         except Exception:
@@ -293,4 +295,3 @@ class Future(Generic[T_co]):
         else:
             state = "running" if self._stage is Stage.SENT else "waiting for a replier"
         return f"<Future of {self.method!r} on {self._desk.slot!r}, {state}>"
-

@@ -50,7 +50,9 @@ class _Methods:
 
     def __getattr__(self, name: str) -> Callable[..., Future[Any]]:
         if name.startswith("_"):
-            raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}; names that begin with '_' are never called")
+            raise AttributeError(
+                f"{type(self).__name__!r} has no attribute {name!r}; names that begin with '_' are never called"
+            )
         return _Method(self._channel, name, self._target)
 
     async def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
