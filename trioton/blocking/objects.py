@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _CONTAINERS = (list, tuple, dict)
 
 
-def holds_senders(message: Any, kind: type) -> bool:
+def holds_senders(message: Any, kind: type | tuple[type, ...]) -> bool:
     """Whether there is an object of a class in a message, or in a list, tuple or dict inside it, however deep."""
     if isinstance(message, kind):
         return True

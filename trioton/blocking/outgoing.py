@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MAX_AHEAD: Final = 1_000_000
 MAX_BYTES: Final = 1024 * 1024
 CHUNK: Final = 256
-"""Messages that the loop takes out of the queue at a time."""
+"""The most messages that the loop takes out of the queue at a time."""
 
 
 class Ready:
@@ -94,6 +94,8 @@ class Outgoing:
         self._size = size
         self._lock = threading.Lock()
         self._queue: deque[tuple[Any, int]] = deque()
+        # Those in the queue, and those that the loop has taken out and not sent yet.
+        self._count = 0
         self._bytes = 0
         self._is_pumping = False
         self._waiters: list[_thread.LockType] = []
@@ -130,11 +132,11 @@ class Outgoing:
         try:
             with self._lock:
                 self._raise_error()
-                queue = self._queue
-                if queue and (len(queue) >= self._size or self._bytes + entry[1] > MAX_BYTES):
+                if self._count and (self._count >= self._size or self._bytes + entry[1] > MAX_BYTES):
                     return False
                 # Not a call, after which Ctrl-C might come: the message is in, and whoever is to send it is told.
                 self._queue += (entry,)
+                self._count += 1
                 self._bytes += entry[1]
                 must_start = not self._is_pumping
             return True
@@ -213,15 +215,18 @@ class Outgoing:
             self._stop(error)
 
     async def _pump(self) -> None:
+        # Half of them at a time, so that threads can go on meanwhile.
+        most = min(CHUNK, max(1, self._size // 2))
         try:
             while True:
                 with self._lock:
-                    entries = [self._queue.popleft() for _ in range(min(CHUNK, len(self._queue)))]
+                    entries = [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
                     if not entries:
                         self._is_pumping = False
                         break
                 await self._send([message for message, _ in entries])
                 with self._lock:
+                    self._count -= len(entries)
                     self._bytes -= sum([size for _, size in entries])
                 self._wake()
         except trio.Cancelled:
@@ -245,7 +250,7 @@ class Outgoing:
     def _stop(self, error: Exception) -> None:
         with self._lock:
             self._queue.clear()
-            self._bytes = 0
+            self._count = self._bytes = 0
             self._is_pumping = False
             self._error = error
         self._wake()

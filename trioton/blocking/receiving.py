@@ -253,8 +253,12 @@ class Merge(Source[tuple[ReceivingEnd[Any], Any]]):
                     except (TimeoutError, trio.EndOfChannel, trio.BrokenResourceError, trio.ClosedResourceError):
                         continue
             pair = super().receive(timeout)
-            if not pair[0].closed:
-                return pair
+            try:
+                if not pair[0].closed:
+                    return pair
+            except BaseException:  # Ctrl-C
+                self._give_back([pair])
+                raise
 
     def _most(self) -> int | None:
         return MOST_MERGED if self._reads_ahead else 1
@@ -262,8 +266,8 @@ class Merge(Source[tuple[ReceivingEnd[Any], Any]]):
     def _is_end(self, error: Exception) -> bool:
         return isinstance(error, trio.EndOfChannel)
 
-    def _take_nowait(self, most: int | None) -> list[Any]:
-        raise trio.WouldBlock
+    def _take_nowait(self, most: int | None) -> list[Any]:  # noqa: ARG002
+        raise trio.WouldBlock  # only `_take` can tell
 
     async def _take(self, most: int | None) -> list[Any]:
         pairs = [await self._next_pair()]
@@ -272,8 +276,8 @@ class Merge(Source[tuple[ReceivingEnd[Any], Any]]):
             try:
                 while len(pairs) != most and any(each._channel.pending for each in self._channels):
                     pairs.append(await self._next_pair())
-            except trio.EndOfChannel:
-                pass  # it is said again
+            except (trio.EndOfChannel, trio.Cancelled):
+                pass  # Both are said again. What has come must not be lost with them.
             except Exception as error:  # noqa: BLE001  # whoever comes to it gets it
                 pairs.append(Failure(error))
         return pairs

@@ -242,9 +242,7 @@ class PubChannel(SendingEnd[T_contra]):
         type_ = ready_type(message_type) if ahead else message_type
 
         def make() -> trioton.PubChannel[Any]:
-            return trioton.PubChannel(
-                inner, slot, type_, local=local, backlog=backlog, block_deadline=block_deadline
-            )
+            return trioton.PubChannel(inner, slot, type_, local=local, backlog=backlog, block_deadline=block_deadline)
 
         channel = ctx._loop.run_sync(make, undo=trioton.PubChannel.close)
         super().__init__(ctx, channel)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
@@ -112,7 +111,7 @@ class Source(Generic[T_co]):
                 messages = self._take_or_wait(timeout, 1, self._most())
                 is_taken, message = True, messages[0]
                 if type(message) is not Failure:
-                    return message
+                    return message  # type: ignore[no-any-return]
         except BaseException:
             if is_taken:
                 self._give_back([message])
@@ -233,8 +232,9 @@ class Source(Generic[T_co]):
                     raise _again(self._end)
                 self._waiters.append(waiter)
                 if self._fetch is None:
-                    self._fetch = fetch = _Fetch(most)
-            if fetch is not None:
+                    self._fetch = _Fetch(most)
+                fetch = self._fetch
+            if not fetch.has_begun:
                 self._begin(fetch)
             if wait_released(waiter, timeout):
                 return True
@@ -242,8 +242,8 @@ class Source(Generic[T_co]):
                 wait_released(waiter, None)
             return False
         except BaseException:
-            if fetch is not None:
-                self._begin(fetch)  # if Ctrl-C came before the first time; else it does nothing
+            if fetch is not None and not fetch.has_begun:
+                self._begin(fetch)  # if Ctrl-C came before the first time; once more does nothing
             self._leave(waiter)
             raise
 
@@ -366,4 +366,3 @@ def _again(error: Exception) -> Exception:
     copy = type(error)(*error.args)
     copy.__cause__ = error.__cause__
     return copy
-
