@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from .flow import Branch
+from .frames import FrameKind
 from .limits import LARGE_FRAGMENT, MAX_OPEN_FRAGMENTED, SMALL_FRAGMENT
 from .packages import Buffer, Fragments, Package
 from .policies import Mode
@@ -274,7 +275,7 @@ class Outbox:
 
     def _leaves(self, entry: _Entry, package: Package) -> None:
         """An entry leaves the lane: from here on it cannot be dropped any more."""
-        self.packages += 1
+        self.packages += package.kind is FrameKind.PACKAGE
         self.messages += package.count
         branch = entry.branch
         branch.queued -= 1

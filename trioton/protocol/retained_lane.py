@@ -103,6 +103,9 @@ class RetainedLane:
             size += more
             if slot in self._owed:
                 self._was_told(slot)
+        if self._words and count < MAX_RUN_MESSAGES:  # ALL_TOLD, right behind what it is about
+            parts.append(self._words.pop(0))
+            count += 1
         return RetainedPackage(parts, count) if count else None
 
     def _row(self, slot: str) -> list[bytes]:
