@@ -330,7 +330,8 @@ class StateChannel(trio.abc.Channel[T], Generic[T]):
 
     def _check_waits(self) -> None:
         self._check_open()
-        self._check_end()
+        if self._context._closing:  # and so has begun to leave all others
+            raise trio.EndOfChannel
 
     def _check_open(self) -> None:
         if self._closed:
