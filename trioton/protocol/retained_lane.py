@@ -10,7 +10,7 @@ than the link takes it, only the newest value leaves, and a slow link costs no m
 
 from __future__ import annotations
 
-from typing import Final
+from collections import deque
 
 from ..errors import ProtocolError
 from .limits import MAX_RUN_BYTES, MAX_RUN_MESSAGES
@@ -26,9 +26,6 @@ from .retained import (
     encode_mark,
     encode_value_head,
 )
-
-SLICE: Final = 64
-"""Words that are looked at together: with the longest slots, about half of what one frame should hold."""
 
 
 class RetainedLane:
@@ -47,7 +44,7 @@ class RetainedLane:
     def __init__(self, store: RetainedStore, most: int) -> None:
         self._store = store
         self._most = most
-        self._words: list[bytes] = []
+        self._words: deque[bytes] = deque()
         self._due: dict[str, None] = {}
         self._owed: dict[str, None] = {}  # what must be told before ALL_TOLD
         self._peer_knows: dict[str, Version] = {}
@@ -85,12 +82,10 @@ class RetainedLane:
         """Take what is told next, with the values that there are now; None if there is nothing."""
         parts: list[bytes] = []
         count = size = 0
-        while self._words and count < MAX_RUN_MESSAGES and size < MAX_RUN_BYTES:
-            taken = self._words[: min(MAX_RUN_MESSAGES - count, SLICE)]
-            del self._words[: len(taken)]
-            parts += taken
-            count += len(taken)
-            size += sum(map(len, taken))
+        while self._words and count < MAX_RUN_MESSAGES and size + len(self._words[0]) <= MAX_RUN_BYTES:
+            parts.append(self._words.popleft())
+            count += 1
+            size += len(parts[-1])
         while self._due and not self._words and count < MAX_RUN_MESSAGES:
             slot = next(iter(self._due))
             row = self._row(slot)
@@ -104,7 +99,7 @@ class RetainedLane:
             if slot in self._owed:
                 self._was_told(slot)
         if self._words and count < MAX_RUN_MESSAGES:  # ALL_TOLD, right behind what it is about
-            parts.append(self._words.pop(0))
+            parts.append(self._words.popleft())
             count += 1
         return RetainedPackage(parts, count) if count else None
 

@@ -213,6 +213,7 @@ class Session:
             elif frame.kind is FrameKind.RECORDS:
                 events.append(RecordsReceived(parse_batch(frame.body)))
             elif frame.kind is FrameKind.RETAINED:
+                self._check_size(len(frame.body) - MAX_ROW_HEAD)
                 events.append(RetainedReceived(frame.body))
             elif frame.kind is FrameKind.OPENING:
                 self._open(frame)
