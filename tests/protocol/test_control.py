@@ -31,6 +31,8 @@ VALUES = {
     "agreed": NUMBER_OR_NONE,
     "blocks_since": NUMBER_OR_NONE,
     "expected": NUMBER_OR_NONE,
+    "writer": (b"", [b"x", SOURCE + b"x", "", None, 5]),
+    "check": (bytes(8), [bytes(9), "", None, 5]),
 }
 SUBSCRIBE_VALUES = {**VALUES, "stream": NUMBER_OR_NONE}
 

@@ -262,6 +262,7 @@ class Context:
         await trio.lowlevel.checkpoint()
         self._check_open()
         outlets = [outlet for outlet in self._traffic.outlets.all() if not outlet.is_own]
+        self._mesh.retaining.flush()
         targets = [(outlet, self._traffic.progress.flush(outlet)) for outlet in outlets]
         for outlet, target in targets:
             while outlet.flow.taken < target or (outlet.backlog and outlet.is_listened_to):
@@ -311,6 +312,7 @@ class Context:
             connection.goodbye.say_now(CONTEXT_CLOSED)
         self._closed = True
         self._traffic.subscriptions.end()
+        self._mesh.retaining.end()
         for outlet in self._traffic.outlets.all():
             outlet.die(CONTEXT_CLOSED)
         self._hub.end()
@@ -331,6 +333,9 @@ class Context:
             messages_sent=totals.messages_sent,
             messages_received=totals.messages_received,
             messages_dropped=totals.messages_dropped,
+            states=len(self._mesh.retaining.store),
+            state_bytes=self._mesh.retaining.store.bytes,
+            states_given_way=self._mesh.retaining.store.given_way,
         )
 
     def __repr__(self) -> str:
@@ -381,6 +386,7 @@ class Context:
             lease=self._heartbeat.lease,
             resume=resume,
             returns=returns,
+            retains=True,
         )
 
     def _start_soon(self, async_fn: Callable[..., Awaitable[object]], *args: object) -> None:
