@@ -16,7 +16,7 @@ from ..protocol.heartbeat import Heartbeat
 from ..protocol.identity import REALM_BITS, ContextId
 from ..protocol.limits import Limits
 from ..transports.address import Address, parse_address
-from .arguments import check_flag, check_text, check_tries
+from .arguments import check_flag, check_secure, check_text, check_tries
 from .associations import Associations
 from .budget import Budget
 from .dialling import Dialler
@@ -361,10 +361,7 @@ class Context:
             raise trio.ClosedResourceError(f"the context {self} is closed")
 
     def _check_secure(self, address: Address, *, insecure: bool, verb: str) -> None:
-        if address.scheme == "tcp" and not address.is_loopback and not insecure and not self._network.is_simulated:
-            raise ValueError(
-                f"to {verb} at {address} without TLS, where others can read and write, takes insecure=True"
-            )
+        check_secure(self._network, address, insecure=insecure, verb=verb)
 
     def _hello(self, *, resume: bytes | None = None, returns: bool = True) -> Hello:
         network, limits = self._network, self._limits
