@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
@@ -39,6 +39,16 @@ if TYPE_CHECKING:
     from .sending.outlet import Outlet
 
 logger = logging.getLogger("trioton.context")
+
+
+class Gatherer(Protocol):
+    """What gathers messages by itself, and hands them to channels a little later."""
+
+    async def wait_passed_on(self) -> None:
+        """Wait until all that was gathered before has been handed on."""
+
+    def give_up(self) -> None:
+        """Nothing can be handed on any more."""
 
 
 class Context:
@@ -88,6 +98,8 @@ class Context:
         self._inspector = self._traffic.audience.inspector = Inspector(self)
         self._doorman = Doorman(self)
         self._changed = trio.lowlevel.ParkingLot()
+        self._gatherers: list[Gatherer] = []
+        self._is_leaving = False
         self._closing = False
         self._closed = False
         self._user_nursery: trio.Nursery
@@ -260,6 +272,9 @@ class Context:
         """
         await trio.lowlevel.checkpoint()
         self._check_open()
+        if self._gatherers:
+            await self._pass_on_gathered()
+            self._check_open()
         outlets = [outlet for outlet in self._traffic.outlets.all() if not outlet.is_own]
         targets = [(outlet, self._traffic.progress.flush(outlet)) for outlet in outlets]
         for outlet, target in targets:
@@ -281,21 +296,21 @@ class Context:
 
         Leaving the context's block does this too. Cancelled, it closes at once, with no more than a goodbye.
         """
-        if self._closing:
+        if self._is_leaving:
             await trio.lowlevel.checkpoint()
             return
-        self._closing = True
-        for outlet in self._traffic.outlets.all():
-            outlet.abandon_all_waiting()
-        self._user_nursery.cancel_scope.cancel()
-        for listener in self._listeners:
-            listener.close()
-        self._doorman.close()
-        self._changed.unpark_all()
+        self._is_leaving = True
+        until = trio.current_time() + self._grace
         try:
+            try:
+                if self._gatherers:
+                    with trio.move_on_at(until):
+                        await self._pass_on_gathered()
+            finally:
+                self._take_no_more()
             # Each connection keeps to `grace` by itself, and together they take no longer than one.
-            with trio.move_on_after(self._grace + CLOSE_DEADLINE):
-                with trio.move_on_after(self._grace):
+            with trio.move_on_at(until + CLOSE_DEADLINE):
+                with trio.move_on_at(until):
                     await self._mesh.drain()
                 async with trio.open_nursery() as nursery:
                     for connection in self.connections:
@@ -304,11 +319,29 @@ class Context:
         finally:
             self._end()
 
+    async def _pass_on_gathered(self) -> None:
+        """Wait until what was written before to files over channels has been handed to these."""
+        for gatherer in list(self._gatherers):
+            await gatherer.wait_passed_on()
+
+    def _take_no_more(self) -> None:
+        """Nothing more is sent or taken in, and the tasks of the user end."""
+        self._closing = True
+        for outlet in self._traffic.outlets.all():
+            outlet.abandon_all_waiting()
+        self._user_nursery.cancel_scope.cancel()
+        for listener in self._listeners:
+            listener.close()
+        self._doorman.close()
+        self._changed.unpark_all()
+
     def _end(self) -> None:
         """Nothing goes on after this."""
         for connection in self.connections:
             connection.goodbye.say_now(CONTEXT_CLOSED)
         self._closed = True
+        for gatherer in list(self._gatherers):
+            gatherer.give_up()
         self._traffic.subscriptions.end()
         for outlet in self._traffic.outlets.all():
             outlet.die(CONTEXT_CLOSED)
