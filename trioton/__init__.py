@@ -21,6 +21,7 @@ from ._version import __version__ as __version__
 from .channels.direct import Receiver as Receiver
 from .channels.direct import Sender as Sender
 from .channels.direct import open_channel as open_channel
+from .channels.files import FileWrapper as FileWrapper
 from .channels.merge import Merge as Merge
 from .channels.merge import merge as merge
 from .channels.messages import BINARY as BINARY
