@@ -6,7 +6,8 @@ A map of the house, from the ground up; each floor imports only those below it, 
 * `trioton.protocol`: the protocol without any I/O, clock or chance: frames, handshake, flows, queues, windows.
 * `trioton.transports`: bytes in and out: TCP, Unix sockets, TLS, memory, stdio; and addresses.
 * `trioton.network`: the Trio tasks that own everything: contexts, connections, listeners, events.
-* `trioton.channels`: what programs hold: publishing and subscribing, one-to-one channels, merging, message types.
+* `trioton.channels`: what programs hold: publishing and subscribing, one-to-one channels, merging, message types, files.
+* `trioton.clientserver`, `trioton.events`: small tools: requests by text without a context; signals and timers.
 * `trioton.testing`: whole networks in one process, under a mock clock.
 * `trioton.cli`: the command `trioton`.
 """
@@ -37,6 +38,7 @@ from .errors import DeadError as DeadError
 from .errors import MessageDecodeError as MessageDecodeError
 from .errors import MessageTypeError as MessageTypeError
 from .errors import ProtocolError as ProtocolError
+from .errors import RequestError as RequestError
 from .errors import TriotonError as TriotonError
 from .network.connection import Connection as Connection
 from .network.context import Context as Context
