@@ -6,8 +6,9 @@ A map of the house, from the ground up; each floor imports only those below it, 
 * `trioton.protocol`: the protocol without any I/O, clock or chance: frames, handshake, flows, queues, windows.
 * `trioton.transports`: bytes in and out: TCP, Unix sockets, TLS, memory, stdio; and addresses.
 * `trioton.network`: the Trio tasks that own everything: contexts, connections, listeners, events.
-* `trioton.channels`: what programs hold: publishing and subscribing, states, one-to-one channels, merging, message types.
+* `trioton.channels`: what programs hold: publishing and subscribing, states, one-to-one channels, merging, message types, files.
 * `trioton.blocking`: the same contexts and channels for plain threads.
+* `trioton.clientserver`, `trioton.events`: small tools: requests by text without a context; signals and timers.
 * `trioton.testing`: whole networks in one process, under a mock clock.
 * `trioton.cli`: the command `trioton`.
 """
@@ -49,6 +50,7 @@ from .errors import ProtocolError as ProtocolError
 from .errors import RemoteError as RemoteError
 from .errors import RemoteTraceback as RemoteTraceback
 from .errors import RequestCancelled as RequestCancelled
+from .errors import RequestError as RequestError
 from .errors import TriotonError as TriotonError
 from .network.connection import Connection as Connection
 from .network.context import Context as Context

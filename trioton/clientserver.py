@@ -22,14 +22,12 @@ from .network.arguments import check_flag, check_secure, check_tries
 from .network.listener import listen
 from .protocol.limits import MIB
 from .protocol.text_requests import TextKind, TextMessage, TextReader, encode_text
+from .transports import base
 from .transports.address import parse_address
-from .transports.base import Network
 from .transports.system import system_network
 
 if TYPE_CHECKING:
     import ssl
-
-    from .transports.base import Transport
 
 __all__ = ["Handler", "RequestError", "do_request", "serve_requests"]
 
@@ -53,7 +51,7 @@ async def do_request(
     address: str,
     text: str,
     *,
-    network: Network | None = None,
+    network: base.Network | None = None,
     ssl_context: ssl.SSLContext | None = None,
     insecure: bool = False,
     max_size: int = MIB,
@@ -105,7 +103,7 @@ async def do_request(
     raise RequestError(reply.text, was_refused=reply.kind is TextKind.REFUSED)
 
 
-async def _exchange(transport: Transport, request: bytes, reader: TextReader) -> TextMessage | None:
+async def _exchange(transport: base.Transport, request: bytes, reader: TextReader) -> TextMessage | None:
     """Send a request and receive the reply, which may come before all is sent; None if the connection ends first."""
     reply: TextMessage | None = None
     failure: ProtocolError | trio.BrokenResourceError | None = None
@@ -121,7 +119,7 @@ async def _exchange(transport: Transport, request: bytes, reader: TextReader) ->
     return reply
 
 
-async def _send_request(transport: Transport, request: bytes) -> None:
+async def _send_request(transport: base.Transport, request: bytes) -> None:
     """Send, as far as the server takes it: one that refuses need not read all, and says why."""
     try:
         await transport.send_all(request)
@@ -129,7 +127,7 @@ async def _send_request(transport: Transport, request: bytes) -> None:
         pass
 
 
-async def _receive(transport: Transport, reader: TextReader) -> TextMessage | None:
+async def _receive(transport: base.Transport, reader: TextReader) -> TextMessage | None:
     """Receive one message; None if the stream ends first."""
     while data := await transport.receive_some(_CHUNK):
         message = reader.receive_data(data)
@@ -142,7 +140,7 @@ async def serve_requests(
     address: str,
     handler: Handler,
     *,
-    network: Network | None = None,
+    network: base.Network | None = None,
     ssl_context: ssl.SSLContext | None = None,
     insecure: bool = False,
     max_tries: int = 1,
@@ -221,9 +219,9 @@ class _Server:
         self._is_async = _is_async(handler)
         self._threads = trio.CapacityLimiter(MAX_THREADS)
         self._connections = 0
-        self._reading: dict[Transport, trio.CancelScope] = {}
+        self._reading: dict[base.Transport, trio.CancelScope] = {}
 
-    async def welcome(self, transport: Transport) -> None:
+    async def welcome(self, transport: base.Transport) -> None:
         """Serve one client, and close its connection. Never raises for anything that the client does."""
         is_crowded = self._connections >= self._max_connections and not self._send_slowest_away()
         self._connections += 1
@@ -251,7 +249,7 @@ class _Server:
             return True
         return False
 
-    async def _serve(self, transport: Transport) -> bytes | None:
+    async def _serve(self, transport: base.Transport) -> bytes | None:
         """What to answer a client; None if it has gone away, or has to."""
         reader = TextReader(_REQUESTS, self._max_size)
         request: TextMessage | None = None
@@ -272,7 +270,7 @@ class _Server:
             return encode_text(TextKind.REFUSED, f"the request was not whole within {self._client_deadline:g} s")
         return None
 
-    async def _answer(self, transport: Transport, text: str) -> bytes | None:
+    async def _answer(self, transport: base.Transport, text: str) -> bytes | None:
         """Handle a request while its client stays; None if it does not."""
         answer: bytes | None = None
         async with trio.open_nursery() as nursery:
@@ -305,7 +303,7 @@ class _Server:
             result = await trio.to_thread.run_sync(self._handler, text, limiter=self._threads)
         return await result if inspect.isawaitable(result) else result
 
-    async def _say(self, transport: Transport, answer: bytes) -> None:
+    async def _say(self, transport: base.Transport, answer: bytes) -> None:
         """Send an answer, and wait a moment for the client to go, so that our close does not destroy what it has not read."""
         with trio.move_on_after(self._client_deadline):
             await transport.send_all(answer)
@@ -318,7 +316,7 @@ class _Server:
                     pass
 
 
-async def _cancel_when_gone(transport: Transport, scope: trio.CancelScope) -> None:
+async def _cancel_when_gone(transport: base.Transport, scope: trio.CancelScope) -> None:
     """Cancel a scope when the client closes its connection, or sends more than its request."""
     try:
         await transport.receive_some(1)
@@ -343,10 +341,10 @@ def _encode_request(text: object) -> bytes:
         raise ValueError(f"text must not have lone surrogates, not {text!r:.200}") from None
 
 
-def _check_network(network: object) -> Network:
+def _check_network(network: object) -> base.Network:
     if network is None:
         return system_network()
-    if not isinstance(network, Network):
+    if not isinstance(network, base.Network):
         raise TypeError(f"network must be a network, such as a host of trioton.testing.Network, not {network!r}")
     return network
 

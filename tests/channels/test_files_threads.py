@@ -273,7 +273,8 @@ async def test_cancelled_worker_leaves_its_read_and_loses_nothing(ends: Ends) ->
 
 async def test_threads_that_trio_does_not_know() -> None:
     """They read to the end when Trio ends, and what they print then goes to the real stream."""
-    real, got = io.StringIO(), []
+    real = io.StringIO()
+    got: list[str] = []
     begun = trio.Event()
 
     def work() -> None:
