@@ -11,6 +11,7 @@ import pytest
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 LINES = {
+    "blocking.py": "nothing yet\nreading 0: 20.0 C\nreading 1: 20.25 C",
     "events.py": "disconnected: good night",
     "hello.py": "from the kernel",
     "merge_streams.py": "err | warning 2\nout | file 2 is done\nthe program has ended: {'exit_code': 0}",
