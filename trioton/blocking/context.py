@@ -12,13 +12,13 @@ import trio
 import trioton
 from trioton import ContextId, ContextInfo, Heartbeat, Limits, Peer, Reconnect
 
+from ..transports.base import Network
 from .portal import Loop, check_timeout, enter_loop, leave_loop
 from .receiving import EventStream
 
 if TYPE_CHECKING:
     import ssl
 
-    from ..transports.base import Network
     from .sending import SendingEnd
 
 
