@@ -296,6 +296,13 @@ class Context:
 
     # ---------------------------------------------------------------- for the rest of the package
 
+    def _close_soon(self) -> None:
+        """Begin to close, and do not wait."""
+        try:
+            self._loop.call_soon(self._host.close_soon)
+        except trio.ClosedResourceError:
+            pass  # it is closed, and the loop has ended
+
     def _check(self) -> trioton.Context:
         self._loop.check()
         return self._inner
@@ -502,20 +509,16 @@ def open_context(
 def _close_all() -> None:
     """At the end of the process: all at once, so that they take no longer than one; Ctrl-C cuts it short."""
     contexts = [context for context in _open if not context._loop.is_forked]
-    timeout = None
-    for context in contexts:
-        try:
-            context._loop.call_soon(context._host.close_soon)
-        except trio.ClosedResourceError:
-            pass
-    for context in contexts:
-        try:
-            context.close(timeout)
-        except (KeyboardInterrupt, TimeoutError):
-            timeout = 0.0
+    try:
+        for context in contexts:
+            context._close_soon()
+        for context in contexts:
+            context.close()
+    except KeyboardInterrupt:
+        for context in contexts:
             try:
-                context.close(timeout)
-            except (KeyboardInterrupt, TimeoutError):
+                context.close(timeout=0)
+            except TimeoutError:
                 pass
 
 
