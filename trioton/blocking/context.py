@@ -13,7 +13,7 @@ import trioton
 from trioton import ContextId, ContextInfo, Heartbeat, Limits, Peer, Reconnect
 
 from ..transports.base import Network
-from .portal import Loop, check_timeout, enter_loop, leave_loop
+from .portal import Deadline, Loop, check_timeout, enter_loop, leave_loop
 from .receiving import EventStream
 
 if TYPE_CHECKING:
@@ -240,11 +240,12 @@ class Context:
             trio.ClosedResourceError: The context was closed.
             Exception: What went wrong behind the queue of a channel with `ahead`.
         """
+        deadline = Deadline(timeout)
         self._loop.check()
         for channel in list(self._host.channels):
             assert channel._outgoing is not None
-            channel._outgoing.wait_handed_over(timeout)
-        self._loop.run(self._inner.flush, timeout=timeout)
+            channel._outgoing.wait_handed_over(deadline.left)
+        self._loop.run(self._inner.flush, timeout=deadline.left)
 
     def close(self, timeout: float | None = None) -> None:
         """Close everything: what was sent is drained, at most for `grace`, and peers hear a goodbye. May be called twice.

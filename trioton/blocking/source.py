@@ -8,7 +8,6 @@ interrupted while it waits leaves it there, for the next one.
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 import trio
 
 from ..errors import MessageDecodeError
-from .portal import Loop, check_timeout, new_waiter, wait_released
+from .portal import Deadline, Loop, new_waiter, wait_released
 
 if TYPE_CHECKING:
     import _thread
@@ -172,17 +171,15 @@ class Source(Generic[T_co]):
             TimeoutError: Nothing came in time.
             Exception: Nothing can come any more.
         """
-        check_timeout(timeout)
+        deadline = Deadline(timeout)
         self._loop.check()
-        deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             messages = self._take_ready(most)
             if messages:
                 return messages
             if self._reclaim():
                 continue
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if not self._wait_ready(left, fetch_most):
+            if not self._wait_ready(deadline.left, fetch_most):
                 messages = self._take_ready(most)
                 if messages:
                     return messages
