@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import re
 import subprocess
@@ -15,6 +16,7 @@ import trio
 import trio.testing
 
 import trioton
+from trioton import blocking
 from trioton.testing import Network
 
 SNIPPETS = Path(__file__).parent / "snippets"
@@ -101,6 +103,18 @@ async def test_each_worker_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
     with trio.fail_after(20):
         await snippet("workers").main()
     assert capsys.readouterr().out == "ann: 0 squared is 0\nbob: 1 squared is 1\neve: 2 squared is 4\n"
+
+
+def test_log_goes_to_the_network() -> None:
+    with blocking.open_context("reader") as reader, blocking.open_context("program") as program:
+        reader.bind("mem://reader")
+        log = blocking.SubChannel(reader, "log")
+        program.connect("mem://reader")
+        handler = snippet("log_to_network").NetworkHandler(program)
+        for number in range(5):
+            handler.handle(logging.makeLogRecord({"msg": f"line {number}"}))
+        handler.close()
+        assert [log.receive(timeout=20) for _ in range(5)] == [f"line {number}" for number in range(5)]
 
 
 async def test_clock_is_followed_through_restarts(

@@ -217,6 +217,28 @@ def test_merge_gives_the_order_of_arrival(pair: Pair) -> None:
         blocking.merge(subs["out"], subs["out"])
 
 
+def test_what_a_merge_has_at_hand_stays_with_its_channel(pair: Pair) -> None:
+    subs = [blocking.SubChannel(pair.b, name, OBJECT) for name in ("one", "two")]
+    pubs = [blocking.PubChannel(pair.a, name, OBJECT) for name in ("one", "two")]
+    for pub in pubs:
+        pub.wait_subscribers(timeout=DEADLINE)
+    for number in range(20):
+        pubs[number % 2].send(number)
+    while sum(sub.pending for sub in subs) < 20:
+        pass
+    for sub, message in blocking.merge(*subs):
+        assert (sub, message) == (subs[0], 0)
+        break
+    assert [sub.pending for sub in subs] == [9, 10]
+    assert subs[1].statistics().taken == 0
+    assert [subs[1].receive(timeout=DEADLINE) for _ in range(10)] == list(range(1, 20, 2))
+    merged = blocking.merge(*subs)
+    assert [merged.receive(timeout=DEADLINE) for _ in range(3)] == [(subs[0], number) for number in (2, 4, 6)]
+    assert subs[0].receive_many(timeout=DEADLINE) == list(range(8, 20, 2))
+    with pytest.raises(TimeoutError):
+        merged.receive(timeout=0.01)
+
+
 def test_a_sending_end_travels(pair: Pair) -> None:
     sub = blocking.SubChannel(pair.a, "tasks", OBJECT)
     pub = blocking.PubChannel(pair.b, "tasks", OBJECT, ahead=5)

@@ -140,3 +140,18 @@ def test_closing_gives_up_after_its_timeout(pair: Pair) -> None:
     with pytest.raises(trio.ClosedResourceError):
         pub.send("more")
     assert sub.receive(timeout=DEADLINE) == "0"
+
+
+def test_a_failure_inside_is_told_by_close_and_touches_nobody_else(pair: Pair) -> None:
+    async def fail() -> None:
+        raise RuntimeError("inside")
+
+    sub = blocking.SubChannel(pair.a, "slot")
+    pair.a._loop.run_sync(pair.a._inner.start_soon, fail)
+    assert list(sub) == []
+    with pytest.raises(ExceptionGroup) as caught:
+        pair.a.close()
+    assert caught.group_contains(RuntimeError, match="inside")
+    pair.a.close()
+    pair.to_a.wait_closed(timeout=DEADLINE)
+    assert pair.b.peers == []

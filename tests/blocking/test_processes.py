@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from trioton import Block, blocking
+
 if sys.platform == "win32":
     pytest.skip("Windows has no fork, and sends no SIGINT to a process", allow_module_level=True)
 
@@ -142,26 +144,28 @@ def test_ctrl_c_ends_what_waits(tmp_path: Path, what: str) -> None:
 
 def test_ctrl_c_cuts_short_what_is_drained_at_the_end(tmp_path: Path) -> None:
     program = """
-        slow = blocking.SubChannel(b, "ahead", policy=Block(3))
-        ahead.wait_subscribers()
-        for number in range(50):
-            ahead.send("x")
         long = blocking.open_context("long", grace=1000)
-        long.connect(listener.address)
-        stuck = blocking.PubChannel(long, "ahead", ahead=100)
+        long.connect(f"unix://{sys.argv[1]}.test")
+        stuck = blocking.PubChannel(long, "stuck", ahead=100)
         stuck.wait_subscribers()
         for number in range(50):
             stuck.send("x")
+
         def tell():
-            while not long._host._closing.is_set():
+            while not a._host._closed.is_set():  # the others do not take long
                 time.sleep(0.001)
             print("ending", flush=True)
+
         threading.Thread(target=tell, daemon=True).start()
     """
-    process = start(program, tmp_path)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ending\n"
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert "Traceback" not in err
-    assert process.returncode == 0
+    with blocking.open_context("test") as ctx:
+        ctx.bind(f"unix://{tmp_path / 'socket'}.test")
+        sub = blocking.SubChannel(ctx, "stuck", policy=Block(3))
+        process = start(program, tmp_path)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ending\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        assert "Traceback" not in err
+        assert process.returncode == 0
+        assert sub.receive(timeout=20) == "x"

@@ -12,13 +12,13 @@ import trio
 import trioton
 from trioton import ContextId, ContextInfo, Heartbeat, Limits, Peer, Reconnect
 
-from .portal import Loop, check_timeout, enter_loop, leave_loop
+from ..transports.base import Network
+from .portal import Deadline, Loop, check_timeout, enter_loop, leave_loop
 from .receiving import EventStream
 
 if TYPE_CHECKING:
     import ssl
 
-    from ..transports.base import Network
     from .sending import SendingEnd
 
 
@@ -240,11 +240,12 @@ class Context:
             trio.ClosedResourceError: The context was closed.
             Exception: What went wrong behind the queue of a channel with `ahead`.
         """
+        deadline = Deadline(timeout)
         self._loop.check()
         for channel in list(self._host.channels):
             assert channel._outgoing is not None
-            channel._outgoing.wait_handed_over(timeout)
-        self._loop.run(self._inner.flush, timeout=timeout)
+            channel._outgoing.wait_handed_over(deadline.left)
+        self._loop.run(self._inner.flush, timeout=deadline.left)
 
     def close(self, timeout: float | None = None) -> None:
         """Close everything: what was sent is drained, at most for `grace`, and peers hear a goodbye. May be called twice.
@@ -295,6 +296,13 @@ class Context:
         return str(self._inner)
 
     # ---------------------------------------------------------------- for the rest of the package
+
+    def _close_soon(self) -> None:
+        """Begin to close, and do not wait."""
+        try:
+            self._loop.call_soon(self._host.close_soon)
+        except trio.ClosedResourceError:
+            pass  # it is closed, and the loop has ended
 
     def _check(self) -> trioton.Context:
         self._loop.check()
@@ -502,20 +510,16 @@ def open_context(
 def _close_all() -> None:
     """At the end of the process: all at once, so that they take no longer than one; Ctrl-C cuts it short."""
     contexts = [context for context in _open if not context._loop.is_forked]
-    timeout = None
-    for context in contexts:
-        try:
-            context._loop.call_soon(context._host.close_soon)
-        except trio.ClosedResourceError:
-            pass
-    for context in contexts:
-        try:
-            context.close(timeout)
-        except (KeyboardInterrupt, TimeoutError):
-            timeout = 0.0
+    try:
+        for context in contexts:
+            context._close_soon()
+        for context in contexts:
+            context.close()
+    except KeyboardInterrupt:
+        for context in contexts:
             try:
-                context.close(timeout)
-            except (KeyboardInterrupt, TimeoutError):
+                context.close(timeout=0)
+            except TimeoutError:
                 pass
 
 

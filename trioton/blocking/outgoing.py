@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -13,7 +12,7 @@ import trio
 import trioton
 from trioton import BINARY, TEXT, MessageType, MessageTypeError
 
-from .portal import Loop, check_timeout, new_waiter, wait_released
+from .portal import Deadline, Loop, new_waiter, wait_released
 
 if TYPE_CHECKING:
     import _thread
@@ -119,12 +118,11 @@ class Outgoing:
         if entry is None:
             self.wait_handed_over(timeout)
             return False
-        deadline: float | None = None
+        deadline: Deadline | None = None
         while not self._try_put(entry):
-            check_timeout(timeout)
-            if deadline is None and timeout is not None:
-                deadline = time.monotonic() + timeout
-            self._wait_changed(deadline, timeout)
+            if deadline is None:
+                deadline = Deadline(timeout)
+            self._wait_changed(deadline)
         return True
 
     def _try_put(self, entry: tuple[Any, int]) -> bool:
@@ -167,16 +165,15 @@ class Outgoing:
             raise
         return ready, ready.size
 
-    def _wait_changed(self, deadline: float | None, timeout: float | None) -> None:
+    def _wait_changed(self, deadline: Deadline) -> None:
         waiter = new_waiter()
         with self._lock:
             if not self._queue and not self._is_pumping:
                 return
             self._waiters.append(waiter)
         self._start()  # if Ctrl-C had come before somebody could
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        if not wait_released(waiter, left):
-            raise TimeoutError(f"{self._channel!r} had no room within {timeout:g} s")
+        if not wait_released(waiter, deadline.left):
+            raise TimeoutError(f"{self._channel!r} had no room within {deadline.timeout:g} s")
 
     def wait_handed_over(self, timeout: float | None) -> None:
         """Wait until all that was put in has been sent.
@@ -185,14 +182,13 @@ class Outgoing:
             TimeoutError: It was not in time.
             Exception: What went wrong with one of them.
         """
-        check_timeout(timeout)
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = Deadline(timeout)
         while True:
             with self._lock:
                 self._raise_error()
                 if not self._queue and not self._is_pumping:
                     return
-            self._wait_changed(deadline, timeout)
+            self._wait_changed(deadline)
 
     def _raise_error(self) -> None:
         error, self._error = self._error, None

@@ -49,6 +49,30 @@ def check_timeout(timeout: object) -> None:
         raise ValueError(f"timeout must not be negative, not {timeout!r}")
 
 
+class Deadline:
+    """When a call with several steps must be done.
+
+    Args:
+        timeout: Seconds for all of them; None for ever.
+
+    Raises:
+        TypeError: `timeout` is neither a number nor None.
+        ValueError: It is negative, or not a number.
+    """
+
+    __slots__ = ("_at", "timeout")
+
+    def __init__(self, timeout: float | None) -> None:
+        check_timeout(timeout)
+        self.timeout = timeout
+        self._at = None if timeout is None else time.monotonic() + timeout
+
+    @property
+    def left(self) -> float | None:
+        """Seconds until then, at least 0; None for ever."""
+        return None if self._at is None else max(0.0, self._at - time.monotonic())
+
+
 def new_waiter() -> _thread.LockType:
     """A lock that is taken: who waits takes it once more, and is let go on by its release from another thread."""
     lock = _thread.allocate_lock()
@@ -60,12 +84,12 @@ def wait_released(lock: _thread.LockType, timeout: float | None) -> bool:
     """Wait for such a lock; whether it was released within so many seconds. Ctrl-C in the main thread ends the waiting."""
     if LOOK is None:
         return lock.acquire(timeout=-1 if timeout is None else min(timeout, threading.TIMEOUT_MAX))
-    deadline = None if timeout is None else time.monotonic() + timeout
+    deadline = Deadline(timeout)
     while True:
-        left = LOOK if deadline is None else min(LOOK, max(0.0, deadline - time.monotonic()))
-        if lock.acquire(timeout=left):
+        left = deadline.left
+        if lock.acquire(timeout=LOOK if left is None else min(LOOK, left)):
             return True
-        if deadline is not None and time.monotonic() >= deadline:
+        if left == 0:
             return False
 
 

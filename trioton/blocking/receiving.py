@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 import trio
@@ -10,7 +11,7 @@ import trioton
 from trioton import Block, MessageDecodeError, Policy
 
 from .objects import holds_senders, wrap_senders
-from .source import Failure, Source
+from .source import Failure, Fetch, Source
 
 if TYPE_CHECKING:
     from .context import Context
@@ -37,6 +38,30 @@ class ReceivingEnd(Source[T_co], Generic[T_co]):
         self._channel = channel
         self._reads_ahead = reads_ahead
         self._may_hold_senders = False
+        self._merges: set[Merge] = set()
+        """Merges that may have messages of this channel at hand."""
+
+    def _reclaim(self, for_merge: Merge | None = None) -> bool:
+        """Take back what merges have at hand, but for one that asks itself: who reads from the channel gets it, and in its order."""
+        with self._lock:
+            merges = self._merges - {for_merge}
+            self._merges -= merges
+        for merged in merges:
+            with merged._lock, self._lock:
+                mine = [pair[1] for pair in merged._ready if type(pair) is tuple and pair[0] is self]
+                rest = deque([pair for pair in merged._ready if type(pair) is not tuple or pair[0] is not self])
+                # These two are no calls, so Ctrl-C cannot come between them.
+                merged._ready = rest
+                self._ready += mine
+        return bool(self._ready)
+
+    def _at_hand(self) -> int:
+        """Messages that the loop has brought already, to this channel or to a merge."""
+        in_merges = 0
+        for merged in list(self._merges):
+            with merged._lock:
+                in_merges += sum([type(pair) is tuple and pair[0] is self for pair in merged._ready])
+        return len(self._ready) + in_merges
 
     def _most(self) -> int | None:
         return None if self._reads_ahead else 1
@@ -79,7 +104,7 @@ class ReceivingEnd(Source[T_co], Generic[T_co]):
     def pending(self) -> int:
         """Messages that wait to be received."""
         waiting = self._loop.run_sync(lambda: self._channel.pending)
-        return waiting + len(self._ready)
+        return waiting + self._at_hand()
 
     def receive(self, timeout: float | None = None) -> T_co:
         """Receive the next message.
@@ -142,7 +167,7 @@ class ReceivingEnd(Source[T_co], Generic[T_co]):
     def statistics(self) -> trioton.ReceiveStatistics:
         """What the channel has done so far. What this side has taken, and no thread has received yet, counts as pending."""
         numbers = self._loop.run_sync(self._channel.statistics)
-        ready = len(self._ready)
+        ready = self._at_hand()
         return numbers._replace(taken=numbers.taken - ready, pending=numbers.pending + ready)
 
 
@@ -247,7 +272,7 @@ class Merge(Source[tuple[ReceivingEnd[Any], Any]]):
         """
         while True:
             for channel in self._channels:
-                if channel._ready:  # left from before
+                if channel._ready or (channel._merges and channel._reclaim(self)):  # left from before
                     try:
                         return channel, channel.receive(timeout=0)
                     except (TimeoutError, trio.EndOfChannel, trio.BrokenResourceError, trio.ClosedResourceError):
@@ -259,6 +284,9 @@ class Merge(Source[tuple[ReceivingEnd[Any], Any]]):
             except BaseException:  # Ctrl-C
                 self._give_back([pair])
                 raise
+
+    def __repr__(self) -> str:
+        return f"<blocking Merge of {', '.join(map(repr, self._channels))}>"
 
     def _most(self) -> int | None:
         return MOST_MERGED if self._reads_ahead else 1
@@ -289,6 +317,13 @@ class Merge(Source[tuple[ReceivingEnd[Any], Any]]):
             raise trio.EndOfChannel from None
         channel = self._by_channel[id(inner)]
         return channel, channel._wrap([message])[0]
+
+    def _bring(self, fetch: Fetch, messages: list[Any]) -> None:
+        super()._bring(fetch, messages)
+        for channel in {pair[0] for pair in messages if type(pair) is tuple}:
+            with channel._lock:
+                channel._merges.add(self)
+            channel._wake()
 
     def close(self) -> None:
         """Do nothing: the channels stay open, and whoever made them closes them."""
@@ -325,6 +360,9 @@ class EventStream(Source[trioton.Event]):
     def __init__(self, loop: Loop, stream: trioton.EventStream) -> None:
         super().__init__(loop)
         self._stream = stream
+
+    def __repr__(self) -> str:
+        return f"<blocking EventStream, {self.dropped} dropped>"
 
     def receive(self, timeout: float | None = None) -> trioton.Event:
         """Wait for the next event.

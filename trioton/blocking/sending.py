@@ -14,7 +14,7 @@ from trioton import MessageTypeError
 
 from .objects import holds_senders, unwrap_senders
 from .outgoing import MAX_AHEAD, Outgoing, ready_type
-from .portal import check_timeout
+from .portal import Deadline, check_timeout
 from .receiving import Receiver
 
 if TYPE_CHECKING:
@@ -95,14 +95,14 @@ class SendingEnd(Generic[T_contra]):
 
         Args:
             messages: The messages. What makes them, if it is a generator, runs in this thread.
-            timeout: Seconds that each 256 of them may wait for room; None waits for ever.
+            timeout: Seconds that all of them may take; None waits for ever.
 
         Raises:
-            TimeoutError: There was no room in time.
+            TimeoutError: There was no room for all of them in time.
             trio.ClosedResourceError: As `send`; and so are the others there.
             Exception: Whatever the iterable raises, when all that it gave before has been sent.
         """
-        check_timeout(timeout)
+        deadline = Deadline(timeout)
         iterator = iter(messages)
         failure: BaseException | None = None
         while failure is None:
@@ -112,26 +112,26 @@ class SendingEnd(Generic[T_contra]):
             except Exception as error:  # noqa: BLE001  # raised below
                 failure = error
             if chunk:
-                self._send_chunk(chunk, timeout)
+                self._send_chunk(chunk, deadline)
             elif failure is None:
                 return
         raise failure
 
-    def _send_chunk(self, chunk: list[T_contra], timeout: float | None) -> None:
+    def _send_chunk(self, chunk: list[T_contra], deadline: Deadline) -> None:
         outgoing = self._outgoing
         if outgoing is not None:
             for message in chunk:
-                self.send(message, timeout)
+                self.send(message, deadline.left)
             return
         sent = self._loop.run_sync(self._channel.statistics).sent
         try:
-            self._loop.run(self._channel.send_many, chunk, timeout=timeout)
+            self._loop.run(self._channel.send_many, chunk, timeout=deadline.left)
         except MessageTypeError:
             if not any(holds_senders(message, Sender) for message in chunk):
                 raise
             sent = self._loop.run_sync(self._channel.statistics).sent - sent
             for message in chunk[sent:]:
-                self.send(message, timeout)
+                self.send(message, deadline.left)
 
     def close(self, timeout: float | None = None) -> None:
         """Close, and wait until what was accepted has been written to the connections that are up, at most for the context's `grace`.

@@ -8,7 +8,6 @@ interrupted while it waits leaves it there, for the next one.
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 import trio
 
 from ..errors import MessageDecodeError
-from .portal import Loop, check_timeout, new_waiter, wait_released
+from .portal import Deadline, Loop, new_waiter, wait_released
 
 if TYPE_CHECKING:
     import _thread
@@ -34,7 +33,7 @@ class Failure:
         self.error = error
 
 
-class _Fetch:
+class Fetch:
     """The loop on its way to bring something.
 
     Attributes:
@@ -65,7 +64,7 @@ class Source(Generic[T_co]):
         self._lock = threading.Lock()
         self._ready: deque[Any] = deque()
         self._waiters: list[_thread.LockType] = []
-        self._fetch: _Fetch | None = None
+        self._fetch: Fetch | None = None
         self._end: Exception | None = None
 
     # ---------------------------------------------------------------- what subclasses say
@@ -89,6 +88,10 @@ class Source(Generic[T_co]):
     def _most(self) -> int | None:
         """How many messages the loop may bring when one is asked for."""
         return 1
+
+    def _reclaim(self) -> bool:
+        """In a thread: whether something is ready after all, which somebody else had at hand."""
+        return False
 
     # ---------------------------------------------------------------- for users
 
@@ -168,15 +171,15 @@ class Source(Generic[T_co]):
             TimeoutError: Nothing came in time.
             Exception: Nothing can come any more.
         """
-        check_timeout(timeout)
+        deadline = Deadline(timeout)
         self._loop.check()
-        deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             messages = self._take_ready(most)
             if messages:
                 return messages
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if not self._wait_ready(left, fetch_most):
+            if self._reclaim():
+                continue
+            if not self._wait_ready(deadline.left, fetch_most):
                 messages = self._take_ready(most)
                 if messages:
                     return messages
@@ -223,7 +226,7 @@ class Source(Generic[T_co]):
     def _wait_ready(self, timeout: float | None, most: int | None) -> bool:
         """Wait until something may be ready; False if there was nothing in time, and the loop does not look for it any more."""
         waiter = new_waiter()
-        fetch: _Fetch | None = None
+        fetch: Fetch | None = None
         try:
             with self._lock:
                 if self._ready:
@@ -232,7 +235,7 @@ class Source(Generic[T_co]):
                     raise _again(self._end)
                 self._waiters.append(waiter)
                 if self._fetch is None:
-                    self._fetch = _Fetch(most)
+                    self._fetch = Fetch(most)
                 fetch = self._fetch
             if not fetch.has_begun:
                 self._begin(fetch)
@@ -269,14 +272,14 @@ class Source(Generic[T_co]):
         for waiter in waiters:
             waiter.release()
 
-    def _begin(self, fetch: _Fetch) -> None:
+    def _begin(self, fetch: Fetch) -> None:
         """Let the loop look for something. After its end the thread does it, as then nobody else uses what was in the loop."""
         try:
             self._loop.call_soon(self._look, fetch)
         except trio.ClosedResourceError:
             self._look_after_end(fetch)
 
-    def _look_after_end(self, fetch: _Fetch) -> None:
+    def _look_after_end(self, fetch: Fetch) -> None:
         if fetch.has_begun:
             self._fail(fetch, trio.EndOfChannel())
             return
@@ -290,7 +293,7 @@ class Source(Generic[T_co]):
 
     # ---------------------------------------------------------------- bringing, in the loop
 
-    def _look(self, fetch: _Fetch) -> None:
+    def _look(self, fetch: Fetch) -> None:
         if fetch.has_begun:
             return
         fetch.has_begun = True
@@ -304,7 +307,7 @@ class Source(Generic[T_co]):
         except Exception as error:  # noqa: BLE001  # the caller gets it
             self._fail(fetch, error)
 
-    async def _wait_and_bring(self, fetch: _Fetch) -> None:
+    async def _wait_and_bring(self, fetch: Fetch) -> None:
         messages: list[Any] = []
         try:
             with trio.CancelScope() as fetch.scope:
@@ -319,12 +322,12 @@ class Source(Generic[T_co]):
         else:
             self._bring(fetch, messages)
 
-    def _cancel(self, fetch: _Fetch) -> None:
+    def _cancel(self, fetch: Fetch) -> None:
         fetch.is_cancelled = True
         if fetch.scope is not None:
             fetch.scope.cancel()
 
-    def _bring(self, fetch: _Fetch, messages: list[Any]) -> None:
+    def _bring(self, fetch: Fetch, messages: list[Any]) -> None:
         with self._lock:
             if self._end is None:
                 self._ready.extend(messages)
@@ -334,7 +337,7 @@ class Source(Generic[T_co]):
         for waiter in waiters:
             waiter.release()
 
-    def _fail(self, fetch: _Fetch, error: Exception) -> None:
+    def _fail(self, fetch: Fetch, error: Exception) -> None:
         if not self._is_end(error):
             self._bring(fetch, [Failure(error)])
             return
