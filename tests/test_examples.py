@@ -24,6 +24,7 @@ LINES = {
     "pubsub_two_processes.py": "reading 4 of another process: 21.0 C",
     "reconnect.py": "received all in order: True\nthe connection had 2 transports",
     "simulated_network.py": "  40 s  ContextDied\nall in less than two real seconds: True",
+    "state.py": "at first: trioton.UNSET\nwho comes late: ready\na change: busy\nby another: kernel is gone / kernel is gone",
     "tls.py": "who does not trust the certificate stays outside",
     "two_brokers.py": "the reader has heard of the death: True\nall numbers have come, once and in order: True",
 }

@@ -480,8 +480,9 @@ WRONG: dict[str, Callable[[trioton.Context], object]] = {
 async def test_wrong_arguments_are_named(autojump_clock: object, pair: Pair, argument: str) -> None:
     with pytest.raises(TypeError, match=argument):
         WRONG[argument](pair.a)
-    with pytest.raises(ValueError, match="slot"):
-        StateChannel(pair.a, " ")
+    for slot in (" ", "~x", "trioton.reports"):
+        with pytest.raises(ValueError, match="slot"):
+            StateChannel(pair.a, slot)
 
 
 async def test_waiting_takes_one_of_two_arguments(autojump_clock: object, pair: Pair) -> None:

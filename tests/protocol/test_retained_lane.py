@@ -7,7 +7,7 @@ import pytest
 from trioton import ProtocolError
 from trioton.protocol.limits import MAX_RUN_BYTES
 from trioton.protocol.retained import Known, Mark, RetainedStore, Row, RowKind, Value, parse_rows
-from trioton.protocol.retained_lane import RetainedLane
+from trioton.protocol.retained_lane import FEW, RetainedLane
 
 A, B = (bytes([n]) * 12 + bytes(4) for n in (1, 2))
 LIMIT = 1 << 26
@@ -227,3 +227,17 @@ def test_a_peer_that_names_ever_more_slots_is_not_remembered() -> None:
     for n in range(1000):
         a.lane.knows(Known(f"made up {n}", a.store.version("x")))
     assert not a.lane._peer_knows
+
+
+def test_what_has_given_way_is_not_due_to_a_neighbour_that_does_not_read() -> None:
+    a, b = Side(A, limit=10_000), Side(B)
+    a.begin()
+    b.begin()
+    talk(a, b)
+    for n in range(10_000):
+        a.store.put(f"slot {n}", b"x")
+        a.lane.changed(f"slot {n}")
+    assert len(a.lane._due) <= FEW
+    talk(a, b)
+    assert b.store.slots() == a.store.slots()
+    assert len(b.store) > 30

@@ -15,7 +15,7 @@ from ..network.events import BadMessage
 from ..protocol import codec
 from ..protocol.identity import ContextId
 from ..protocol.scan import scan
-from .base import check_context, slot_name
+from .base import check_context, check_not_own, slot_name
 from .messages import BINARY, TEXT, DecodeFailure, MessageType, as_message_type, value_encoder
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class StateChannel(trio.abc.Channel[T], Generic[T]):
 
     Raises:
         TypeError: An argument is of the wrong type.
-        ValueError: `slot` is no name.
+        ValueError: `slot` is no name, or one of the library's own.
         trio.ClosedResourceError: The context was closed.
     """
 
@@ -95,6 +95,7 @@ class StateChannel(trio.abc.Channel[T], Generic[T]):
         context = check_context(ctx)
         self._type: MessageType[Any] = as_message_type(message_type)
         self._slot = slot_name(slot, self._type, PATTERN)
+        check_not_own(self._slot)
         context._check_open()
         self._context = context
         self._retaining = context._mesh.retaining

@@ -152,7 +152,7 @@ class Context:
         insecure: bool = False,
         local_shortcut: bool = True,
     ) -> Connection:
-        """Connect to a listener, and return when each side knows what the other listens to.
+        """Connect to a listener, and return when each side knows what the other listens to, and has the states that the other had.
 
         Then this context also knows all other contexts that the listener's knew; that they know this one takes a moment longer.
 

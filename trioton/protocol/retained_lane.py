@@ -11,6 +11,7 @@ than the link takes it, only the newest value leaves, and a slow link costs no m
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
 
 from ..errors import ProtocolError
 from .limits import MAX_RUN_BYTES, MAX_RUN_MESSAGES
@@ -26,6 +27,9 @@ from .retained import (
     encode_mark,
     encode_value_head,
 )
+
+FEW: Final = 1024
+"""Slots that may be due without a look at whether their values are still there."""
 
 
 class RetainedLane:
@@ -46,6 +50,7 @@ class RetainedLane:
         self._most = most
         self._words: deque[bytes] = deque()
         self._due: dict[str, None] = {}
+        self._most_due = FEW
         self._owed: dict[str, None] = {}  # what must be told before ALL_TOLD
         self._peer_knows: dict[str, Version] = {}
         self._was_named = False
@@ -73,6 +78,10 @@ class RetainedLane:
     def changed(self, slot: str) -> None:
         """A slot has a newer value: the neighbour must hear of it."""
         self._due[slot] = None
+        if len(self._due) > self._most_due:
+            # Of a neighbour that does not read, and many values that have given way meanwhile, nothing but the values that are left is due.
+            self._due = {slot: None for slot in self._due if slot in self._owed or self._store.get(slot) is not None}
+            self._most_due = 2 * len(self._due) + FEW
 
     def ask(self, slot: str) -> None:
         """Ask the neighbour for whatever it knows of a slot."""
