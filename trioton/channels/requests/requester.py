@@ -224,7 +224,7 @@ class ReqChannel(_Methods):
             await self._desk.wait_changed()
             self._check_open()
 
-    def to(self, context_id: int) -> _Directed:
+    def to(self, context_id: int) -> RequestTarget:
         """Give what calls methods in one context only.
 
         If that cannot be reached, requests fail with `DeadError`; if nobody answers there, they wait.
@@ -240,7 +240,7 @@ class ReqChannel(_Methods):
             raise TypeError(f"context_id must be the identity of a context, not {context_id!r}")
         if not 0 <= context_id < 1 << 128:
             raise ValueError(f"context_id must be the identity of a context, not {context_id!r}")
-        return _Directed(self, int(context_id).to_bytes(16, "big"))
+        return RequestTarget(self, int(context_id).to_bytes(16, "big"))
 
     # ---------------------------------------------------------------- requests
 
@@ -335,8 +335,8 @@ class ReqChannel(_Methods):
         return f"<ReqChannel {self._slot!r} of {self._context}, {state}>"
 
 
-class _Directed(_Methods):
-    """The methods of one context's repliers."""
+class RequestTarget(_Methods):
+    """Calls methods of the repliers in one context; made by `ReqChannel.to`. It ends with the channel."""
 
     def __init__(self, channel: ReqChannel, target: bytes) -> None:
         self._channel = channel
