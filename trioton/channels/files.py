@@ -6,6 +6,7 @@ import errno
 import io
 import sys
 import threading
+from collections import deque
 from types import TracebackType
 from typing import Any, Self, TextIO, cast
 
@@ -89,6 +90,8 @@ class FileWrapper(io.TextIOBase):
         self._thread = threading.get_ident()
         self._outflow = Outflow(channel, self._real_stream, chunk) if isinstance(channel, PubChannel) else None
         self._echo = None if echo is None else Outflow(echo, None)
+        self._arrived: deque[str] = deque()
+        self._turn = trio.Lock()
         self._rest = ""
         self._closed = False
 
@@ -226,41 +229,62 @@ class FileWrapper(io.TextIOBase):
 
     def _fill(self) -> bool:
         """Receive one more message; whether there was one."""
-        if threading.get_ident() == self._thread:
-            message = self._receive_nowait()
-        else:
-            message = _call_in_trio(self._token, self._receive)
-        if message is None:
-            return False
-        self._rest += message if message.endswith("\n") else f"{message}\n"
+        arrived = self._arrived
+        if not arrived:
+            if threading.get_ident() == self._thread:
+                self._receive_nowait()
+            else:
+                self._receive_in_trio()
+            if not arrived:
+                return False
+        # Ctrl-C comes at calls only, and here are none: what has arrived is in one of both places.
+        self._rest += arrived[0]
+        del arrived[0]
+        if self._echo is not None and threading.get_ident() != self._thread:
+            self._echo.flush()  # what the reader writes now, to whichever file, comes after it
         return True
 
-    def _receive_nowait(self) -> str | None:
+    def _receive_in_trio(self) -> None:
+        """Let Trio's thread receive a message, and wait. If Ctrl-C ends that, no message is taken, or the next reader gets it."""
+        scope = trio.CancelScope()
+        is_done = False
+        try:
+            _call_in_trio(self._token, self._receive, scope)
+            is_done = True
+        finally:
+            if not is_done:
+                _post(self._token, scope.cancel)
+
+    def _receive_nowait(self) -> None:
         assert isinstance(self._channel, SubChannel)
         try:
-            return self._received(self._channel.receive_nowait())
+            self._received(self._channel.receive_nowait())
         except trio.WouldBlock:
             raise BlockingIOError(
                 errno.EAGAIN, "nothing to read now, and Trio's thread must not wait: use await channel.receive()"
             ) from None
         except (trio.EndOfChannel, trio.ClosedResourceError):
-            return None
+            pass
         except trio.BrokenResourceError as error:
             raise OSError(str(error)) from error
 
-    async def _receive(self) -> str | None:
+    async def _receive(self, scope: trio.CancelScope) -> None:
         assert isinstance(self._channel, SubChannel)
-        try:
-            return self._received(await self._channel.receive())
-        except (trio.EndOfChannel, trio.ClosedResourceError):
-            return None
-        except trio.BrokenResourceError as error:
-            raise OSError(str(error)) from error
+        with scope:
+            async with self._turn:
+                if self._arrived:
+                    return  # for a reader who was interrupted just then
+                try:
+                    self._received(await self._channel.receive())
+                except (trio.EndOfChannel, trio.ClosedResourceError):
+                    pass
+                except trio.BrokenResourceError as error:
+                    raise OSError(str(error)) from error
 
-    def _received(self, message: str) -> str:
+    def _received(self, message: str) -> None:
+        self._arrived.append(message if message.endswith("\n") else f"{message}\n")
         if self._echo is not None:
             self._echo.write(message, len(message.encode()))
-        return message
 
     # ---------------------------------------------------------------- closing
 
@@ -336,8 +360,8 @@ def _post(token: trio.lowlevel.TrioToken, function: Any) -> None:
         pass  # and so has all that could be closed
 
 
-def _call_in_trio(token: trio.lowlevel.TrioToken, async_fn: Any) -> str | None:
-    """Call an async function in Trio's thread, and wait; None if Trio has ended, or ends meanwhile.
+def _call_in_trio(token: trio.lowlevel.TrioToken, async_fn: Any, *args: object) -> None:
+    """Call an async function in Trio's thread, and wait until it is done, or Trio has ended.
 
     Raises:
         trio.Cancelled: This is a thread of the same Trio, and its task was cancelled.
@@ -347,14 +371,12 @@ def _call_in_trio(token: trio.lowlevel.TrioToken, async_fn: Any) -> str | None:
     except RuntimeError:
         is_worker = False
     try:
-        result: str | None = trio.from_thread.run(async_fn, trio_token=None if is_worker else token)
+        trio.from_thread.run(async_fn, *args, trio_token=None if is_worker else token)
     except trio.RunFinishedError:
-        return None
+        pass
     except trio.Cancelled:  # noqa: ASYNC103  # what is cancelled is no task of this thread, unless it is a worker
         if is_worker:
             raise
-        return None  # noqa: ASYNC104
-    return result
 
 
 def _checked_chunksize(value: object) -> int:
