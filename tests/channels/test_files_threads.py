@@ -255,6 +255,7 @@ async def test_input_waits_for_a_line_in_a_thread(ends: Ends, monkeypatch: pytes
         await typing.send("Ann")
         assert await echoed.receive() == "Ann"
         assert await out_sub.receive() == "more? "
+        await until(lambda: typed.statistics().waiting == 1)
         await source.aclose()
     assert answers == ["Ann"]
 
