@@ -1,7 +1,7 @@
 """The broker: starts a kernel, looks after it, and stands between it and any number of clients.
 
-``python -m examples.kernel.broker ADDRESS`` listens there, which should be a Unix socket or on localhost: who can connect can run code.
-It ends when it is told to, or when its last client has gone.
+``python -m examples.kernel.broker`` listens at a Unix socket in a folder that only this user can enter, and prints its address: who can
+connect can run code. It ends when it is told to, or when its last client has gone.
 
 The broker is a context like any other: what kernel and clients say to each other goes through it, without a line of code here. What it
 does by itself is to know whether the kernel's process lives, and whether its interpreter runs: that is what it can tell when the kernel
@@ -15,7 +15,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
+from functools import partial
+from math import inf
 from pathlib import Path
 
 import trio
@@ -41,6 +44,9 @@ INTERRUPT_PAUSE = 0.1
 
 END_WITHIN = 2.0
 """Seconds that all this may take. Then the process is killed."""
+
+FIRST_CLIENT_WITHIN = 30.0
+"""Seconds without any client after which a new broker ends: whoever has started it has died."""
 
 LAST_WORDS = 1.0
 """Seconds that may go by after the end of a process until all is read that it has written."""
@@ -176,9 +182,11 @@ class Broker(trioton.RepChannel):
         clients: set[int] = set()
         async with self._ctx.events() as events:
             task_status.started()
+            self._scope.deadline = inf if self._keep else trio.current_time() + FIRST_CLIENT_WITHIN
             async for event in events:
                 if isinstance(event, trioton.ContextJoined) and not event.name.startswith("kernel-"):
                     clients.add(event.id)
+                    self._scope.deadline = inf
                 elif isinstance(event, trioton.ContextDied) and event.id in clients:
                     clients.discard(event.id)
                     if not clients and not self._keep:
@@ -292,9 +300,7 @@ async def run_broker(
 
 async def _main(address: str, *, keep: bool) -> None:
     async with trio.open_nursery() as nursery:
-        print(
-            await nursery.start(lambda task_status: run_broker(address, keep=keep, task_status=task_status)), flush=True
-        )
+        print(await nursery.start(partial(run_broker, address, keep=keep)), flush=True)
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -302,11 +308,13 @@ def main(args: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="broker", description="Looks after a Python kernel for any number of clients."
     )
-    parser.add_argument("address", help="where to listen, such as unix:///run/user/1000/kernel.sock")
+    parser.add_argument("address", nargs="?", help="where to listen; by default a Unix socket in a new folder")
     parser.add_argument("--keep", action="store_true", help="live on when the last client has gone")
     options = parser.parse_args(args)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # it ends in good order, as with Ctrl-C
     try:
-        trio.run(lambda: _main(options.address, keep=options.keep))
+        with tempfile.TemporaryDirectory(prefix="kernel-") as folder:
+            trio.run(partial(_main, options.address or f"unix://{folder}/socket", keep=options.keep))
     except KeyboardInterrupt:
         pass
 
