@@ -27,6 +27,28 @@ class Output(NamedTuple):
     text: str
 
 
+class Outputs:
+    """What there is to show: an async iterator, made by `Client.output`.
+
+    Args:
+        kinds: Channels of text, and what they carry.
+        notices: What the broker tells.
+    """
+
+    def __init__(self, kinds: dict[trioton.SubChannel[str], Kind], notices: trioton.SubChannel[Notice]) -> None:
+        self._kinds = {id(channel): kind for channel, kind in kinds.items()}
+        self._merged = trioton.merge(*kinds, notices)
+
+    def __aiter__(self) -> Outputs:
+        return self
+
+    async def __anext__(self) -> Output:
+        channel, message = await anext(self._merged)
+        if id(channel) in self._kinds:
+            return Output(self._kinds[id(channel)], message)
+        return Output(message["what"], message["text"])
+
+
 class ToKernel:
     """The channels that lead to one kernel process. The next one gets others."""
 
@@ -52,7 +74,10 @@ class Client:
         folder: Its current folder.
         frames: Where its debugger is.
         broker: Requests to the broker: ``interrupt()``, ``restart()``, ``terminate()``, ``shut_down()``.
+        connection: The connection to the broker.
     """
+
+    connection: trioton.Connection
 
     def __init__(self, ctx: trioton.Context) -> None:
         self._ctx = ctx
@@ -62,7 +87,7 @@ class Client:
         self.folder = trioton.StateChannel(ctx, protocol.FOLDER)
         self.frames = trioton.StateChannel[list[Any]](ctx, protocol.FRAMES, trioton.OBJECT)
         self.broker = trioton.ReqChannel(ctx, protocol.BROKER_REQUESTS)
-        self._kinds: dict[object, Kind] = {
+        self._kinds: dict[trioton.SubChannel[str], Kind] = {
             trioton.SubChannel(ctx, protocol.OUT): "out",
             trioton.SubChannel(ctx, protocol.ERR): "err",
             trioton.SubChannel(ctx, protocol.ECHO): "echo",
@@ -92,13 +117,9 @@ class Client:
             await self.wait_changed()
         return self.status
 
-    async def output(self) -> AsyncIterator[Output]:
+    def output(self) -> Outputs:
         """All that there is to show, in the order in which it came. Who does not ask for the next makes ``print`` wait."""
-        async for channel, message in trioton.merge(*self._kinds, self._notices):  # type: ignore[arg-type]
-            if channel is self._notices:
-                yield Output(message["what"], message["text"])
-            else:
-                yield Output(self._kinds[channel], message)
+        return Outputs(self._kinds, self._notices)
 
     async def _follow(self, state: trioton.StateChannel[Any]) -> None:
         async for _ in state:
@@ -134,12 +155,12 @@ class Client:
         to = await self.to_kernel()
         await to.code.send(Chunk(source=source, filename=filename, line=line))
 
-    async def ask(self, question: str, text: str) -> Any:
+    async def ask(self, question: str, *args: str) -> Any:
         """Ask the kernel about a name or an expression, with a method of `introspection.Introspection`; None if that takes too long."""
         to = await self.to_kernel()
         with trio.move_on_after(INTROSPECT_WITHIN):
             try:
-                return await to.introspect.call(question, text)
+                return await to.introspect.call(question, *args)
             except (trioton.DeadError, trio.ClosedResourceError):
                 pass  # this kernel has ended; the next one may know
         return None
@@ -158,5 +179,5 @@ async def open_client(address: str, name: str = "client") -> AsyncIterator[Clien
     """
     async with trioton.open_context(name, heartbeat=HEARTBEAT, grace=1.0) as ctx:
         client = Client(ctx)
-        await ctx.connect(address, name="broker", reconnect=None)
+        client.connection = await ctx.connect(address, name="broker", reconnect=None)
         yield client

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import code
 import enum
 import linecache
@@ -136,6 +137,7 @@ class Interpreter(code.InteractiveInterpreter):
         """Run tasks until there are no more, or one of them exits."""
         signal.signal(signal.SIGINT, self._on_interrupt)
         sys.breakpointhook = self._on_breakpoint
+        builtins.input = read_line
         self._be_ready()
         while (task := self._streams.next_task()) is not None:
             self._streams.say_activity("busy")
@@ -211,6 +213,15 @@ class Interpreter(code.InteractiveInterpreter):
 
     def _on_breakpoint(self, *_args: object, **_keywords: object) -> None:
         Debugger(self._streams).set_trace(sys._getframe(1))
+
+
+def read_line(prompt: object = "", /) -> str:
+    """What ``input()`` is in a kernel: Python's own swallows a Ctrl-C that comes while it flushes stdout."""
+    print(prompt, end="", flush=True)
+    line = sys.stdin.readline()
+    if not line:
+        raise EOFError
+    return line.removesuffix("\n")
 
 
 def _remember_source(filename: str, start: int, lines: list[str]) -> None:

@@ -26,6 +26,8 @@ from .interpreter import AtRest, Interpreter, LineWriter
 from .introspection import Introspection
 from .protocol import Activity, Chunk, InterpreterStatus, Startup, to_kernel
 
+assert sys.platform != "win32", "the kernel is interrupted by signals as Linux and macOS have them"
+
 T = TypeVar("T")
 
 HEARTBEAT = trioton.Heartbeat(lease=86_400)
