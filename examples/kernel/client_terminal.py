@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any
@@ -21,6 +22,8 @@ import trio
 import trioton
 
 from .client import Client, Output, open_client
+
+assert sys.platform != "win32", "asyncio handles signals on Linux and macOS only"
 
 try:
     from prompt_toolkit import PromptSession, print_formatted_text
@@ -215,6 +218,8 @@ class Terminal:
     async def run(self, address: str) -> None:
         """Read lines and send them, until the user leaves or the broker has gone."""
         loop = asyncio.get_running_loop()
+        # While something is printed, the terminal takes Ctrl-C for a signal.
+        loop.add_signal_handler(signal.SIGINT, self._guest.interrupt)
         reading = asyncio.ensure_future(self._read_lines())
         ended: asyncio.Future[outcome.Outcome[None]] = loop.create_future()
 

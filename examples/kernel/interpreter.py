@@ -127,6 +127,7 @@ class Interpreter(code.InteractiveInterpreter):
         self._streams = streams
         self._lines: list[str] = []
         self._may_interrupt = False
+        self._was_interrupted = False
 
     @property
     def namespace(self) -> dict[str, Any]:
@@ -139,7 +140,7 @@ class Interpreter(code.InteractiveInterpreter):
         sys.breakpointhook = self._on_breakpoint
         builtins.input = read_line
         self._be_ready()
-        while (task := self._streams.next_task()) is not None:
+        while (task := self._next_task()) is not None:
             self._streams.say_activity("busy")
             try:
                 if task is AtRest.INTERRUPTED:
@@ -154,6 +155,10 @@ class Interpreter(code.InteractiveInterpreter):
                     print(error.code, file=sys.stderr)
                 break
             self._be_ready()
+
+    def _next_task(self) -> str | Chunk | AtRest | None:
+        self._was_interrupted = False  # from here on it is for what comes now
+        return self._streams.next_task()
 
     def _be_ready(self) -> None:
         sys.stdout.flush()
@@ -181,6 +186,8 @@ class Interpreter(code.InteractiveInterpreter):
         """Run compiled code: only here Ctrl-C gets through."""
         try:
             self._may_interrupt = True
+            if self._was_interrupted:
+                raise KeyboardInterrupt  # it came after this task, and before its first step
             exec(code, self.namespace)
             self._may_interrupt = False
         except SystemExit:
@@ -209,6 +216,7 @@ class Interpreter(code.InteractiveInterpreter):
         """SIGINT. It always comes in the main thread, at whatever it is doing, so it must not disturb anything but user code."""
         if self._may_interrupt:
             raise KeyboardInterrupt
+        self._was_interrupted = True
         self._streams.interrupted_at_rest()
 
     def _on_breakpoint(self, *_args: object, **_keywords: object) -> None:
