@@ -1,5 +1,10 @@
 """``python -m examples.kernel``: everything on this machine."""
 
-from .main import main
+import sys
 
-main()
+if sys.platform == "win32":
+    sys.exit("kernels need signals and process groups as Linux and macOS have them")
+else:
+    from .main import main
+
+    main()

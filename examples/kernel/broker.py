@@ -11,6 +11,7 @@ cannot.
 from __future__ import annotations
 
 import argparse
+import codecs
 import os
 import signal
 import subprocess
@@ -248,8 +249,9 @@ class Broker(trioton.RepChannel):
                 await generation.has_left.wait()
 
     async def _pass_raw(self, stream: trio.abc.ReceiveStream) -> None:
-        async for data in stream:
-            await self._raw.send(data.decode(errors="backslashreplace"))
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="backslashreplace")
+        while data := await stream.receive_some(READ_SIZE):
+            await self._raw.send(decoder.decode(data))
 
     async def _end(self, generation: Generation) -> None:
         """Ask the kernel to end, interrupt it some times if it does not, and then kill it."""
@@ -292,7 +294,7 @@ async def run_broker(
         keep: Whether to live on when the last client has gone.
         task_status: Is told the address.
     """
-    async with trioton.open_context("broker", heartbeat=kernel.HEARTBEAT) as ctx:
+    async with trioton.open_context("broker", heartbeat=protocol.HEARTBEAT) as ctx:
         listener = await ctx.bind(address)
         task_status.started(listener.address)
         await Broker(ctx, listener.address, keep=keep).run()

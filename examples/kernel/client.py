@@ -11,7 +11,6 @@ import trio
 import trioton
 
 from . import protocol
-from .kernel import HEARTBEAT
 from .protocol import Chunk, InterpreterStatus, KernelStatus, Notice, to_kernel
 
 INTROSPECT_WITHIN = 0.5
@@ -177,7 +176,7 @@ async def open_client(address: str, name: str = "client") -> AsyncIterator[Clien
     Raises:
         trioton.ConnectError: Nobody listens there.
     """
-    async with trioton.open_context(name, heartbeat=HEARTBEAT, grace=1.0) as ctx:
+    async with trioton.open_context(name, heartbeat=protocol.HEARTBEAT, grace=1.0) as ctx:
         client = Client(ctx)
         client.connection = await ctx.connect(address, name="broker", reconnect=None)
         yield client

@@ -26,12 +26,13 @@ from .client import Client, Output, open_client
 assert sys.platform != "win32", "asyncio handles signals on Linux and macOS only"
 
 try:
-    from prompt_toolkit import PromptSession, print_formatted_text
+    from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import CompleteEvent, Completer, Completion
     from prompt_toolkit.document import Document
     from prompt_toolkit.formatted_text import FormattedText
     from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
-    from prompt_toolkit.patch_stdout import patch_stdout
+    from prompt_toolkit.renderer import print_formatted_text
+    from prompt_toolkit.styles import Style
 except ImportError:
     sys.exit('the terminal client needs prompt_toolkit: pip install "trioton[kernel]"')
 
@@ -213,12 +214,20 @@ class Terminal:
 
     def _print_all(self) -> None:
         pieces, self._unprinted = self._unprinted, []
-        print_formatted_text(FormattedText(pieces), end="")
+        app = self._session.app
+        if app.is_running:
+            app.renderer.erase()
+        # prompt_toolkit's own way makes the terminal take keys for itself while it prints.
+        print_formatted_text(app.output, FormattedText(pieces), Style([]))
+        app.output.flush()
+        if app.is_running:
+            app.renderer.request_absolute_cursor_position()
+            app.invalidate()
 
     async def run(self, address: str) -> None:
         """Read lines and send them, until the user leaves or the broker has gone."""
         loop = asyncio.get_running_loop()
-        # While something is printed, the terminal takes Ctrl-C for a signal.
+        # Between two lines that are edited, the terminal takes Ctrl-C for a signal.
         loop.add_signal_handler(signal.SIGINT, self._guest.interrupt)
         reading = asyncio.ensure_future(self._read_lines())
         ended: asyncio.Future[outcome.Outcome[None]] = loop.create_future()
@@ -240,13 +249,12 @@ class Terminal:
         (await ended).unwrap()
 
     async def _read_lines(self) -> None:
-        with patch_stdout(raw=True):
-            while True:
-                try:
-                    line = await self._session.prompt_async(handle_sigint=False)
-                except EOFError:
-                    return
-                self._guest.send(line)
+        while True:
+            try:
+                line = await self._session.prompt_async(handle_sigint=False)
+            except EOFError:
+                return
+            self._guest.send(line)
 
 
 def main(args: Sequence[str] | None = None) -> None:

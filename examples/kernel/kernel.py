@@ -30,9 +30,6 @@ assert sys.platform != "win32", "the kernel is interrupted by signals as Linux a
 
 T = TypeVar("T")
 
-HEARTBEAT = trioton.Heartbeat(lease=86_400)
-"""C code may hold the GIL for hours: only the end of the broker's process ends the connection, and on one host that is always seen."""
-
 GRACE = 2.0
 """Seconds that what was printed may take to be received when the kernel ends."""
 
@@ -222,7 +219,7 @@ class Kernel:
         self._token = trio.lowlevel.current_trio_token()
         self._has_finished = trio.Event()
         name = f"kernel-{self._generation}"
-        async with trioton.open_context(name, heartbeat=HEARTBEAT, grace=GRACE) as ctx:
+        async with trioton.open_context(name, heartbeat=protocol.HEARTBEAT, grace=GRACE) as ctx:
             line = Line(ctx, self._generation)
             connection = await ctx.connect(self._address, name="broker", reconnect=None)
             ctx.start_soon(self._watch, connection, line)

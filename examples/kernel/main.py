@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 from . import broker
 
+assert sys.platform != "win32", "kernels need signals and process groups as Linux and macOS have them"
+
 END_WITHIN = 10.0
 """Seconds that the broker has to end when its client has; it takes three at most."""
 

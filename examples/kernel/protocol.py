@@ -10,6 +10,11 @@ from __future__ import annotations
 
 from typing import Final, Literal, TypedDict
 
+import trioton
+
+HEARTBEAT: Final = trioton.Heartbeat(lease=86_400)
+"""How all three watch their links. C code may hold the GIL for hours, so no silence ends a connection; the end of a process does."""
+
 # ---------------------------------------------------------------- to a kernel; the names are made by `to_kernel`
 
 LINES: Final = "ctrl-lines"

@@ -14,7 +14,7 @@ import attrs
 import pytest
 import trio
 
-import trioton
+import trioton.testing
 
 ROOT = str(Path(__file__).resolve().parents[2])
 if ROOT not in sys.path:

@@ -37,8 +37,8 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self.fd, text.encode())
 
-    def press(self, key: str, pattern: str) -> None:
-        """Press a key until something comes: while something is printed the terminal takes keys for itself."""
+    def press(self, key: str, pattern: str | None) -> None:
+        """Press a key until something comes: between two lines that are edited the terminal takes keys for itself."""
         for _ in range(10):
             self.type(key)
             try:
@@ -114,8 +114,7 @@ def test_k13_a_session_in_the_terminal_leaves_nothing_behind(terminal: Terminal)
     found = terminal.wait_for(r"now (\d+)\n")
     assert found is not None
 
-    terminal.type("\x04")
-    terminal.wait_for(None)
+    terminal.press("\x04", None)
     assert terminal.end() == 0
     assert [pid for pid in (broker, kernel, int(found[1])) if process_is_alive(pid)] == []
     assert not socket.parent.exists()
