@@ -193,7 +193,7 @@ class Interpreter(code.InteractiveInterpreter):
         except SystemExit:
             self._may_interrupt = False
             raise
-        except BaseException:  # noqa: BLE001  # whatever user code raises, the kernel lives on
+        except BaseException:  # noqa: ASYNC103, BLE001  # whatever user code raises, the kernel lives on
             self._may_interrupt = False
             self.showtraceback()
 
