@@ -313,6 +313,7 @@ class Context:
         for outlet in self._traffic.outlets.all():
             outlet.die(CONTEXT_CLOSED)
         self._hub.end()
+        self._doorman.refusals.end()
         self._changed.unpark_all()
         self._nursery.cancel_scope.cancel()
 
