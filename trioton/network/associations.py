@@ -45,12 +45,22 @@ class Associations:
         if known is not None and not known.is_remote:
             self.end(known)  # it has come in by two doors at once
             known = None
-        association = known or Association(self._context, connection.peer)
+        association = known or self._begin(connection.peer)
+        association.goes_on = known is not None
         association.peer = connection.peer
         association.window_bytes, association.max_package = connection.window_bytes, connection.max_package
         connection.association = association
         self._by_id[connection.peer.wire_id] = association
         self.go_straight(connection)
+
+    def _begin(self, peer: Peer) -> Association:
+        """A context can be reached: if it could not for a while, both begin anew."""
+        membership = self._context._mesh.membership
+        membership.meet_again(peer.wire_id)
+        association = Association(self._context, peer)
+        # What was said before they last gave each other up is not heard any more.
+        association.round = membership.parted(peer.wire_id) << ROUND_BITS
+        return association
 
     def detach(self, connection: Connection) -> list[str]:
         """A session with a neighbour is over: it is reached another way, or not at all.
@@ -72,10 +82,8 @@ class Associations:
 
     def begin_routed(self, peer: Peer) -> Association:
         """A context that is no neighbour can be reached from now on."""
-        association = self._by_id[peer.wire_id] = Association(self._context, peer)
-        # There is nothing to talk about yet. What was said before they last gave each other up is not heard any more.
-        association.awaits_snapshot, association.is_answered = False, True
-        association.round = self._context._mesh.membership.parted(peer.wire_id) << ROUND_BITS
+        association = self._by_id[peer.wire_id] = self._begin(peer)
+        association.awaits_snapshot, association.is_answered = False, True  # there is nothing to talk about yet
         return association
 
     def go_straight(self, connection: Connection) -> None:

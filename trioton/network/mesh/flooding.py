@@ -65,9 +65,10 @@ class Flooding:
 
     # ---------------------------------------------------------------- telling
 
-    def begin(self, connection: Connection) -> None:
-        """A link is new: tell the neighbour how much is known here. What this context is, it tells when the link counts."""
-        self._send(connection, [encode_record(self._topology.digest())])
+    def begin(self, connection: Connection, *, tells_itself: bool) -> None:
+        """A link is new: tell the neighbour how much is known here. What this context is, it tells when the link counts, or at once."""
+        digest = encode_record(self._topology.digest())
+        self._send(connection, [encode_record(self._topology.own), digest] if tells_itself else [digest])
 
     def own_changed(self) -> None:
         """The own record has changed: all neighbours must hear of it."""

@@ -77,7 +77,9 @@ class Membership:
         """A link to a neighbour is up, the first one or another."""
         if connection.life.has_joined:
             self.link_settled(connection)
-        self._flooding.begin(connection)
+        # Of a parting it must hear before anything else is said: what went on for it begins anew.
+        tells_itself = not connection.life.has_joined and self.parted(connection.peer.wire_id) > 0
+        self._flooding.begin(connection, tells_itself=tells_itself)
 
     def link_settled(self, connection: Connection) -> None:
         """A neighbour has heard and said all that the beginning of a link needs: others may be reached over it."""
@@ -162,8 +164,8 @@ class Membership:
 
     # ---------------------------------------------------------------- partings
 
-    def _meet_again(self, wire_id: bytes) -> None:
-        """A context can be reached again that could not be for a while. It must hear of that, since it may not have noticed itself."""
+    def meet_again(self, wire_id: bytes) -> None:
+        """A context can be reached, maybe one that could not be for a while. It must hear of that, since it may not have noticed itself."""
         if self._lost.pop(wire_id, False):
             self._set_parted(wire_id, min(self.parted(wire_id) + 1, MOST_PARTINGS))
             self._flooding.own_changed()
@@ -182,11 +184,15 @@ class Membership:
         known = self._context._associations.get(wire_id)
         self.update()  # ways cannot be asked for while there are records of which no conclusions have been drawn
         association = self._context._associations.get(wire_id)
-        if association is not None and association is known and association.is_remote:
-            self._end(association, GIVEN_UP)
-            self._lost.pop(wire_id, None)
-            if self._topology.node(wire_id) is not None:
-                self._join(wire_id)
+        if association is None or association is not known or not (association.is_remote or association.goes_on):
+            return
+        connection = association.connection
+        self._end(association, GIVEN_UP)
+        self._lost.pop(wire_id, None)
+        if connection is not None:
+            self._context._associations.attach(connection)
+        elif self._topology.node(wire_id) is not None:
+            self._join(wire_id)
 
     def _set_parted(self, wire_id: bytes, count: int) -> None:
         _make_room(self._parted)
@@ -210,7 +216,6 @@ class Membership:
     def _join(self, wire_id: bytes) -> None:
         node = self._topology.node(wire_id)
         assert node is not None
-        self._meet_again(wire_id)
         peer = Peer(ContextId.from_wire(wire_id), node.name, node.pid, None, wire_id=wire_id, host=b"")
         association = self._context._associations.begin_routed(peer)
         association.window_bytes = min(association.window_bytes, node.window_bytes)
