@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol, TypeVar
@@ -29,10 +31,22 @@ settings.register_profile("default", deadline=None, max_examples=50, phases=PHAS
 settings.register_profile("soak", deadline=None, max_examples=5000, phases=PHASES, stateful_step_count=100)
 settings.load_profile(os.environ.get("TRIOTON_HYPOTHESIS", "default"))
 
+# Where several processes share the tests, each has a place of its own for socket files: one that a killed program of another has left is
+# no leak of the test that runs here.
+WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+if WORKER is not None:
+    os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix=f"{WORKER}-")
+
 E = TypeVar("E")
 
 TIME_LIMIT = 100_000.0
 """Seconds of simulated time after which a test has failed: what hangs would otherwise live on from heartbeat to heartbeat."""
+
+
+def pytest_unconfigure() -> None:
+    """Remove what `WORKER` made."""
+    if WORKER is not None:
+        shutil.rmtree(tempfile.gettempdir(), ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
