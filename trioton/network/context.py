@@ -234,6 +234,9 @@ class Context:
     def start_soon(self, async_fn: Callable[..., Awaitable[object]], *args: object) -> None:
         """Start a task that is cancelled when the context's block ends; as `trio.Nursery.start_soon`.
 
+        It is cancelled before anything is closed. A task of another nursery that waits in a channel of the context then gets
+        `trio.ClosedResourceError`, or `trio.EndOfChannel` where it receives.
+
         Raises:
             trio.ClosedResourceError: The context was closed.
         """
@@ -285,9 +288,9 @@ class Context:
             await trio.lowlevel.checkpoint()
             return
         self._closing = True
+        self._user_nursery.cancel_scope.cancel()  # first: the tasks of the context must not hear that it is closed, as others do
         for outlet in self._traffic.outlets.all():
             outlet.abandon_all_waiting()
-        self._user_nursery.cancel_scope.cancel()
         for listener in self._listeners:
             listener.close()
         self._doorman.close()
