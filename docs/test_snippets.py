@@ -49,6 +49,7 @@ def run_pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str
     )
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_printed_tests_run_in_an_empty_folder(tmp_path: Path) -> None:
     for name in ("pytest.ini", "mended/words.py", *PRINTED_TESTS):
@@ -60,6 +61,7 @@ def test_printed_tests_run_in_an_empty_folder(tmp_path: Path) -> None:
     assert f" {count} passed" in f" {result.stdout.splitlines()[-1].strip('= ')}"
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_what_is_shown_of_tests_that_fail_is_what_they_say(tmp_path: Path) -> None:
     script = SNIPPETS.parent / "draw_simulation.py"
@@ -73,6 +75,7 @@ def test_what_is_shown_of_tests_that_fail_is_what_they_say(tmp_path: Path) -> No
     assert len(list(tmp_path.iterdir())) == 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "test",
     [
@@ -101,6 +104,36 @@ async def test_each_worker_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
     with trio.fail_after(20):
         await snippet("workers").main()
     assert capsys.readouterr().out == "ann: 0 squared is 0\nbob: 1 squared is 1\neve: 2 squared is 4\n"
+
+
+@pytest.mark.parametrize("leaves", ["before the question", "before the answer"])
+async def test_who_asks_a_worker_that_is_gone_goes_on(autojump_clock: trio.testing.MockClock, leaves: str) -> None:
+    net = Network(seed=1, latency=0.01)
+    program = snippet("workers")
+    async with (
+        trioton.open_context("boss", network=net.host("boss")) as boss,
+        trioton.open_context("ann", network=net.host("ann")) as ann,
+    ):
+        await boss.bind("boss:1")
+        await ann.connect("boss:1")
+        questions_in, questions = trioton.open_channel(ann)
+        hellos = trioton.SubChannel(boss, "hello", trioton.OBJECT)
+        await trioton.PubChannel(ann, "hello", trioton.OBJECT).send(["ann", questions_in])
+        _, worker = await hellos.receive()
+
+        async def leave() -> None:
+            if leaves == "before the answer":
+                await questions.receive()
+            await ann.aclose()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(leave)
+            if leaves == "before the question":
+                async with boss.events() as events:
+                    while not isinstance(await events.receive(), trioton.ContextDied):
+                        pass
+            with trio.fail_after(5):
+                assert await program.ask(boss, worker, 1) is None
 
 
 async def test_clock_is_followed_through_restarts(
