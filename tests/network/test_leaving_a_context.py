@@ -169,10 +169,11 @@ async def test_a_task_of_the_context_that_waits_is_cancelled_and_one_of_another_
         ended[name] = "not at all"
         try:
             await WAITS[wait](a, pub, sub)
-        except (trio.Cancelled, trio.ClosedResourceError, trio.EndOfChannel) as error:
+        except trio.Cancelled:
+            ended[name] = "Cancelled"
+            raise
+        except (trio.ClosedResourceError, trio.EndOfChannel) as error:
             ended[name] = type(error).__name__
-            if isinstance(error, trio.Cancelled):
-                raise
 
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery, trioton.open_context("b", network=net.host("b")) as b:
