@@ -6,7 +6,8 @@ A map of the house, from the ground up; each floor imports only those below it, 
 * `trioton.protocol`: the protocol without any I/O, clock or chance: frames, handshake, flows, queues, windows.
 * `trioton.transports`: bytes in and out: TCP, Unix sockets, TLS, memory, stdio; and addresses.
 * `trioton.network`: the Trio tasks that own everything: contexts, connections, listeners, events.
-* `trioton.channels`: what programs hold: publishing and subscribing, one-to-one channels, merging, message types.
+* `trioton.channels`: what programs hold: publishing and subscribing, one-to-one channels, merging, message types, files.
+* `trioton.clientserver`, `trioton.events`: small tools: requests by text without a context; signals and timers.
 * `trioton.testing`: whole networks in one process, under a mock clock.
 * `trioton.cli`: the command `trioton`.
 """
@@ -20,6 +21,7 @@ from ._version import __version__ as __version__
 from .channels.direct import Receiver as Receiver
 from .channels.direct import Sender as Sender
 from .channels.direct import open_channel as open_channel
+from .channels.files import FileWrapper as FileWrapper
 from .channels.merge import Merge as Merge
 from .channels.merge import merge as merge
 from .channels.messages import BINARY as BINARY
@@ -43,6 +45,7 @@ from .errors import ProtocolError as ProtocolError
 from .errors import RemoteError as RemoteError
 from .errors import RemoteTraceback as RemoteTraceback
 from .errors import RequestCancelled as RequestCancelled
+from .errors import RequestError as RequestError
 from .errors import TriotonError as TriotonError
 from .network.connection import Connection as Connection
 from .network.context import Context as Context
@@ -100,7 +103,7 @@ _LATER = {
     "hidden": ".channels.requests.handlers",
     "register_exception": ".protocol.failures",
 }
-_ROOMS = {"testing"}
+_ROOMS = {"blocking", "clientserver", "events", "testing"}
 
 
 def __getattr__(name: str) -> object:

@@ -43,6 +43,18 @@ class CongestedError(TriotonError):
     """A blocking subscriber had no room within the channel's `block_deadline`; the message was not sent."""
 
 
+class RequestError(TriotonError):
+    """A text request was answered with an error; the message says which.
+
+    Attributes:
+        was_refused: Whether the request never reached the handler; else the handler raised, and has perhaps done a part of its work.
+    """
+
+    def __init__(self, reason: str, *, was_refused: bool = False) -> None:
+        super().__init__(reason)
+        self.was_refused = was_refused
+
+
 class DeadError(TriotonError):
     """What was addressed cannot be reached any more: its context has ended, or nothing answers there.
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from ..protocol.handshake import MAX_NAME
 from ..protocol.heartbeat import MIN_TIMEOUT
+
+if TYPE_CHECKING:
+    from ..transports.address import Address
+    from ..transports.base import Network
 
 
 def check_flag(argument: str, value: object) -> bool:
@@ -30,6 +35,16 @@ def check_text(argument: str, value: object) -> None:
         raise TypeError(f"{argument} must be a str, not {value!r}")
     if len(value) > MAX_NAME or not value.isprintable():
         raise ValueError(f"{argument} must be at most {MAX_NAME} printable characters, not {value!r:.300}")
+
+
+def check_secure(network: Network, address: Address, *, insecure: bool, verb: str) -> None:
+    """Refuse what others could listen to, unless the user has said that this is meant.
+
+    Raises:
+        ValueError: The address is reached over a real network without TLS, and `insecure` is not True.
+    """
+    if address.scheme == "tcp" and not address.is_loopback and not insecure and not network.is_simulated:
+        raise ValueError(f"to {verb} at {address} without TLS, where others can read and write, takes insecure=True")
 
 
 def check_tries(argument: str, value: object) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
@@ -16,7 +16,7 @@ from ..protocol.heartbeat import Heartbeat
 from ..protocol.identity import REALM_BITS, ContextId
 from ..protocol.limits import Limits
 from ..transports.address import Address, parse_address
-from .arguments import check_flag, check_text, check_tries
+from .arguments import check_flag, check_secure, check_text, check_tries
 from .associations import Associations
 from .budget import Budget
 from .dialling import Dialler
@@ -39,6 +39,16 @@ if TYPE_CHECKING:
     from .sending.outlet import Outlet
 
 logger = logging.getLogger("trioton.context")
+
+
+class Gatherer(Protocol):
+    """What gathers messages by itself, and hands them to channels a little later."""
+
+    async def wait_passed_on(self) -> None:
+        """Wait until all that was gathered before has been handed on."""
+
+    def give_up(self) -> None:
+        """Nothing can be handed on any more."""
 
 
 class Context:
@@ -89,6 +99,8 @@ class Context:
         self._doorman = Doorman(self)
         self._shared: dict[str, Any] = {}  # what channels of one kind have in common, by the kind
         self._changed = trio.lowlevel.ParkingLot()
+        self._gatherers: list[Gatherer] = []
+        self._is_leaving = False
         self._closing = False
         self._closed = False
         self._user_nursery: trio.Nursery
@@ -264,6 +276,9 @@ class Context:
         """
         await trio.lowlevel.checkpoint()
         self._check_open()
+        if self._gatherers:
+            await self._pass_on_gathered()
+            self._check_open()
         outlets = [outlet for outlet in self._traffic.outlets.all() if not outlet.is_own]
         targets = [(outlet, self._traffic.progress.flush(outlet)) for outlet in outlets]
         for outlet, target in targets:
@@ -285,21 +300,21 @@ class Context:
 
         Leaving the context's block does this too. Cancelled, it closes at once, with no more than a goodbye.
         """
-        if self._closing:
+        if self._is_leaving:
             await trio.lowlevel.checkpoint()
             return
-        self._closing = True
-        self._user_nursery.cancel_scope.cancel()  # first: the tasks of the context must not hear that it is closed, as others do
-        for outlet in self._traffic.outlets.all():
-            outlet.abandon_all_waiting()
-        for listener in self._listeners:
-            listener.close()
-        self._doorman.close()
-        self._changed.unpark_all()
+        self._is_leaving = True
+        until = trio.current_time() + self._grace
         try:
+            try:
+                if self._gatherers:
+                    with trio.move_on_at(until):
+                        await self._pass_on_gathered()
+            finally:
+                self._take_no_more()
             # Each connection keeps to `grace` by itself, and together they take no longer than one.
-            with trio.move_on_after(self._grace + CLOSE_DEADLINE):
-                with trio.move_on_after(self._grace):
+            with trio.move_on_at(until + CLOSE_DEADLINE):
+                with trio.move_on_at(until):
                     await self._mesh.drain()
                 async with trio.open_nursery() as nursery:
                     for connection in self.connections:
@@ -308,11 +323,29 @@ class Context:
         finally:
             self._end()
 
+    async def _pass_on_gathered(self) -> None:
+        """Wait until what was written before to files over channels has been handed to these."""
+        for gatherer in list(self._gatherers):
+            await gatherer.wait_passed_on()
+
+    def _take_no_more(self) -> None:
+        """Nothing more is sent or taken in, and the tasks of the user end."""
+        self._closing = True
+        self._user_nursery.cancel_scope.cancel()  # first: the tasks of the context must not hear that it is closed, as others do
+        for outlet in self._traffic.outlets.all():
+            outlet.abandon_all_waiting()
+        for listener in self._listeners:
+            listener.close()
+        self._doorman.close()
+        self._changed.unpark_all()
+
     def _end(self) -> None:
         """Nothing goes on after this."""
         for connection in self.connections:
             connection.goodbye.say_now(CONTEXT_CLOSED)
         self._closed = True
+        for gatherer in list(self._gatherers):
+            gatherer.give_up()
         self._traffic.subscriptions.end()
         for outlet in self._traffic.outlets.all():
             outlet.die(CONTEXT_CLOSED)
@@ -366,10 +399,7 @@ class Context:
             raise trio.ClosedResourceError(f"the context {self} is closed")
 
     def _check_secure(self, address: Address, *, insecure: bool, verb: str) -> None:
-        if address.scheme == "tcp" and not address.is_loopback and not insecure and not self._network.is_simulated:
-            raise ValueError(
-                f"to {verb} at {address} without TLS, where others can read and write, takes insecure=True"
-            )
+        check_secure(self._network, address, insecure=insecure, verb=verb)
 
     def _hello(self, *, resume: bytes | None = None, returns: bool = True) -> Hello:
         network, limits = self._network, self._limits

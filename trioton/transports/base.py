@@ -146,6 +146,10 @@ class Network(abc.ABC):
         It is what a listener on the loopback offers to clients of the same host, because it is faster than TCP.
         """
 
+    def is_own_process(self) -> bool:
+        """Whether this is the process in which the network was made, and not one that was forked from it."""
+        return True
+
     @abc.abstractmethod
     def process_is_alive(self, pid: int) -> bool:
         """Whether a process of this host (same `host_id`) still runs. True if it cannot be told."""

@@ -94,6 +94,10 @@ class SystemNetwork(Network):
         """Listen at a Unix socket in a directory of its own; a checkpoint. None where there are none, as on Windows."""
         return await listen_privately()
 
+    def is_own_process(self) -> bool:
+        """Whether this is the process in which the network was made, and not one that was forked from it."""
+        return os.getpid() == self.pid
+
     def process_is_alive(self, pid: int) -> bool:
         """Whether a process of this host still runs; one that has ended and was not waited for does not, on Linux."""
         return process_is_alive(pid)
@@ -119,7 +123,7 @@ _default: SystemNetwork | None = None
 def system_network() -> SystemNetwork:
     """The network of this process: always the same object, but another one in a process that was forked."""
     global _default
-    if _default is None or _default.pid != os.getpid():
+    if _default is None or not _default.is_own_process():
         _default = SystemNetwork()
     return _default
 

@@ -222,6 +222,13 @@ class Outlet:
             self.dropped += 1
         return True
 
+    def keeps(self, size: int) -> bool:
+        """Whether a message of so many bytes that is sent now reaches somebody, or waits for the first subscriber and no older one gives way."""
+        if self.is_listened_to or (self.flow.branches and not self._had_subscriber):
+            return True
+        has_place = len(self._backlog) < self.backlog_size and self._backlog_bytes + size <= BACKLOG_BYTES
+        return has_place and not self._had_subscriber
+
     @property
     def lets_wait(self) -> bool:
         """Whether a message for which there is no room must wait, and is not kept for a first subscriber."""
