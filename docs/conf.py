@@ -54,6 +54,7 @@ nitpick_ignore = [
     # What sending and receiving channels share: shown with each of them.
     ("py:class", "trioton.channels.receiving.ReceivingEnd"),
     ("py:class", "trioton.channels.sending.SendingEnd"),
+    ("py:class", "trioton.blocking.receiving.ReceivingEnd"),
     # Of hypothesis.
     ("py:class", "SearchStrategy"),
 ]

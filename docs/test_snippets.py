@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import re
 import subprocess
@@ -15,6 +16,7 @@ import trio
 import trio.testing
 
 import trioton
+from trioton import blocking
 from trioton.testing import Network
 
 SNIPPETS = Path(__file__).parent / "snippets"
@@ -134,6 +136,18 @@ async def test_who_asks_a_worker_that_is_gone_goes_on(autojump_clock: trio.testi
                         pass
             with trio.fail_after(5):
                 assert await program.ask(boss, worker, 1) is None
+
+
+def test_log_goes_to_the_network() -> None:
+    with blocking.open_context("reader") as reader, blocking.open_context("program") as program:
+        reader.bind("mem://reader")
+        log = blocking.SubChannel(reader, "log")
+        program.connect("mem://reader")
+        handler = snippet("log_to_network").NetworkHandler(program)
+        for number in range(5):
+            handler.handle(logging.makeLogRecord({"msg": f"line {number}"}))
+        handler.close()
+        assert [log.receive(timeout=20) for _ in range(5)] == [f"line {number}" for number in range(5)]
 
 
 async def test_clock_is_followed_through_restarts(

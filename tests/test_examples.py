@@ -13,6 +13,7 @@ import pytest
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 LINES = {
+    "blocking.py": "nothing yet\nreading 0: 20.0 C\nreading 1: 20.25 C",
     "events.py": "disconnected: good night",
     "guest_asyncio.py": "asyncio got 22 C\nthe network is closed\nthe guest was cancelled",
     "guest_qt.py": "the friend got: hello from the window\nthe window shows: hello from the friend\nthe contexts are closed",

@@ -8,6 +8,7 @@ A map of the house, from the ground up; each floor imports only those below it, 
 * `trioton.network`: the Trio tasks that own everything: contexts, connections, listeners, events.
 * `trioton.channels`: what programs hold: publishing and subscribing, one-to-one channels, merging, message types, files.
 * `trioton.clientserver`, `trioton.events`: small tools: requests by text without a context; signals and timers.
+* `trioton.blocking`: the same contexts and channels for plain threads.
 * `trioton.testing`: whole networks in one process, under a mock clock.
 * `trioton.cli`: the command `trioton`.
 """

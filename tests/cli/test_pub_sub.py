@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +17,8 @@ from trioton.cli.commands import run
 from trioton.cli.pubsub import BadLineError, encode_line, format_message
 
 assert sys.platform != "win32"
+
+from .conftest import wait_until  # noqa: E402
 
 if TYPE_CHECKING:
     from .conftest import CommandLine
@@ -89,6 +92,94 @@ def test_objects(command_line: CommandLine) -> None:
     code, _, err = command_line.run("pub", listening_at(sub), "data", "--type", "obj", text=text)
     assert (code, err) == (0, "")
     assert sub.communicate(timeout=20)[0] == text
+
+
+def test_bytes_come_as_they_are(command_line: CommandLine) -> None:
+    source = bytes(range(256)) * 4000
+    (command_line.folder / "bytes").write_bytes(source)
+    pub = command_line.start("pub", "--binary", "--bind", "localhost:0", "tar", stdin=command_line.folder / "bytes")
+    sub = command_line.start("sub", "--binary", listening_at(pub), "tar")
+    assert sub.stdout is not None
+    assert sub.stdout.buffer.read() == source  # type: ignore[attr-defined]
+    pub.communicate(timeout=20)
+    sub.communicate(timeout=20)
+    assert (pub.returncode, sub.returncode) == (0, 0)
+
+
+def test_the_last_publisher_ends_it_if_asked(command_line: CommandLine) -> None:
+    sub = command_line.start("sub", "--bind", "--until-closed", "localhost:0", "chat")
+    assert command_line.run("pub", listening_at(sub), "chat", "one", "two", "--count", "1") == (0, "", "")
+    assert sub.communicate(timeout=20) == ("one\n", "")
+    assert sub.returncode == 0
+
+
+def test_count_of_lines(command_line: CommandLine) -> None:
+    pub = command_line.start("pub", "--bind", "localhost:0", "lines", "--count", "3", "--json", stdin=True)
+    sub = command_line.start("sub", listening_at(pub), "lines", "--json")
+    assert pub.stdin is not None
+    pub.stdin.write("1\n2\n3\n4\n5\n")
+    pub.stdin.flush()  # and it stays open
+    assert sub.communicate(timeout=20)[0] == "1\n2\n3\n"
+    assert pub.wait(20) == 0
+
+
+PIPELINE = """
+    yes "a line like many others" | $TRIOTON pub --bind unix://$PWD/socket lines &
+    pub=$!
+    $TRIOTON sub --wait unix://$PWD/socket lines | {reader}
+    echo "sub gave ${{PIPESTATUS[0]}}"
+    wait $pub
+    echo "pub gave $?"
+"""
+
+
+def run_pipeline(command_line: CommandLine, program: str) -> str:
+    """What a shell prints that runs a pipeline."""
+    result = subprocess.run(
+        ["bash", "-c", program],
+        cwd=command_line.folder,
+        env={**command_line.environment, "TRIOTON": f"{sys.executable} -W error -m trioton", "LC_ALL": "C"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return result.stdout
+
+
+def test_a_pipeline_ends_when_its_reader_does(command_line: CommandLine) -> None:
+    out = run_pipeline(command_line, PIPELINE.format(reader="head -n 100000 | tail -n 1"))
+    assert out == "a line like many others\nsub gave 141\npub gave 1\n"
+
+
+@pytest.mark.parametrize("option", ["", "--binary"])
+def test_a_pipeline_carries_all(command_line: CommandLine, option: str) -> None:
+    program = f"""
+        seq 100000000 101000000 | $TRIOTON pub {option} --bind unix://$PWD/socket lines &
+        $TRIOTON sub {option} --wait unix://$PWD/socket lines | md5sum
+        wait $!
+        echo $?
+    """
+    assert run_pipeline(command_line, program) == run_pipeline(command_line, "seq 100000000 101000000 | md5sum; echo 0")
+
+
+def test_who_does_not_read_stops_who_writes(command_line: CommandLine) -> None:
+    pub = command_line.start("pub", "--binary", "--bind", "localhost:0", "zeros", stdin=Path("/dev/zero"))
+    sub = command_line.start("sub", "--binary", listening_at(pub), "zeros")
+    seen = [-1]
+
+    def has_stopped() -> bool:
+        """Whether the publisher has read, and then nothing more in the last twenty looks."""
+        seen.append(int(Path(f"/proc/{pub.pid}/io").read_text().split()[1]))
+        return len(seen) > 100 and len(set(seen[-20:])) == 1 and seen[-1] > 10_000_000
+
+    wait_until(has_stopped, "it goes on reading")
+    for process in (pub, sub):
+        peak = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+        assert peak is not None
+        assert int(peak[1]) < 150_000
+        process.kill()
+        process.communicate(timeout=20)
 
 
 def test_no_object(capsys: pytest.CaptureFixture[str]) -> None:

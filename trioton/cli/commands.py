@@ -120,11 +120,13 @@ def _channel_options(command: Any) -> Any:
         click.option(
             "--type",
             "type_",
-            type=click.Choice(["txt", "obj"]),
+            type=click.Choice(["txt", "obj", "bin"]),
             default="txt",
             show_default=True,
-            help="What messages are: texts, or objects, written as JSON.",
+            help="What messages are: texts, objects, or bytes; a line of text, a line of JSON, or as much as comes at once.",
         ),
+        click.option("--json", "type_", flag_value="obj", help="The same as --type obj."),
+        click.option("--binary", "type_", flag_value="bin", help="The same as --type bin."),
         click.option("--insecure", is_flag=True, help="Allow an address on another machine without TLS."),
     ):
         command = option(command)
@@ -140,17 +142,33 @@ def _channel_options(command: Any) -> Any:
     show_default=True,
     help="How many subscriptions to wait for first.",
 )
+@click.option("--count", type=click.IntRange(1), help="End after so many messages.")
 @click.argument("address")
 @click.argument("slot")
 @click.argument("messages", nargs=-1)
-def pub(slot: str, messages: tuple[str, ...], *, subscribers: int, **place: Any) -> int:
-    """Publish MESSAGES on SLOT at ADDRESS, or else each line of stdin.
+def pub(slot: str, messages: tuple[str, ...], *, subscribers: int, count: int | None, **place: Any) -> int:
+    """Publish MESSAGES on SLOT at ADDRESS, or else what comes from stdin, a message for each line.
 
-    Ends when all has been taken by those who listen. An ADDRESS is localhost:9000, unix:///run/my.sock, tls://host:9000 ...
-    """
+    Ends when all has been taken by those who listen, or as soon as nobody listens any more; with --subscribers 0 it goes on then.
+    It reads no faster than they take it. An ADDRESS is localhost:9000, unix:///run/my.sock, tls://host:9000 ...
+
+    \b
+    Examples:
+      trioton pub --bind localhost:9000 news "it works"
+      tail -f /var/log/syslog | trioton pub --wait localhost:9000 log
+      jq -c .[] items.json | trioton pub --json --wait localhost:9000 items
+      tar c folder | trioton pub --binary --bind unix:///tmp/files.sock tar
+
+    \b
+    Exit codes:
+      0    all was published, and taken by those who listen
+      1    nobody answers at ADDRESS, or nobody listens any more
+      2    the command line makes no sense, or a line is no JSON
+      130  Ctrl-C
+    """  # noqa: D301  # click wants the character
     from .pubsub import publish
 
-    return _run(publish, _place(slot, **place), messages or None, subscribers)
+    return _run(publish, _place(slot, **place), messages or None, subscribers, count)
 
 
 @cli.command()
@@ -163,17 +181,33 @@ def pub(slot: str, messages: tuple[str, ...], *, subscribers: int, **place: Any)
     help="What happens when messages come too fast: block[:N] makes the publisher wait, drop-oldest:N, drop-newest:N, latest, disconnect:N.",
 )
 @click.option("--count", type=click.IntRange(1), help="End after so many messages.")
+@click.option("--until-closed", is_flag=True, help="With --bind: end when all who had connected have left.")
 @click.argument("address")
 @click.argument("slot")
-def sub(slot: str, *, policy: Policy, count: int | None, **place: Any) -> int:
+def sub(slot: str, *, policy: Policy, count: int | None, until_closed: bool, **place: Any) -> int:
     """Print what comes on SLOT at ADDRESS, a line for each message.
 
-    A connection that breaks is dialled again. Ends when the other side closes it, or after --count messages. With --bind it takes in
-    any number of publishers and goes on until Ctrl-C.
-    """
+    A connection that breaks is dialled again. Ends when the other side closes it, or after --count messages, or when nobody reads
+    what it prints any more. With --bind it takes in any number of publishers and goes on until Ctrl-C, or see --until-closed.
+
+    \b
+    Examples:
+      trioton sub localhost:9000 news
+      trioton sub --wait localhost:9000 log | grep -m 1 error
+      trioton sub --json --count 10 --bind localhost:9000 items | jq .name
+      trioton sub --binary --wait unix:///tmp/files.sock tar | tar x
+
+    \b
+    Exit codes:
+      0    the other side has closed the connection, or --count messages have come
+      1    nobody answers at ADDRESS, or fewer than --count messages have come
+      2    the command line makes no sense
+      130  Ctrl-C
+      141  nobody reads what it prints any more
+    """  # noqa: D301  # click wants the character
     from .pubsub import subscribe
 
-    return _run(subscribe, _place(slot, **place), policy, count)
+    return _run(partial(subscribe, until_closed=until_closed), _place(slot, **place), policy, count)
 
 
 def _ready_fd(_context: click.Context, _parameter: click.Parameter, value: int | None) -> int | None:

@@ -35,7 +35,15 @@ async def write_out(text: str) -> None:
     Raises:
         OSError: As `write_all`.
     """
-    data = text.encode(sys.stdout.encoding or "utf-8", "backslashreplace")
+    await write_bytes(text.encode(sys.stdout.encoding or "utf-8", "backslashreplace"))
+
+
+async def write_bytes(data: bytes) -> None:
+    """Write bytes to stdout, as `write_out` does.
+
+    Raises:
+        OSError: As `write_all`.
+    """
     await trio.to_thread.run_sync(write_all, OUT, data, abandon_on_cancel=True)
 
 
@@ -95,3 +103,17 @@ class Feed:
                 return await anext(self._merged)
         self._is_woken = False
         return None
+
+    async def receive_many(self, channel: trioton.SubChannel[Any], most: int | None) -> list[Any] | None:
+        """All messages that came at once on one of the channels, at most so many, or None at the end.
+
+        Raises:
+            trio.BrokenResourceError: As `receive`; and so is `trioton.MessageDecodeError`.
+        """
+        while not self.is_over:
+            with trio.CancelScope() as self._waiting:
+                return await channel.receive_many(most)
+        try:
+            return [channel.receive_nowait()]  # there is nothing, but perhaps an error that ended it
+        except (trio.WouldBlock, trio.EndOfChannel):
+            return None

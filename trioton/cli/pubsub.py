@@ -1,4 +1,8 @@
-"""``trioton pub`` and ``trioton sub``: one slot, from and to lines of text."""
+"""``trioton pub`` and ``trioton sub``: one slot, from and to lines of text, JSON, or bytes as they are.
+
+Both work on whole blocks, so that a pipeline runs as fast as channels do: what one read of stdin brings is sent at once, and what has
+come is printed at once. Nothing is gathered that could leave, and each side waits for the other, so memory stays bounded.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,9 @@ import codecs
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -15,15 +20,12 @@ import trio
 
 import trioton
 
-from .output import Feed, say, write_out
+from .output import Feed, say, write_bytes, write_out
 
 HINT_AFTER: Final = 1.0
 """Seconds of waiting for somebody after which we say so."""
 
 READ_SIZE: Final = 65536
-
-MAX_LINES: Final = 512
-"""Lines that are written at once."""
 
 
 class BadLineError(ValueError):
@@ -37,7 +39,7 @@ class Place:
     Attributes:
         address: Where to connect or listen.
         slot: The slot's base name.
-        type: ``"txt"`` or ``"obj"``.
+        type: ``"txt"``, ``"obj"`` or ``"bin"``.
         bind: Whether to listen.
         insecure: Whether other machines may be involved without TLS.
         wait: Whether to wait until somebody answers at the address.
@@ -53,7 +55,7 @@ class Place:
     @property
     def message_type(self) -> trioton.MessageType[Any]:
         """What the messages are."""
-        return trioton.TEXT if self.type == "txt" else trioton.OBJECT
+        return {"txt": trioton.TEXT, "obj": trioton.OBJECT, "bin": trioton.BINARY}[self.type]
 
     @asynccontextmanager
     async def open(self, name: str) -> AsyncIterator[tuple[trioton.Context, trioton.Connection | None]]:
@@ -113,16 +115,25 @@ def format_message(message: Any, type_: str) -> str:
         return repr(message)
 
 
-async def publish(place: Place, messages: Sequence[str] | None, subscribers: int) -> int:
-    """Publish the messages, or the lines of stdin; gives the exit code."""
-    ready = None if messages is None else [encode_line(message, place.type) for message in messages]
+def encode_argument(argument: str, type_: str) -> Any:
+    """The message that an argument of the command line stands for.
+
+    Raises:
+        BadLineError: It is no JSON, for objects.
+    """
+    return os.fsencode(argument) if type_ == "bin" else encode_line(argument, type_)
+
+
+async def publish(place: Place, messages: Sequence[str] | None, subscribers: int, count: int | None) -> int:
+    """Publish the messages, or what comes from stdin; gives the exit code."""
+    ready = None if messages is None else [encode_argument(message, place.type) for message in messages]
     async with place.open("pub") as (context, _):
-        pub = trioton.PubChannel(context, place.slot, place.message_type)
+        pub: trioton.PubChannel[Any] = trioton.PubChannel(context, place.slot, place.message_type)
         await _wait_subscribers(pub, subscribers, place.slot)
         if ready is not None:
-            await pub.send_many(ready)
+            await pub.send_many(ready[:count])
         else:
-            await _publish_stdin(pub, place.type)
+            await _publish_stdin(pub, place.type, count, ends_unheard=subscribers > 0)
         await context.flush()
         unheard = pub.statistics().unheard
     if unheard and subscribers:
@@ -139,29 +150,55 @@ async def _wait_subscribers(pub: trioton.PubChannel[Any], count: int, slot: str)
     await pub.wait_subscribers(count)
 
 
-async def _publish_stdin(pub: trioton.PubChannel[Any], type_: str) -> None:
-    # Not through sys.stdin: a thread that waits in there when Ctrl-C comes would hold its lock at the end of the process.
+async def _publish_stdin(pub: trioton.PubChannel[Any], type_: str, count: int | None, *, ends_unheard: bool) -> None:
+    """Publish stdin to its end, or up to `count` messages, or until nobody listens any more, if that ends it."""
+    left = count
+    split = _as_they_come if type_ == "bin" else partial(_split_lines, type_)
+    async with aclosing(split()) as blocks:
+        async for messages in blocks:
+            await pub.send_many(messages if left is None else messages[:left])
+            if ends_unheard and pub.statistics().unheard:
+                return
+            if left is not None:
+                left -= len(messages)
+                if left <= 0:
+                    return
+
+
+async def _as_they_come() -> AsyncGenerator[list[Any], None]:
+    while data := await _read_stdin():
+        yield [data]
+
+
+async def _split_lines(type_: str) -> AsyncGenerator[list[Any], None]:
     decoder = codecs.getincrementaldecoder("utf-8")(errors="backslashreplace")
     rest, is_open = "", True
     while is_open:
-        data = await trio.to_thread.run_sync(os.read, sys.stdin.fileno(), READ_SIZE, abandon_on_cancel=True)
+        data = await _read_stdin()
         is_open = bool(data)
         *lines, rest = (rest + decoder.decode(data, final=not is_open)).split("\n")
         if rest and not is_open:
             lines.append(rest)
-        await pub.send_many([encode_line(line, type_) for line in lines])
+        yield lines if type_ == "txt" else [encode_line(line, type_) for line in lines]
 
 
-async def subscribe(place: Place, policy: trioton.Policy, count: int | None) -> int:
+async def _read_stdin() -> bytes:
+    # Not through sys.stdin: a thread that waits in there when Ctrl-C comes would hold its lock at the end of the process.
+    return await trio.to_thread.run_sync(os.read, sys.stdin.fileno(), READ_SIZE, abandon_on_cancel=True)
+
+
+async def subscribe(place: Place, policy: trioton.Policy, count: int | None, *, until_closed: bool) -> int:
     """Print what comes on the slot; gives the exit code."""
     async with place.open("sub") as (context, connection):
-        sub = trioton.SubChannel(context, place.slot, place.message_type, policy=policy)
+        sub: trioton.SubChannel[Any] = trioton.SubChannel(context, place.slot, place.message_type, policy=policy)
         feed = Feed(sub)
         if connection is not None:
             context.start_soon(feed.watch, connection)
             context.start_soon(_tell, context.events())
+        elif until_closed:
+            context.start_soon(_end_with_the_last, context, context.events(), feed)
         try:
-            is_complete = await _print_all(feed, place.type, count)
+            is_complete = await _print_all(sub, feed, place.type, count)
         finally:
             dropped = sub.statistics().dropped
             if dropped:
@@ -171,24 +208,48 @@ async def subscribe(place: Place, policy: trioton.Policy, count: int | None) -> 
         return 0 if is_complete or count is None else 1
 
 
-async def _print_all(feed: Feed, type_: str, count: int | None) -> bool:
+async def _end_with_the_last(context: trioton.Context, events: trioton.EventStream, feed: Feed) -> None:
+    """Let the feed end as soon as all who had connected have left."""
+    async with events:
+        async for event in events:
+            if isinstance(event, trioton.Disconnected) and not context.connections:
+                feed.end()
+                return
+
+
+async def _print_all(sub: trioton.SubChannel[Any], feed: Feed, type_: str, count: int | None) -> bool:
     """Print up to `count` messages; whether there were as many."""
-    lines: list[str] = []
     left = count
     while left is None or left > 0:
         try:
-            received = await feed.receive()
+            messages = await feed.receive_many(sub, left)
         except trioton.MessageDecodeError as error:
             say(f"a message makes no sense: {error}")
             continue
-        if received is None:
+        if messages is None:
             return False
-        lines.append(format_message(received[1], type_) + "\n")
-        left = None if left is None else left - 1
-        if not feed.pending or len(lines) >= MAX_LINES or left == 0:
-            await write_out("".join(lines))
-            lines.clear()
+        if left is None:
+            messages += _also_there(sub)
+        else:
+            left -= len(messages)
+        await (write_bytes(b"".join(messages)) if type_ == "bin" else write_out(_join_lines(messages, type_)))
     return True
+
+
+def _also_there(sub: trioton.SubChannel[Any]) -> list[Any]:
+    """What has come at the same time in other packages."""
+    try:
+        return sub.receive_all_nowait()
+    except trioton.MessageDecodeError as error:
+        say(f"a message makes no sense: {error}")
+    except trio.BrokenResourceError:
+        pass  # it is said again
+    return []
+
+
+def _join_lines(messages: list[Any], type_: str) -> str:
+    lines = messages if type_ == "txt" else [format_message(message, type_) for message in messages]
+    return "\n".join(lines) + "\n"
 
 
 async def _tell(events: trioton.EventStream) -> None:

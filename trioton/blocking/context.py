@@ -1,0 +1,526 @@
+"""Contexts for plain threads: opened, used and closed with calls that wait."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import trio
+
+import trioton
+from trioton import ContextId, ContextInfo, Heartbeat, Limits, Peer, Reconnect
+
+from ..transports.base import Network
+from .portal import Deadline, Loop, check_timeout, enter_loop, leave_loop
+from .receiving import EventStream
+
+if TYPE_CHECKING:
+    import ssl
+
+    from .sending import SendingEnd
+
+
+class _Host:
+    """The task in the loop that a context lives in."""
+
+    def __init__(self, loop: Loop, settings: dict[str, Any]) -> None:
+        self.failure: Exception | None = None
+        self.channels: set[SendingEnd[Any]] = set()
+        self._loop = loop
+        self._settings = settings
+        self._closing = trio.Event()
+        self._closed = trio.Event()
+        self._scope = trio.CancelScope()
+
+    async def open(self) -> trioton.Context:
+        """Open the context; it lives until it is told to close."""
+        context: trioton.Context = await self._loop.start_task(self._live)
+        return context
+
+    async def _live(self, task_status: trio.TaskStatus[trioton.Context] = trio.TASK_STATUS_IGNORED) -> None:
+        has_started = False
+        try:
+            with self._scope:
+                async with trioton.open_context(**self._settings) as context:
+                    has_started = True
+                    task_status.started(context)
+                    await self._closing.wait()
+                    with trio.move_on_after(self._settings["grace"]):
+                        for channel in list(self.channels):
+                            assert channel._outgoing is not None
+                            await channel._outgoing.wait_empty()
+        except Exception as error:
+            if not has_started:
+                raise
+            self.failure = error  # a task of the context has failed: whoever closes it gets to know
+        finally:
+            self._closed.set()
+
+    def close_soon(self) -> None:
+        """Begin to close."""
+        self._closing.set()
+
+    async def close(self) -> None:
+        """Close, in good order; if that is cancelled, at once."""
+        self._closing.set()
+        try:
+            await self._closed.wait()
+        except trio.Cancelled:
+            self._scope.cancel()
+            with trio.CancelScope(shield=True):  # there is no more than a goodbye to say
+                await self._closed.wait()
+            raise
+
+
+class Context:
+    """A node of the network, for plain threads; made by `open_context`. See `trioton.Context`. A context manager.
+
+    Attributes:
+        id: The context's identity, a `trioton.ContextId`.
+        name: The name given to `open_context`, or an empty text.
+    """
+
+    def __init__(self, loop: Loop, host: _Host, context: trioton.Context) -> None:
+        self.id: ContextId = context.id
+        self.name: str = context.name
+        self._loop = loop
+        self._host = host
+        self._inner = context
+        self._connections: dict[trioton.Connection, Connection] = {}
+        self._lock = threading.Lock()
+        self._has_left = False
+
+    # ---------------------------------------------------------------- the network
+
+    def bind(
+        self,
+        address: str,
+        *,
+        max_tries: int = 1,
+        ssl_context: ssl.SSLContext | None = None,
+        insecure: bool = False,
+        timeout: float | None = None,
+    ) -> Listener:
+        """Listen at an address, for any number of peers; see `trioton.Context.bind`.
+
+        Args:
+            address: Where.
+            max_tries: How many ports to try, the named one first.
+            ssl_context: The certificate for ``tls://``.
+            insecure: Must be True to listen without TLS where other machines can connect.
+            timeout: Seconds that it may take; None waits for ever.
+
+        Raises:
+            TimeoutError: It has taken longer, and nothing listens.
+            trioton.AddressError: The address cannot be understood.
+            trioton.BindError: It is in use or not ours, or no port of those tried is free.
+            ValueError: An argument is out of range, or `insecure` is needed.
+            trio.ClosedResourceError: The context was closed.
+        """
+
+        async def bind() -> trioton.Listener:
+            return await self._inner.bind(address, max_tries=max_tries, ssl_context=ssl_context, insecure=insecure)
+
+        listener = self._loop.run(bind, timeout=timeout, undo=trioton.Listener.close)
+        return Listener(self._loop, listener)
+
+    def connect(
+        self,
+        address: str,
+        *,
+        name: str = "",
+        reconnect: Reconnect | None = Reconnect(),  # noqa: B008  # frozen
+        wait: bool = False,
+        ssl_context: ssl.SSLContext | None = None,
+        insecure: bool = False,
+        local_shortcut: bool = True,
+        timeout: float | None = None,
+    ) -> Connection:
+        """Connect to a listener, and return when each side knows what the other listens to; see `trioton.Context.connect`.
+
+        Args:
+            address: Whom to dial.
+            name: What to call the connection; the peer's own name by default.
+            reconnect: How to dial again when the transport is lost; None makes a loss final.
+            wait: Dial again until somebody answers and takes us in, instead of failing.
+            ssl_context: For ``tls://``; by default the system's trusted authorities.
+            insecure: Must be True to connect without TLS to another machine.
+            local_shortcut: Move to the Unix socket that a listener on the same host offers.
+            timeout: Seconds that it may take; None waits for ever.
+
+        Raises:
+            TimeoutError: It has taken longer, and nothing is left of the attempt.
+            trioton.AddressError: The address cannot be understood.
+            trioton.ConnectError: Nobody answers there as a context does, or it refuses; `name` is taken.
+            ValueError: `ssl_context` does not fit, or `insecure` is needed.
+            trio.ClosedResourceError: The context was closed.
+        """
+
+        async def connect() -> trioton.Connection:
+            return await self._inner.connect(
+                address,
+                name=name,
+                reconnect=reconnect,
+                wait=wait,
+                ssl_context=ssl_context,
+                insecure=insecure,
+                local_shortcut=local_shortcut,
+            )
+
+        def undo(connection: trioton.Connection) -> None:
+            self._loop.spawn(connection.aclose)
+
+        return self._wrap(self._loop.run(connect, timeout=timeout, undo=undo))
+
+    @property
+    def connections(self) -> list[Connection]:
+        """All connections that are not closed."""
+        return [self._wrap(each) for each in self._loop.run_sync(lambda: self._inner.connections)]
+
+    def connection(self, which: str | trioton.Connection) -> Connection:
+        """Give the connection with this name, or the one that an event is about.
+
+        Raises:
+            KeyError: There is none with this name.
+        """
+        if isinstance(which, trioton.Connection):
+            return self._wrap(which)
+        return self._wrap(self._loop.run_sync(self._inner.connection, which))
+
+    def _wrap(self, connection: trioton.Connection) -> Connection:
+        with self._lock:
+            for known in [each for each in self._connections if each.is_closed and each is not connection]:
+                del self._connections[known]
+            return self._connections.setdefault(connection, Connection(self._loop, connection))
+
+    @property
+    def peers(self) -> list[Peer]:
+        """The neighbours: the contexts that are connected to this one now."""
+        return self._loop.run_sync(lambda: self._inner.peers)
+
+    @property
+    def contexts(self) -> list[ContextInfo]:
+        """All contexts that can be reached, over a connection or over others, however many links away."""
+        return self._loop.run_sync(lambda: self._inner.contexts)
+
+    def wait_context(self, name_or_id: str | int, timeout: float | None = None) -> ContextInfo:
+        """Wait until a context with this name or identity can be reached, over whichever way.
+
+        Args:
+            name_or_id: Which.
+            timeout: Seconds to wait; None waits for ever.
+
+        Raises:
+            TimeoutError: It could not be reached in time.
+            TypeError: It is neither a text nor an int.
+            trio.ClosedResourceError: The context was closed.
+        """
+        return self._loop.run(self._inner.wait_context, name_or_id, timeout=timeout)
+
+    def events(self) -> EventStream:
+        """Listen to what happens in the network: ``with ctx.events() as events: for event in events: ...``.
+
+        Raises:
+            trio.ClosedResourceError: The context was closed.
+        """
+        return EventStream(self._loop, self._loop.run_sync(self._inner.events, undo=trioton.EventStream.close))
+
+    # ---------------------------------------------------------------- its life
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Wait until all that was sent before has been taken by every blocking receiver that listens, wherever it is.
+
+        Args:
+            timeout: Seconds to wait; None waits for ever.
+
+        Raises:
+            TimeoutError: It has taken longer.
+            trio.ClosedResourceError: The context was closed.
+            Exception: What went wrong behind the queue of a channel with `ahead`.
+        """
+        deadline = Deadline(timeout)
+        self._loop.check()
+        for channel in list(self._host.channels):
+            assert channel._outgoing is not None
+            channel._outgoing.wait_handed_over(deadline.left)
+        self._loop.run(self._inner.flush, timeout=deadline.left)
+
+    def close(self, timeout: float | None = None) -> None:
+        """Close everything: what was sent is drained, at most for `grace`, and peers hear a goodbye. May be called twice.
+
+        Leaving the context's block does this, and so does the end of the process. In a forked child it does nothing.
+
+        Args:
+            timeout: Seconds that draining may take, if that is less than `grace`; the context is closed all the same.
+
+        Raises:
+            TimeoutError: What was sent could not be drained in time.
+            KeyboardInterrupt: Ctrl-C while it was drained; the context is closed all the same.
+            ExceptionGroup: A task of the context had failed.
+        """
+        check_timeout(timeout)
+        if self._loop.is_forked:
+            return
+        try:
+            self._loop.run(self._host.close, timeout=timeout)
+        except trio.ClosedResourceError:
+            pass  # it was closed before, and the loop with it
+        finally:
+            with self._lock:
+                is_first, self._has_left = not self._has_left, True
+            if is_first:
+                _open.discard(self)
+                leave_loop(self._loop)
+        failure, self._host.failure = self._host.failure, None
+        if failure is not None:
+            raise failure
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def statistics(self) -> trioton.ContextStatistics:
+        """What the context holds and has done so far."""
+        return self._loop.run_sync(self._inner.statistics)
+
+    def __repr__(self) -> str:
+        return f"<blocking {self._inner!r}>"
+
+    def __str__(self) -> str:
+        return str(self._inner)
+
+    # ---------------------------------------------------------------- for the rest of the package
+
+    def _close_soon(self) -> None:
+        """Begin to close, and do not wait."""
+        try:
+            self._loop.call_soon(self._host.close_soon)
+        except trio.ClosedResourceError:
+            pass  # it is closed, and the loop has ended
+
+    def _check(self) -> trioton.Context:
+        self._loop.check()
+        return self._inner
+
+    def _remember(self, channel: SendingEnd[Any]) -> None:
+        """A channel has a queue, which is to be emptied before the context closes."""
+        self._host.channels.add(channel)
+
+    def _forget(self, channel: SendingEnd[Any]) -> None:
+        self._host.channels.discard(channel)
+
+
+class Connection:
+    """The session between this context and one neighbour, for plain threads; see `trioton.Connection`."""
+
+    def __init__(self, loop: Loop, connection: trioton.Connection) -> None:
+        self._loop = loop
+        self._inner = connection
+
+    @property
+    def name(self) -> str:
+        """The name given to `Context.connect`, or the peer's own name."""
+        return self._inner.name
+
+    @property
+    def address(self) -> str:
+        """The address as it was named, or where the client is."""
+        return self._inner.address
+
+    @property
+    def peer(self) -> Peer:
+        """Who is at the other end."""
+        return self._inner.peer
+
+    @property
+    def close_reason(self) -> str | None:
+        """Why it ended, or None while it has not."""
+        return self._inner.close_reason
+
+    @property
+    def kind(self) -> str:
+        """How far the peer is trusted: ``"trusted"`` or ``"unauthenticated"``."""
+        return self._loop.run_sync(lambda: self._inner.kind)
+
+    @property
+    def transport(self) -> str | None:
+        """The kind of transport in use: ``"tcp"``, ``"unix"``, ``"tls"``, ..., or None while there is none."""
+        return self._loop.run_sync(lambda: self._inner.transport)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the session is up and its transport alive."""
+        return self._inner.is_connected
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection has ended for good."""
+        return self._inner.is_closed
+
+    @property
+    def rtt(self) -> float | None:
+        """Seconds that the last heartbeat took to be answered, or None before the first."""
+        return self._loop.run_sync(lambda: self._inner.rtt)
+
+    @property
+    def timeout(self) -> float:
+        """Seconds of the peer's silence before a `trioton.TimedOut` event.
+
+        Raises:
+            TypeError: When set to something that is not a number.
+            ValueError: When set below 0.01 or to infinity.
+        """
+        return self._inner.timeout
+
+    @timeout.setter
+    def timeout(self, seconds: float) -> None:
+        self._loop.run_sync(setattr, self._inner, "timeout", seconds)
+
+    def close(self, reason: str = "", timeout: float | None = None) -> None:
+        """Send what was sent before, say goodbye with a reason that the peer sees, and close. May be called twice.
+
+        Args:
+            reason: Why, in words.
+            timeout: Seconds that it may take, if that is less than `grace`; the connection is closed all the same.
+
+        Raises:
+            TypeError: `reason` is not a text.
+            TimeoutError: The peer had not got everything in time.
+        """
+        check_timeout(timeout)
+        if self._loop.is_forked:
+            return
+        try:
+            self._loop.run(self._inner.aclose, reason, timeout=timeout)
+        except trio.ClosedResourceError:
+            pass  # with its context
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Wait until this neighbour has got everything that was sent to it before.
+
+        Args:
+            timeout: Seconds to wait; None waits for ever.
+
+        Raises:
+            TimeoutError: It has taken longer.
+            trio.BrokenResourceError: The connection ended first; `close_reason` says why.
+        """
+        self._loop.run(self._inner.flush, timeout=timeout)
+
+    def wait_closed(self, timeout: float | None = None) -> None:
+        """Wait until the connection has ended for good.
+
+        Args:
+            timeout: Seconds to wait; None waits for ever.
+
+        Raises:
+            TimeoutError: It still lives.
+        """
+        if not self._inner.is_closed:
+            self._loop.run(self._inner.wait_closed, timeout=timeout)
+
+    def statistics(self) -> trioton.ConnectionStatistics:
+        """What has gone over the connection so far."""
+        return self._loop.run_sync(self._inner.statistics)
+
+    def __repr__(self) -> str:
+        return f"<blocking {self._inner!r}>"
+
+
+class Listener:
+    """A place where peers may connect, for plain threads; made by `Context.bind`. A context manager.
+
+    Attributes:
+        address: The bound address as text; a port of 0 was replaced by the real one.
+        port: The bound port, or None for Unix sockets and memory.
+    """
+
+    def __init__(self, loop: Loop, listener: trioton.Listener) -> None:
+        self.address: Final = listener.address
+        self.port: Final = listener.port
+        self._loop = loop
+        self._listener = listener
+
+    def close(self) -> None:
+        """Stop listening; connections that were made stay. May be called twice; in a forked child it does nothing."""
+        if not self._loop.is_forked:
+            self._loop.run_sync(self._listener.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<blocking {self._listener!r}>"
+
+
+_open: Final[set[Context]] = set()
+
+
+def open_context(
+    name: str = "",
+    *,
+    network: Network | None = None,
+    limits: Limits = Limits(),  # noqa: B008  # frozen
+    heartbeat: Heartbeat = Heartbeat(),  # noqa: B008  # frozen
+    grace: float = 5.0,
+) -> Context:
+    """Open a context for plain threads: ``with trioton.blocking.open_context() as ctx:``, or without ``with`` and with `Context.close`.
+
+    It lives in a Trio loop in a background thread, which begins with the first such context of the process and ends with the last.
+    Any thread may use it and its channels. Those that are open when the process ends are closed then, as at the end of a block.
+
+    Args:
+        name: What other contexts see; need not be unique.
+        network: Where addresses live: the system's sockets by default.
+        limits: The bounds that protect the context.
+        heartbeat: How links are watched.
+        grace: Seconds that closing may take.
+
+    Raises:
+        TypeError: An argument is of the wrong type.
+        ValueError: `name` is too long or not printable, or `grace` is negative or infinite.
+    """
+    loop = enter_loop()
+    try:
+        settings = {"network": loop.network if network is None else network, "grace": grace}
+        host = _Host(loop, {"name": name, "limits": limits, "heartbeat": heartbeat, **settings})
+
+        def undo(_context: trioton.Context) -> None:
+            host.close_soon()
+
+        context = Context(loop, host, loop.run(host.open, undo=undo))
+    except BaseException:
+        leave_loop(loop)
+        raise
+    _open.add(context)
+    return context
+
+
+def _close_all() -> None:
+    """At the end of the process: all at once, so that they take no longer than one; Ctrl-C cuts it short."""
+    contexts = [context for context in _open if not context._loop.is_forked]
+    try:
+        for context in contexts:
+            context._close_soon()
+        for context in contexts:
+            context.close()
+    except KeyboardInterrupt:
+        for context in contexts:
+            try:
+                context.close(timeout=0)
+            except TimeoutError:
+                pass
+
+
+atexit.register(_close_all)
