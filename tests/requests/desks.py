@@ -16,7 +16,7 @@ def _left_here(req: ReqChannel) -> list[str]:
         "pending of the channel": req._pending,
         "futures": len(req._futures),
         "new": len(desk._new),
-        "queued": len(desk._queue),
+        "queued": sum(len(queue) for queue in desk._queues.values()),
         "targeted": len(desk._targeted),
         "pending at repliers": sum(len(replier.pending) for replier in desk.repliers.values()),
         "running at repliers": sum(replier.running for replier in desk.repliers.values()),

@@ -367,6 +367,14 @@ async def test_repliers_of_the_same_context_are_asked_if_that_is_wanted(
         with trio.move_on_after(1):
             await local.work("long", 10)
         assert rep.ended["long"] == 1
+        rep.close()
+        early = local.add(1, 2)
+        await trio.sleep(1)
+        assert not early.done()
+        assert local.repliers == 0
+        Handlers(alone, "math")
+        assert await early == 3
+        assert await ReqChannel(alone, "math").to(alone.id).add(1, 2) == 3
         with pytest.raises(ValueError, match="no"):
             await local.fail("ValueError", "no")
 
@@ -405,7 +413,7 @@ async def test_several_channels_share_a_slot_and_a_context(pair: Pair) -> None:
     assert await reqs[1].add(1, 2) == 3
     reps[0].close()
     assert await reqs[1].add(1, 2) == 3
-    assert reps[1].statistics().succeeded == 4 + 2
+    assert [rep.statistics().succeeded for rep in reps] in ([4, 6], [5, 5])
 
 
 async def test_slots_do_not_mix(pair: Pair) -> None:

@@ -205,7 +205,7 @@ class ReqChannel(_Methods):
     @property
     def repliers(self) -> int:
         """Channels that answer on the slot now, as far as is known."""
-        return self._desk.count
+        return self._desk.count(is_local=self._is_local)
 
     async def wait_repliers(self, count: int) -> None:
         """Wait until at least so many channels answer.
@@ -218,14 +218,15 @@ class ReqChannel(_Methods):
             raise TypeError(f"count must be a number of repliers, not {count!r}")
         await trio.lowlevel.checkpoint()
         self._check_open()
-        while self._desk.count < count:
+        while self.repliers < count:
             await self._desk.wait_changed()
             self._check_open()
 
     def to(self, context_id: int) -> _Directed:
         """Give what calls methods in one context only.
 
-        If that cannot be reached, requests fail with `DeadError`; if nobody answers there, they wait.
+        If that cannot be reached, requests fail with `DeadError`; if nobody answers there, they wait. It may be the channel's own
+        context, also if `local` is not set.
 
         Args:
             context_id: The identity of the context, as `ContextInfo.id` has it.
@@ -238,7 +239,10 @@ class ReqChannel(_Methods):
             raise TypeError(f"context_id must be the identity of a context, not {context_id!r}")
         if not 0 <= context_id < 1 << 128:
             raise ValueError(f"context_id must be the identity of a context, not {context_id!r}")
-        return _Directed(self, int(context_id).to_bytes(16, "big"))
+        target = int(context_id).to_bytes(16, "big")
+        if target == self._context._wire_id:
+            self._desk.use_own()
+        return _Directed(self, target)
 
     # ---------------------------------------------------------------- requests
 
@@ -326,7 +330,7 @@ class ReqChannel(_Methods):
     def statistics(self) -> RequestStatistics:
         """What the channel has done so far."""
         running = sum(future._stage is Stage.SENT for future in self._futures.values())
-        return RequestStatistics(self._made, self._pending, running, self._desk.count)
+        return RequestStatistics(self._made, self._pending, running, self.repliers)
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{self._pending} pending"
