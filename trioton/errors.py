@@ -63,7 +63,7 @@ class NoReplierError(TriotonError):
     """No replier took a request within the channel's `patience`; it was not started."""
 
 
-class RequestCancelled(TriotonError):  # noqa: N818  # as concurrent.futures and Trio name theirs
+class RequestCancelled(TriotonError):  # as concurrent.futures and Trio name theirs
     """The request was cancelled: by its `cancel`, by another task that awaited it, or with its channel.
 
     Attributes:

@@ -20,7 +20,6 @@ from .messages import BINARY, TEXT, MessageType, value_encoder
 if TYPE_CHECKING:
     from ..network.context import Context
     from ..network.sending.outlet import Outlet, Piece
-    from .direct import Sender
 
 T_contra = TypeVar("T_contra", contravariant=True)
 
@@ -331,4 +330,3 @@ def _short_texts(messages: list[Any]) -> tuple[list[str], int]:
         if size < LARGE_MESSAGE:
             return messages, size
         messages = messages[: len(messages) // 2]
-

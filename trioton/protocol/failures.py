@@ -59,7 +59,9 @@ def register_exception(cls: E) -> E:
     Raises:
         TypeError: It is none, or stands for the end of an iteration.
     """
-    if not (isinstance(cls, type) and issubclass(cls, Exception)) or issubclass(cls, _NOT_RAISED[:2]):
+    given: object = cls
+    is_exception = isinstance(given, type) and issubclass(given, Exception)
+    if not is_exception or issubclass(cls, (StopIteration, StopAsyncIteration)):
         raise TypeError(f"cls must be a subclass of Exception that ends no iteration, not {cls!r}")
     _registered[name_of(cls)] = cls
     return cls

@@ -30,6 +30,7 @@ from .future import ABANDONED, CANCELLED, UNKNOWN, Stage
 if TYPE_CHECKING:
     from ...network.context import Context
     from .future import Future
+    from .requester import ReqChannel
 
 logger = logging.getLogger("trioton.requests")
 
@@ -77,13 +78,13 @@ class RequestDesk:
         slot: The full name of the slot.
 
     Attributes:
-        users: How many channels use it.
+        channels: Those who use it.
         repliers: The contexts that answer, or have something of ours.
     """
 
     def __init__(self, context: Context, slot: str) -> None:
         self.slot = slot
-        self.users = 0
+        self.channels: dict[ReqChannel, None] = {}
         self.repliers: dict[bytes, Replier] = {}
         self._context = context
         self._traffic = context._traffic
@@ -101,15 +102,28 @@ class RequestDesk:
             Block(WINDOW),
             lambda body: values.decode_run(body, decode_extra=decoders),
             self._heard,
-            lambda source: None,
             self._refused,
         )
         self._traffic.listening.add(self._replies)
         self._traffic.audience.watch(slot, self.repliers_changed)
+        context._before_closing[self] = self._context_closing
         self.repliers_changed()
 
-    def close(self) -> None:
+    def _context_closing(self) -> None:
+        for channel in list(self.channels):
+            channel.close()
+
+    def leave(self, channel: ReqChannel) -> None:
+        """A channel is closed."""
+        del self.channels[channel]
+        self._lot.unpark_all()
+        if not self.channels:
+            self._close()
+
+    def _close(self) -> None:
         """Nobody uses it any more."""
+        del self._context._shared["requests"][self.slot]
+        del self._context._before_closing[self]
         self._traffic.audience.watch(self.slot, None)
         for replier in list(self.repliers.values()):
             replier.end.close()
@@ -155,7 +169,9 @@ class RequestDesk:
     def _open(self, wire_id: bytes) -> Replier | None:
         replier = Replier(wire_id)
         slot = self.slot
-        replier.end = AddressedEnd(self._context, slot, wire_id, lambda reason: self._died(replier, reason))
+        replier.end = AddressedEnd(
+            self._context, slot, wire_id, lambda reason: self._died(replier, reason), self._pump_if_needed
+        )
         if replier.end.dead_reason is not None:
             return None
         self.repliers[wire_id] = replier
@@ -166,18 +182,14 @@ class RequestDesk:
         if self.repliers.get(replier.wire_id) is replier:
             del self.repliers[replier.wire_id]
         pending, replier.pending = replier.pending, {}
-        closed = self._context._closing
         for future in pending.values():
-            if closed:
-                error: Exception = trio.ClosedResourceError("the context was closed")
-            elif future._ask_to_stop:
-                error = RequestCancelled(UNKNOWN, is_clean=False)
+            if future._ask_to_stop:
+                error: Exception = RequestCancelled(UNKNOWN, is_clean=False)
             else:
                 started = True if replier.end.taken > future._position else None
                 error = DeadError(reason, context=replier.id, started=started)
             future._finish(None, error)
-        if not closed:
-            self._fail_targeted(replier.wire_id)
+        self._fail_targeted(replier.wire_id)
         self._lot.unpark_all()
 
     def _fail_targeted(self, wire_id: bytes) -> None:
@@ -386,8 +398,11 @@ class RequestDesk:
             pass  # nobody waits for it any more
         elif future._ask_to_stop:
             future._finish(None, RequestCancelled(CANCELLED, is_clean=True))
+        elif future._impatient_at <= trio.current_time():
+            future._finish(None, future._channel._out_of_patience(future))
         else:
             future._stage, future._replier = Stage.QUEUED, None
+            future._channel._watch_patience(future)
             target = future._target
             queue = self._queues[future._channel._is_local] if target is None else self._targeted.setdefault(target, deque())
             queue.insert(sum(1 for _ in takewhile(lambda other: other._id < future._id, queue)), future)
@@ -395,13 +410,12 @@ class RequestDesk:
 
     def _settled(self, replier: Replier) -> None:
         self._forget_if_idle(replier)
-        if self._is_waiting:
-            self.pump()
+        self._pump_if_needed()
 
-    @property
-    def _is_waiting(self) -> bool:
-        """Whether any request waits for a replier."""
-        return bool(self._queues[False] or self._queues[True] or self._targeted)
+    def _pump_if_needed(self) -> None:
+        """There may be room for requests that wait."""
+        if self._queues[False] or self._queues[True] or self._targeted:
+            self.pump()
 
 
 def _send_all(queue: deque[Future[Any]], send: Callable[[Future[Any]], bool]) -> None:

@@ -6,7 +6,7 @@ import enum
 import logging
 import math
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import outcome
 import trio
@@ -24,8 +24,14 @@ T_co = TypeVar("T_co", covariant=True)
 logger = logging.getLogger("trioton.requests")
 
 CANCELLED: Final = "the request was cancelled"
-UNKNOWN: Final = "the request was cancelled, and the replier did not say that its handler has stopped: the outcome is unknown"
+UNKNOWN: Final = (
+    "the request was cancelled, and the replier did not say that its handler has stopped: the outcome is unknown"
+)
 ABANDONED: Final = "the request was cancelled; its handler is a thread that cannot be stopped, and goes on"
+
+
+_OWN_DOING: Final = (RequestCancelled, trio.ClosedResourceError)
+"""How requests end by what was done here: that is no news."""
 
 
 class Stage(enum.IntEnum):
@@ -72,6 +78,7 @@ class Future(Generic[T_co]):
         "_desk",
         "_error",
         "_id",
+        "_impatient_at",
         "_is_answered",
         "_leaving",
         "_position",
@@ -105,6 +112,7 @@ class Future(Generic[T_co]):
         self._stream = stream
         self._stage = Stage.NEW
         self._deadline = math.inf
+        self._impatient_at = math.inf
         self._position = 0
         self._replier: Any = None
         self._ask_to_stop = False
@@ -112,7 +120,7 @@ class Future(Generic[T_co]):
         self._value: Any = None
         self._error: Exception | None = None
         self._waiters: list[_Waiter] = []
-        self._callbacks: list[Callable[[Self], object]] = []
+        self._callbacks: list[Callable[[Future[T_co]], object]] = []
         self._was_looked_at = False
 
     # ---------------------------------------------------------------- looking
@@ -160,12 +168,16 @@ class Future(Generic[T_co]):
             await trio.lowlevel.checkpoint()
         else:
             if self._stage is Stage.NEW:
-                await trio.lowlevel.checkpoint_if_cancelled()
+                try:
+                    await trio.lowlevel.checkpoint_if_cancelled()
+                except trio.Cancelled:
+                    self._stop()
+                    raise
                 self._desk.start_new(self, trio.current_effective_deadline())
-            if self._stage is not Stage.DONE:
-                await self._wait(self._stop_for)
-            else:
+            if self.done():
                 await trio.lowlevel.checkpoint()
+            else:
+                await self._wait(self._stop_for)
         self._was_looked_at = True
         if self._error is not None:
             try:
@@ -184,7 +196,7 @@ class Future(Generic[T_co]):
             await self.result()
         except RequestCancelled:
             raise
-        except Exception as error:  # noqa: BLE001  # it is what was asked for
+        except Exception as error:  # it is what was asked for
             if error is self._error:
                 return error
             raise
@@ -196,7 +208,7 @@ class Future(Generic[T_co]):
             await trio.lowlevel.checkpoint()
             return
         self._desk.start_all_new()
-        if self._stage is not Stage.DONE:  # type: ignore[comparison-overlap]
+        if not self.done():
             await self._wait(self._leave)
 
     async def _wait(self, cancelled: Callable[[_Waiter, Callable[[], Any]], trio.lowlevel.Abort]) -> None:
@@ -214,7 +226,7 @@ class Future(Generic[T_co]):
         waiter.raise_cancel = raise_cancel
         self._waiters.remove(waiter)
         self._stop()
-        if self._stage is Stage.DONE:
+        if self.done():
             return trio.lowlevel.Abort.SUCCEEDED
         self._waiters.append(waiter)
         return trio.lowlevel.Abort.FAILED
@@ -241,7 +253,7 @@ class Future(Generic[T_co]):
 
     # ---------------------------------------------------------------- callbacks
 
-    def add_done_callback(self, callback: Callable[[Self], object]) -> None:
+    def add_done_callback(self, callback: Callable[[Future[T_co]], object]) -> None:
         """Call a function with the future as soon as it is done, or now if it is. In the order in which they were added.
 
         It runs in Trio's thread and must not wait; what it raises is logged.
@@ -256,7 +268,7 @@ class Future(Generic[T_co]):
         else:
             self._callbacks.append(callback)
 
-    def _call(self, callback: Callable[[Self], object]) -> None:
+    def _call(self, callback: Callable[[Future[T_co]], object]) -> None:
         try:
             callback(self)
         except Exception:
@@ -283,7 +295,7 @@ class Future(Generic[T_co]):
             self._call(callback)
 
     def __del__(self) -> None:
-        if self._error is not None and not self._was_looked_at and type(self._error) is not RequestCancelled:
+        if self._error is not None and not self._was_looked_at and not isinstance(self._error, _OWN_DOING):
             error = self._error
             logger.warning("%r failed, and nobody looked: %s: %s", self, type(error).__name__, error)
 
@@ -293,4 +305,3 @@ class Future(Generic[T_co]):
         else:
             state = "running" if self._stage is Stage.SENT else "waiting for a replier"
         return f"<Future of {self.method!r} on {self._desk.slot!r}, {state}>"
-

@@ -35,7 +35,9 @@ def exposed_methods(cls: type, base: type) -> frozenset[str]:
             if name.startswith("_") or name in names:
                 continue
             function = value.__func__ if isinstance(value, (staticmethod, classmethod)) else value
-            names[name] = callable(function) and not isinstance(function, type) and not getattr(function, _HIDDEN, False)
+            names[name] = (
+                callable(function) and not isinstance(function, type) and not getattr(function, _HIDDEN, False)
+            )
     return frozenset(name for name, is_exposed in names.items() if is_exposed)
 
 
@@ -179,4 +181,3 @@ def _check_wanted(sender: Sender[Any] | None) -> Sender[Any]:
     if sender is None:
         raise TypeError("it gives items, one after another: ask for them with stream()")
     return sender
-

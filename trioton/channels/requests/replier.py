@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Self
 import trio
 
 from ...errors import MessageTypeError
-from ...protocol import requests, values
+from ...protocol import requests
 from ...protocol.failures import encode_failure
 from .. import references
 from ..base import check_context, slot_name

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
 import math
-from collections import deque
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
@@ -50,7 +50,9 @@ class _Methods:
 
     def __getattr__(self, name: str) -> Callable[..., Future[Any]]:
         if name.startswith("_"):
-            raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}; names that begin with '_' are never called")
+            raise AttributeError(
+                f"{type(self).__name__!r} has no attribute {name!r}; names that begin with '_' are never called"
+            )
         return _Method(self._channel, name, self._target)
 
     async def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
@@ -185,12 +187,12 @@ class ReqChannel(_Methods):
         self._made = 0
         self._futures: dict[int, Future[Any]] = {}
         self._room = trio.lowlevel.ParkingLot()
-        self._impatient: deque[tuple[float, Future[Any]]] = deque()
+        self._impatient: list[tuple[float, int, Future[Any]]] = []  # a heap
+        self._nap: trio.CancelScope | None = None
         desks: dict[str, RequestDesk] = context._shared.setdefault("requests", {})
-        self._desks = desks
         self._desk = desks.get(self._slot) or RequestDesk(context, self._slot)
         desks[self._slot] = self._desk
-        self._desk.users += 1
+        self._desk.channels[self] = None
         self._is_local = local
         if local:
             self._desk.use_own()
@@ -250,11 +252,11 @@ class ReqChannel(_Methods):
         self._made += 1
         self._pending += 1
         self._futures[future._id] = future
+        if self._patience != math.inf:
+            future._impatient_at = trio.current_time() + self._patience
         self._desk.add(future)
         if self._patience != math.inf and future._stage < Stage.SENT:
-            self._impatient.append((trio.current_time() + self._patience, future))
-            if len(self._impatient) == 1:
-                self._context._start_soon(self._lose_patience)
+            self._watch_patience(future)
         return future
 
     def _ended(self, future: Future[Any]) -> None:
@@ -264,15 +266,31 @@ class ReqChannel(_Methods):
             if self._room:
                 self._room.unpark()
 
+    def _watch_patience(self, future: Future[Any]) -> None:
+        """A request waits for a replier, perhaps not for long."""
+        if future._impatient_at == math.inf:
+            return
+        heapq.heappush(self._impatient, (future._impatient_at, future._id, future))
+        if self._nap is not None:
+            self._nap.deadline = self._impatient[0][0]
+        else:
+            self._nap = trio.CancelScope()
+            self._context._start_soon(self._lose_patience)
+
     async def _lose_patience(self) -> None:
         while self._impatient:
-            deadline, future = self._impatient[0]
+            deadline, _, future = self._impatient[0]
+            if future._stage < Stage.SENT and deadline > trio.current_time():
+                with trio.CancelScope(deadline=deadline) as self._nap:
+                    await trio.sleep_forever()
+                continue
+            heapq.heappop(self._impatient)
             if future._stage < Stage.SENT:
-                await trio.sleep_until(deadline)
-            self._impatient.popleft()
-            if future._stage < Stage.SENT:
-                text = f"no replier took {future.method!r} on {self._slot!r} within {self._patience:g} s"
-                self._desk.fail(future, NoReplierError(text))
+                self._desk.fail(future, self._out_of_patience(future))
+        self._nap = None
+
+    def _out_of_patience(self, future: Future[Any]) -> NoReplierError:
+        return NoReplierError(f"no replier took {future.method!r} on {self._slot!r} within {self._patience:g} s")
 
     def _check_open(self) -> None:
         if self._closed:
@@ -297,11 +315,7 @@ class ReqChannel(_Methods):
                 future._stop()
             self._desk.fail(future, trio.ClosedResourceError(f"{self!r} was closed"))
         self._room.unpark_all()
-        desk = self._desk
-        desk.users -= 1
-        if not desk.users:
-            del self._desks[self._slot]
-            desk.close()
+        self._desk.leave(self)
 
     @trio.lowlevel.enable_ki_protection
     async def aclose(self) -> None:

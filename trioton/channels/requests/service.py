@@ -8,7 +8,7 @@ import trio
 
 from ...errors import DeadError, ProtocolError
 from ...network.events import BadMessage
-from ...network.receiving.handled import HandledSubscription
+from ...network.receiving.handled import Advertisement, HandledSubscription
 from ...network.sending.addressed import AddressedEnd, addressed_slot
 from ...protocol import requests, values
 from ...protocol.identity import ContextId
@@ -116,10 +116,10 @@ class Service:
             Block(WINDOW),
             lambda body: values.decode_run(body, decode_extra=decoders),
             self._heard,
-            self._source_gone,
             self._refused,
+            self._source_gone,
         )
-        self._advertised: list[HandledSubscription] = []
+        self._advertised: list[Advertisement] = []
         self._listening.add(self._requests)
 
     def _noting(self, make: Any) -> Any:
@@ -160,25 +160,15 @@ class Service:
     def _capacity_changed(self) -> None:
         """Tell others how many requests run here at once."""
         capacity = self._rooms.capacity = sum(channel._max_running for channel in self.channels)
-        before, self._advertised = self._advertised, [self._advertise(capacity) for _ in self.channels]
-        for each in before:
-            each.close()
+        # The interest that others hear of has the largest of all sizes, and the number of channels.
+        before = self._advertised
+        self._advertised = [Advertisement(self._listening, self.slot, DropNewest(capacity)) for _ in self.channels]
+        for advertised in self._advertised:
+            self._listening.add(advertised)
+        for advertised in before:
+            advertised.close()
         self._lot.unpark_all()
         self._invite()
-
-    def _advertise(self, capacity: int) -> HandledSubscription:
-        """Listen for one channel. The interest that others hear of has the largest of all sizes, and the number of channels."""
-        advertised = HandledSubscription(
-            self._listening,
-            self.slot,
-            DropNewest(capacity),
-            lambda body: [],
-            lambda source, message: None,
-            lambda source: None,
-            self._refused,
-        )
-        self._listening.add(advertised)
-        return advertised
 
     # ---------------------------------------------------------------- what requesters say
 
@@ -226,7 +216,9 @@ class Service:
             self.answer(client, requests.encode_busy(call.id))
             return
         channels = self.channels
-        channel = channels[0] if len(channels) == 1 else max(channels, key=lambda each: each._max_running - each._running)
+        channel = (
+            channels[0] if len(channels) == 1 else max(channels, key=lambda each: each._max_running - each._running)
+        )
         job = Job(client, call, channel, call.stream)
         client.jobs[call.id] = job
         channel._start(job)
@@ -292,13 +284,16 @@ class Service:
             client = self.clients.get(source)
             if client is not None:
                 self.answer(client, requests.ROOM)
-        if self._rooms.is_wanted and not self._is_expiring and self.channels:
+        if not self._is_expiring and self._must_expire():
             self._is_expiring = True
             self._context._start_soon(self._expire)
 
+    def _must_expire(self) -> bool:
+        return bool(self._rooms.is_wanted and self._rooms.has_kept and self.channels)
+
     async def _expire(self) -> None:
         """Let go of room that was kept in vain, while somebody else wants it."""
-        while self._rooms.is_wanted and self._rooms.has_kept and self.channels:
+        while self._must_expire():
             await trio.sleep(KEPT_FOR)
             self._rooms.expire(trio.current_time())
             for source in self._rooms.to_invite(trio.current_time):

@@ -25,8 +25,8 @@ class HandledSubscription(Subscription):
         policy: How far sources may be ahead of what they have heard that was handled.
         decode: Makes the messages of a run; raises `ProtocolError` if it makes no sense.
         handle: Called with the source's identity and each message; must not raise.
-        source_gone: Called with the identity of a source that sends no more.
         refused: Called with the source's identity and the reason when a run made no sense.
+        source_gone: Called with the identity of a source that sends no more.
     """
 
     is_shared = True
@@ -38,8 +38,8 @@ class HandledSubscription(Subscription):
         policy: Policy,
         decode: Callable[[bytes], list[Any]],
         handle: Callable[[bytes, Any], None],
-        source_gone: Callable[[bytes], None],
         refused: Callable[[bytes, str], None],
+        source_gone: Callable[[bytes], None] | None = None,
     ) -> None:
         super().__init__(listening, slot, policy)
         self._decode = decode
@@ -83,4 +83,17 @@ class HandledSubscription(Subscription):
 
     def source_gone(self, source: bytes) -> None:
         """A context that has sent here sends no more."""
-        self._source_gone(source)
+        if self._source_gone is not None:
+            self._source_gone(source)
+
+
+class Advertisement(Subscription):
+    """Says to all contexts, by its interest, that somebody here takes what is addressed to it; what is published there is ignored."""
+
+    def hand_over(self, _flow: ReceiveFlow, _body: bytes) -> bool:
+        """Ignore a message."""
+        return True
+
+    def deliver(self, _run: Run) -> int:
+        """Ignore a run."""
+        return 0

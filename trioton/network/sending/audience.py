@@ -242,9 +242,9 @@ class Audience:
             self._forget_interest(association, slot)
         for outlet in self._outlets.all():
             if association in outlet.flow.branches:
-                outlet.remove_branch(association)
-                if outlet.flow.destination is not None:
+                if outlet.flow.destination is not None:  # while the flow still knows what was taken
                     outlet.die("the context that receives here is gone")
+                outlet.remove_branch(association)
                 self._lives.end_if_done(outlet)
         self._dispatcher.forget(association)
         for changed in list(self._watchers.values()):
