@@ -12,6 +12,7 @@ import outcome
 import trio
 
 from ...errors import RequestCancelled
+from ...network.cancellation import is_cancelled
 
 if TYPE_CHECKING:
     from ...protocol.identity import ContextId
@@ -168,11 +169,9 @@ class Future(Generic[T_co]):
             await trio.lowlevel.checkpoint()
         else:
             if self._stage is Stage.NEW:
-                try:
-                    await trio.lowlevel.checkpoint_if_cancelled()
-                except trio.Cancelled:
-                    self._stop()
-                    raise
+                if is_cancelled():
+                    self._stop()  # before it has begun
+                    await trio.lowlevel.checkpoint()
                 self._desk.start_new(self, trio.current_effective_deadline())
             if self.done():
                 await trio.lowlevel.checkpoint()
