@@ -241,11 +241,11 @@ def test_texts_of_any_kind_travel_within_bounds(text: str) -> None:
 
 
 def test_the_name_of_a_type_may_be_anything() -> None:
-    strange = type("\ud800" + "n" * 100_000, (Exception,), {})
+    strange = type("Strange", (Exception,), {"__module__": "\ud800" + "m" * 100_000})
     back = travel(strange("text"))
     assert type(back) is RemoteError
     assert len(back.type_name) < 2 * MAX_TEXT
-    group = type("\ud800", (ExceptionGroup,), {})
+    group = type("Group", (ExceptionGroup,), {"__module__": "\ud800"})
     assert type(travel(group("\ud800", [ValueError("\ud800")]))) is ExceptionGroup
 
 
