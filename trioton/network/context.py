@@ -98,6 +98,7 @@ class Context:
         self._inspector = self._traffic.audience.inspector = Inspector(self)
         self._doorman = Doorman(self)
         self._shared: dict[str, Any] = {}  # what channels of one kind have in common, by the kind
+        self._before_closing: dict[object, Callable[[], None]] = {}
         self._changed = trio.lowlevel.ParkingLot()
         self._gatherers: list[Gatherer] = []
         self._is_leaving = False
@@ -332,6 +333,8 @@ class Context:
         """Nothing more is sent or taken in, and the tasks of the user end."""
         self._closing = True
         self._user_nursery.cancel_scope.cancel()  # first: the tasks of the context must not hear that it is closed, as others do
+        for tell in list(self._before_closing.values()):
+            tell()
         for outlet in self._traffic.outlets.all():
             outlet.abandon_all_waiting()
         for listener in self._listeners:
