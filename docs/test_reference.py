@@ -27,6 +27,7 @@ from trioton.protocol import (
     limits,
     packages,
     records,
+    retained,
     routed,
     scan,
 )
@@ -34,7 +35,7 @@ from trioton.protocol.frames import HANDSHAKE_KINDS, PREFACE, FrameKind
 from trioton.protocol.handshake import Hello
 from trioton.protocol.identity import ContextId
 from trioton.protocol.records import InterestRecord, LinkRecord, RecordKind
-from trioton.protocol.session import PackageReceived, RecordsReceived, Refused, Role, Session
+from trioton.protocol.session import PackageReceived, RecordsReceived, Refused, RetainedReceived, Role, Session
 from trioton.protocol.values import EncodeExtra, decode_run, decode_value, encode_value
 from trioton.testing import Host, Network
 from trioton.transports.address import parse_address
@@ -151,6 +152,31 @@ def encode_records(frame: Json) -> bytes:
     return frames.encode_prefix(FrameKind.RECORDS, 0, 1, len(body)) + codec.array_head(0) + body
 
 
+def row_of(noted: Json) -> retained.Row:
+    """The row of a RETAINED that a note of the vectors means."""
+    ((kind, content),) = noted.items()
+    fields = {name: value_of(value) for name, value in content.items()}
+    if kind == retained.RowKind.VALUE.name:
+        return retained.Value(**fields)
+    if kind == retained.RowKind.KNOWN.name:
+        return retained.Known(fields.pop("slot"), retained.Version(**fields))
+    assert not fields
+    return retained.Mark(retained.RowKind[kind])
+
+
+def encode_row(row: retained.Row) -> bytes:
+    if isinstance(row, retained.Value):
+        return retained.encode_value_head(row.slot, row.version, len(row.data)) + row.data
+    if isinstance(row, retained.Known):
+        return retained.encode_known(row.slot, row.version)
+    return retained.encode_mark(row.kind)
+
+
+def encode_retained(frame: Json) -> bytes:
+    rows = [encode_row(row_of(each)) for each in frame["rows"]]
+    return retained.RetainedPackage(rows, len(rows)).frame()
+
+
 def said_in(frame: Json) -> control.Control:
     """What a ROUTED says."""
     ((kind, fields),) = frame["says"].items()
@@ -177,6 +203,8 @@ def encode_documented(frame: Json) -> bytes:
         return encode_package(frame).frame()
     if kind is FrameKind.RECORDS:
         return encode_records(frame)
+    if kind is FrameKind.RETAINED:
+        return encode_retained(frame)
     if kind is FrameKind.ROUTED:
         return encode_routed(frame)
     return control.encode_control(control.CONTROL_KINDS[kind](**fields))
@@ -212,6 +240,8 @@ def test_there_is_a_vector_for_every_kind_of_frame() -> None:
     assert kinds == {kind.name for kind in FrameKind}
     recorded = {name for frame in shown for record in frame.get("records", ()) for name in record}
     assert recorded == {kind.name for kind in RecordKind}
+    rows = {name for frame in shown for row in frame.get("rows", ()) for name in row}
+    assert rows == {kind.name for kind in retained.RowKind}
     assert {frame["fields"]["kind"] for frame in shown if frame["kind"] == "PACKAGE"} == set(packages.PackageKind)
 
 
@@ -238,6 +268,8 @@ def test_frame_is_read_as_documented(name: str) -> None:
             assert decode_run(event.body) == value_of(frame["messages"])
         elif isinstance(event, RecordsReceived):
             assert [records.parse_record(data) for data in event.records] == [*map(record_of, frame["records"])]
+        elif isinstance(event, RetainedReceived):
+            assert retained.parse_rows(event.body) == [*map(row_of, frame["rows"])]
         elif isinstance(event, routed.RoutedReceived):
             assert (event.source, event.destination, event.round) == tuple(fields.values())
             assert event.hops == frame.get("hops", 0)

@@ -10,7 +10,7 @@ import attrs
 import trioton
 from trioton.channels import base, messages
 from trioton.network import associations
-from trioton.network.mesh import flooding, membership, relays
+from trioton.network.mesh import flooding, membership, relays, retaining
 from trioton.network.mesh import routed as far_end
 from trioton.network.receiving.reception import MESSAGE_TAGS
 from trioton.protocol import (
@@ -23,6 +23,7 @@ from trioton.protocol import (
     packages,
     policies,
     records,
+    retained,
     routed,
     scan,
     topology,
@@ -31,6 +32,7 @@ from trioton.protocol import (
 from trioton.protocol.frames import PREFACE, FrameKind
 from trioton.protocol.handshake import STRANGER_REPLY
 from trioton.protocol.records import RecordKind
+from trioton.protocol.retained import RowKind, Value, Version
 
 from .reference_pages import API, FLOWS, MESH, REFERENCE, WIRE
 
@@ -55,8 +57,9 @@ def test_table_of_frames_is_complete() -> None:
 
 def test_table_of_flags_is_complete() -> None:
     rows = [row[:2] for row in table_rows(WIRE, after="The flags are:")]
-    bits = [f"{frames.FLAG_END}", f"{frames.FLAG_SKIPPED}", "4, 8", f"{1 << routed.HOP_SHIFT} to 128"]
-    assert rows == [[bits[0], "*end*"], [bits[1], "*skipped*"], [bits[2], "none: send 0"], [bits[3], "*hops*"]]
+    bits = [frames.FLAG_END, frames.FLAG_SKIPPED, frames.FLAG_RETAINED, 8, f"{1 << routed.HOP_SHIFT} to 128"]
+    names = ["*end*", "*skipped*", "*retained*", "none: send 0", "*hops*"]
+    assert rows == [[str(bit), name] for bit, name in zip(bits, names, strict=True)]
 
 
 def test_table_of_records_is_complete() -> None:
@@ -76,13 +79,28 @@ def test_table_of_records_is_complete() -> None:
     assert rows == shown
 
 
+def test_table_of_rows_is_complete() -> None:
+    rows = table_rows(MESH, after="States")
+    assert {int(row[0]): row[1] for row in rows} == {int(kind): kind.name for kind in RowKind}
+    fields = {RowKind.VALUE: Value._fields, RowKind.KNOWN: ("slot", *Version._fields)}
+    for row in rows:
+        assert (
+            re.findall(r"``(.+)``", row[2]) == [", ".join(fields[kind])]
+            if (kind := RowKind(int(row[0]))) in fields
+            else True
+        )
+    assert (retained.MOST_AHEAD, retained.CHECK_BYTES, retaining.GATHER) == (1 << 40, 8, 0.02)
+    assert (retaining.FIRST_LOOK, retaining.LONGEST_LOOK) == (0.02, 0.5)
+
+
 def test_only_what_the_page_names_may_be_routed() -> None:
     text = " ".join(MESH.partition("The kinds are ")[2].partition(", which travels")[0].split())
     assert set(text.replace(" and ", " ").replace(",", "").split()) == {kind.name for kind in routed.ROUTED_KINDS}
 
 
 def test_every_control_frame_about_flows_is_explained() -> None:
-    assert {kind.name for kind in FrameKind if 16 <= kind < 48} <= set(re.findall(r"\b[A-Z]+\b", FLOWS))
+    explained = set(re.findall(r"\b[A-Z_]+\b", FLOWS + MESH))
+    assert {kind.name for kind in FrameKind if 16 <= kind < 48} <= explained
     assert {"SYNC", "SYNCED", "RECORDS", "ROUTED", "POSITION"} <= set(re.findall(r"\b[A-Z]+\b", MESH))
 
 
@@ -136,6 +154,8 @@ BOUNDS: dict[str, object] = {
     "slots in a SNAPSHOT": records.MAX_SLOTS,
     "contexts in a DIGEST": records.MAX_KNOWN,
     "records in a RECORDS": limits.MAX_RUN_MESSAGES,
+    "rows in a RETAINED": limits.MAX_RUN_MESSAGES,
+    "bytes of a row of a RETAINED besides its data": retained.MAX_ROW_HEAD,
     "links from a source to a receiver": trees.MAX_HOPS,
     "values in a message": scan.MAX_ITEMS,
     "levels of a message": scan.MAX_DEPTH,
@@ -182,6 +202,7 @@ def test_numbers_in_the_text_about_others_are_right() -> None:
         "ways": topology.MOST_ROUTES,
         "places in the trees of others": topology.MOST_PLACES,
         "contexts that have parted": records.MAX_PARTINGS,
+        "values of states that have given way": retained.MOST_GIVEN_WAY,
     }
     page = (REFERENCE / "limits.rst").read_text(encoding="utf-8")
     rows = {row[0]: row[1].replace(" ", "") for row in table_rows(page, after="Fixed by the protocol:")}

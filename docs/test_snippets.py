@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from types import ModuleType
 
@@ -198,3 +199,37 @@ async def test_publisher_waits_for_the_next_when_a_blocking_subscriber_dies(
         "ann is lost, and perhaps some messages that it had not taken",
         "the connection to ann has ended",
     ]
+
+
+def code_of(page: str) -> list[str]:
+    """The code blocks of a page."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    found = re.findall(r"^\.\. code-block:: python\n\n((?:   .*\n|\n)+)", text, re.MULTILINE)
+    return [textwrap.dedent(block) for block in found]
+
+
+async def test_the_guide_to_states_runs_as_it_is_printed(
+    autojump_clock: trio.testing.MockClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = Network(seed=1, latency=0.01)
+    async with (
+        trioton.open_context("a", network=net.host("a")) as ctx,
+        trioton.open_context("b", network=net.host("b")) as other,
+    ):
+        await ctx.bind("a:1")
+        await other.connect("a:1")
+        status = trioton.StateChannel(other, "status")
+        settings = trioton.StateChannel(other, "settings", trioton.OBJECT)
+        for block in code_of("guide/state.rst"):
+            scope: dict[str, object] = {"trioton": trioton, "ctx": ctx, "status": trioton.StateChannel(ctx, "status")}
+            exec(f"async def run():\n{textwrap.indent(block, '    ')}", scope)  # our own page
+            run = scope["run"]
+            assert callable(run)
+            with trio.move_on_after(10):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(run)
+                    for value in ("ready", "dead: by a signal"):
+                        await trio.sleep(1)
+                        await status.send(value)
+        assert settings.value == {"text": "green"}
+    assert capsys.readouterr().out.splitlines() == ["busy", "busy", "ready", "dead: by a signal"]

@@ -25,6 +25,7 @@ LINES = {
     "reconnect.py": "received all in order: True\nthe connection had 2 transports",
     "requests.py": "server: nobody waits for that any more",
     "simulated_network.py": "  40 s  ContextDied\nall in less than two real seconds: True",
+    "state.py": "at first: trioton.UNSET\nwho comes late: ready\na change: busy\nby another: kernel is gone / kernel is gone",
     "tls.py": "who does not trust the certificate stays outside",
     "two_brokers.py": "the reader has heard of the death: True\nall numbers have come, once and in order: True",
 }

@@ -6,7 +6,7 @@ A map of the house, from the ground up; each floor imports only those below it, 
 * `trioton.protocol`: the protocol without any I/O, clock or chance: frames, handshake, flows, queues, windows.
 * `trioton.transports`: bytes in and out: TCP, Unix sockets, TLS, memory, stdio; and addresses.
 * `trioton.network`: the Trio tasks that own everything: contexts, connections, listeners, events.
-* `trioton.channels`: what programs hold: publishing and subscribing, one-to-one channels, merging, message types, files.
+* `trioton.channels`: what programs hold: publishing and subscribing, requests, states, one-to-one channels, merging, message types, files.
 * `trioton.clientserver`, `trioton.events`: small tools: requests by text without a context; signals and timers.
 * `trioton.blocking`: the same contexts and channels for plain threads.
 * `trioton.testing`: whole networks in one process, under a mock clock.
@@ -34,6 +34,10 @@ from .channels.pubsub import PubChannel as PubChannel
 from .channels.pubsub import SubChannel as SubChannel
 from .channels.receiving import ReceiveStatistics as ReceiveStatistics
 from .channels.sending import SendStatistics as SendStatistics
+from .channels.state import UNSET as UNSET
+from .channels.state import StateChannel as StateChannel
+from .channels.state import StateStatistics as StateStatistics
+from .channels.state import Unset as Unset
 from .errors import AddressError as AddressError
 from .errors import BindError as BindError
 from .errors import CongestedError as CongestedError

@@ -14,7 +14,7 @@ import trio
 import trio.testing
 
 import trioton
-from trioton import OBJECT, Block, PubChannel, SubChannel, merge, open_channel
+from trioton import OBJECT, Block, PubChannel, StateChannel, SubChannel, merge, open_channel
 from trioton.network.budget import always_yield
 from trioton.testing import Network
 
@@ -411,3 +411,36 @@ def test_all_are_checkpoints(strict: bool) -> None:
             trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
     else:
         trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+@strictness
+def test_states(strict: bool) -> None:
+    """A value that was sent is sent, what was not given out is still there, and all waits can be begun again."""
+
+    async def scenario(both: Both, cancel: CancelAfter) -> None:
+        here, there = StateChannel(both.a, "n", OBJECT), StateChannel(both.b, "n", OBJECT)
+        sent = 0
+        received: list[int] = []
+
+        async def use() -> None:
+            nonlocal sent
+            for number in range(1, 6):
+                await here.send(number)
+                sent = number
+                await here.wait_synced()
+                await there.wait_value(number)
+                received.append(await there.receive())
+
+        await cancel.run(use)
+        assert here.value in ({sent, trioton.UNSET} if not sent else {sent})
+        with trio.fail_after(10):
+            await here.wait_synced()
+            assert there.value == here.value
+            if sent > len(received):
+                received.append(await there.receive())
+            assert received == list(range(1, sent + 1))
+            await here.send(100)
+            assert await there.receive() == 100
+        assert here.statistics().waiting == there.statistics().waiting == 0
+
+    assert sweep_under(scenario, strict=strict) >= 10

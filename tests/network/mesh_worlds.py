@@ -10,7 +10,7 @@ import attrs
 import trio
 
 import trioton
-from trioton import Block, ContextDied, ContextJoined, PubChannel, SubChannel
+from trioton import Block, ContextDied, ContextJoined, PubChannel, StateChannel, SubChannel
 from trioton.network.events import Event
 from trioton.testing import Host, Network
 
@@ -31,9 +31,11 @@ class Life:
         sent: How many numbers it has sent.
         numbers: The numbers that came, in order, by the identity of the sender.
         events: What the context told, in order.
+        state: What all contexts write now and then, and must agree on.
     """
 
     context: trioton.Context
+    state: StateChannel[list[int]]
     sent: int = 0
     numbers: dict[int, list[int]] = attrs.field(factory=dict)
     events: list[Event] = attrs.field(factory=list)
@@ -89,9 +91,10 @@ class World:
 
     async def _run(self, host: Host) -> None:
         async with trioton.open_context(host.name, network=host) as context, trio.open_nursery() as nursery:
-            life = Life(context)
+            life = Life(context, StateChannel(context, "shared", trioton.OBJECT))
             self.lives.append(life)
             nursery.start_soon(self._watch, life)
+            nursery.start_soon(self._watch_state, life)
             await context.bind(f"{host.name}:1")
             for source in self.sources[host.name]:
                 sub = SubChannel(context, f"from {source}", trioton.OBJECT, policy=Block(self._random.choice(SIZES)))
@@ -112,6 +115,10 @@ class World:
                 life.events.append(event)
                 self.changed.unpark_all()
 
+    async def _watch_state(self, life: Life) -> None:
+        async for _ in life.state:
+            self.changed.unpark_all()
+
     async def _listen(self, life: Life, sub: SubChannel[tuple[int, int]]) -> None:
         async for source, number in sub:
             life.numbers.setdefault(source, []).append(number)
@@ -128,6 +135,7 @@ class World:
             await pub.send((int(life.context.id), life.sent))
             life.sent += 1
             if self._random.random() < 0.3:
+                await life.state.send([int(life.context.id), life.sent])
                 await trio.sleep(self._random.random() * self.pause)
 
     def send_up_to(self, limit: int) -> None:
@@ -149,6 +157,11 @@ class World:
     async def wait_all_have_come(self) -> None:
         """Wait until the last number of each context has come to all that listen to it."""
         while any(self._missing()):
+            await self.changed.park()
+
+    async def wait_states_agree(self) -> None:
+        """Wait until all contexts have the same value of the state."""
+        while len({repr(life.state.value) for life in self.current().values()}) > 1:
             await self.changed.park()
 
     def _missing(self) -> Iterator[str]:

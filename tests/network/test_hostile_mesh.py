@@ -134,6 +134,8 @@ class Nonsense:
             control.Flush(*flow, self.number()),
             control.Unreachable(*flow, "why"),
             control.Position(*flow[1:], self.number_or_none()),
+            control.AskState(self.slot()),
+            control.StateKnown(self.slot(), self.number(), self.context(), bytes(8)),
         ]
         return self.rng.choice(messages)
 

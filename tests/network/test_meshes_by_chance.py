@@ -42,6 +42,7 @@ async def outages(net: Network) -> None:
     world.send_up_to(NUMBERS)
     with trio.fail_after(300):
         await world.wait_all_have_come()
+        await world.wait_states_agree()
     world.check_nothing_lost()
 
 
@@ -68,6 +69,7 @@ async def deaths(net: Network) -> None:
     world.send_up_to(NUMBERS + 5)
     with trio.fail_after(120):
         await world.wait_all_have_come()
+        await world.wait_states_agree()
     world.check_orders()
     world.check_deaths()
 
@@ -90,6 +92,7 @@ async def many(net: Network) -> None:
     world.send_up_to(5)
     with trio.fail_after(300):
         await world.wait_all_have_come()
+        await world.wait_states_agree()
     world.check_nothing_lost()
 
 

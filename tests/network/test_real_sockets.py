@@ -20,7 +20,7 @@ import trio.testing
 import trustme
 
 import trioton
-from trioton import Block, DropOldest, Heartbeat, PubChannel, Reconnect, SubChannel
+from trioton import UNSET, Block, DropOldest, Heartbeat, PubChannel, Reconnect, StateChannel, SubChannel
 from trioton.testing import Network, leak_check
 from trioton.transports.address import Address
 from trioton.transports.base import Transport
@@ -389,7 +389,10 @@ async def main():
         back = trioton.PubChannel(ctx, "back", trioton.OBJECT)
         listener = await ctx.bind("127.0.0.1:0")
         print(listener.port, flush=True)
+        state = trioton.StateChannel(ctx, "status")
+        await state.send("ready")
         async for message in there:
+            await state.send(f"busy with {message}")
             await back.send(message)
 
 trio.run(main)
@@ -418,6 +421,27 @@ async def open_echo(heartbeat: Heartbeat, directory: Path) -> AsyncIterator[tupl
             await process.wait()
             assert process.stdout is not None
             await process.stdout.aclose()
+
+
+@pytest.mark.net
+@pytest.mark.slow
+@pytest.mark.parametrize("shortcut", [False, True])
+async def test_two_processes_share_a_state(ways: Ways, shortcut: bool) -> None:
+    async with leak_check():
+        with trio.fail_after(PATIENCE):
+            async with open_echo(Heartbeat(), ways.directory) as (_, port), trioton.open_context("here") as here:
+                state = StateChannel(here, "status")
+                pub = PubChannel(here, "there", trioton.OBJECT)
+                assert state.value is UNSET
+                await here.connect(f"127.0.0.1:{port}", local_shortcut=shortcut)
+                assert state.value == "ready"
+                await pub.send(1)
+                await state.wait_value("busy with 1")
+                large = "large " * 1_000_000
+                await state.send(large)
+                await state.wait_synced()
+                await pub.send(2)
+                await state.wait_value("busy with 2")
 
 
 @pytest.mark.net

@@ -23,7 +23,7 @@ NUMBER: tuple[object, list[object]] = (7, [-1, MAX_SEQUENCE, 2**64 - 1, "7", Non
 NUMBER_OR_NONE: tuple[object, list[object]] = (None, [-1, MAX_SEQUENCE, "7", False, 7.0, []])
 TEXT: tuple[object, list[object]] = ("slot", [b"slot", None, 5, ["slot"]])
 IDENTITY: tuple[object, list[object]] = (SOURCE, [SOURCE[:15], SOURCE + b"x", "x" * 16, None, 5])
-VALUES = {
+VALUES: dict[str, tuple[object, list[object]]] = {
     "reason": TEXT,
     "slot": TEXT,
     "source": IDENTITY,
@@ -31,6 +31,8 @@ VALUES = {
     "agreed": NUMBER_OR_NONE,
     "blocks_since": NUMBER_OR_NONE,
     "expected": NUMBER_OR_NONE,
+    "writer": (b"", [b"x", SOURCE + b"x", "", None, 5]),
+    "check": (bytes(8), [bytes(9), "", None, 5]),
 }
 SUBSCRIBE_VALUES = {**VALUES, "stream": NUMBER_OR_NONE}
 

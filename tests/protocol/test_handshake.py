@@ -39,6 +39,7 @@ OPTIONAL: dict[str, Any] = {
     "offer_token": TOKEN,
     "resumed": True,
     "returns": False,
+    "retains": True,
 }
 
 
@@ -61,6 +62,7 @@ WRONG: dict[str, list[Any]] = {
     "offer_token": BYTES,
     "resumed": [None, 0, 1, "true"],
     "returns": [None, 0, 1, "true"],
+    "retains": [None, 0, 1, "true"],
 }
 
 
@@ -94,6 +96,7 @@ HELLOS = st.builds(
     offer_token=st.none() | st.binary(min_size=16, max_size=16),
     resumed=st.booleans(),
     returns=st.booleans(),
+    retains=st.booleans(),
 )
 
 

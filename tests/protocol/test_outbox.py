@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from trioton.protocol import control
 from trioton.protocol.frames import FrameKind
 from trioton.protocol.limits import LARGE_FRAGMENT, MAX_OPEN_FRAGMENTED, SMALL_FRAGMENT
-from trioton.protocol.outbox import BATCH_BYTES, Outbox
+from trioton.protocol.outbox import BATCH_BYTES, LatePackage, Outbox, PositionedFlow
+from trioton.protocol.packages import Package
+from trioton.protocol.retained import RetainedPackage
+from trioton.protocol.session import PackageReceived, RetainedReceived
+from trioton.protocol.way import Way
 
 from .outbox_peer import KIB, MIB, Peer, drain, frames_of, open_branch, ping, send
 
@@ -168,3 +174,63 @@ def test_one_large_package_may_always_be_under_way() -> None:
     send(flow, size=2 * MIB, count=2)
     peer.read(drain(outbox))
     assert peer.numbers == [0, 1]
+
+
+# ----------------------------------------------------------------------------------------- what is made when its turn comes
+
+
+class NoFlow:
+    """Stands for the flow of what is in no flow."""
+
+    slot = ""
+    cut_to = 0
+
+    def marker(self, position: int) -> Package:
+        raise NotImplementedError(position)
+
+
+class NoLane:
+    """A neighbour to which nothing is sent but by hand."""
+
+    def add_shared(self, way: Way, package: Package, flow: PositionedFlow) -> None:
+        raise NotImplementedError
+
+
+def late(outbox: Outbox, way: Way, make: Callable[[], Package | None]) -> None:
+    outbox.add_shared(way, LatePackage(make), NoFlow())
+
+
+def test_what_is_made_late_holds_what_is_true_when_its_turn_comes() -> None:
+    outbox, peer, way = Outbox(MIB), Peer(), Way(NoLane())
+    flow, _ = open_branch(outbox)
+    rows = [b"\x01"]
+    send(flow)
+    late(outbox, way, lambda: RetainedPackage(rows, 1))
+    late(outbox, way, lambda: None)
+    send(flow)
+    rows[0] = b"\x02"
+    assert outbox.queued == 4
+    peer.read(drain(outbox))
+    assert [type(event) for event in peer.events] == [PackageReceived, RetainedReceived, PackageReceived]
+    assert peer.events[1].body == b"\x81\x02"
+    assert way.queued == 0
+    assert (outbox.packages, outbox.messages) == (2, 2), "it is no package of a flow"
+
+
+def test_what_is_made_late_leaves_in_fragments_if_it_is_large() -> None:
+    outbox, peer, way = Outbox(MIB), Peer(), Way(NoLane())
+    flow, _ = open_branch(outbox)
+    late(outbox, way, lambda: RetainedPackage([bytes(MIB)], 1))
+    late(outbox, way, lambda: RetainedPackage([b"\x01"], 1))
+    send(flow)
+    peer.read(drain(outbox))
+    assert [type(event) for event in peer.events] == [PackageReceived, RetainedReceived, RetainedReceived]
+    assert [len(event.body) for event in peer.events[1:]] == [MIB + 1, 2]
+
+
+def test_what_is_made_late_is_forgotten_with_the_link() -> None:
+    outbox, way = Outbox(MIB), Way(NoLane())
+    late(outbox, way, lambda: RetainedPackage([b"\x01"], 1))
+    outbox.restart()
+    assert not outbox
+    assert way.queued == 0

@@ -40,6 +40,9 @@ MESSAGES: list[Control] = [
     control.Unreachable(A, "slot", 1, "nobody receives there"),
     control.Position("slot", 1, None),
     control.Position("slot", 1, MAX_SEQUENCE - 1),
+    control.AskState("slot"),
+    control.StateKnown("slot", 0, b"", b""),
+    control.StateKnown("slot", MAX_SEQUENCE - 1, bytes(16), bytes(8)),
 ]
 LINK_KINDS = CONTROL_KINDS.keys() - ROUTED_KINDS
 """What is said to neighbours only."""

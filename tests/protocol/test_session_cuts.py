@@ -14,13 +14,14 @@ from trioton.errors import ProtocolError
 from trioton.protocol import control
 from trioton.protocol.codec import encode_header
 from trioton.protocol.control import control_kind, encode_control
-from trioton.protocol.frames import FLAG_END, FLAG_SKIPPED, LARGE_BODY, PREFIX, FrameKind, encode_prefix
+from trioton.protocol.frames import FLAG_END, FLAG_RETAINED, FLAG_SKIPPED, LARGE_BODY, PREFIX, FrameKind, encode_prefix
 from trioton.protocol.handshake import Hello
 from trioton.protocol.limits import LARGE_FRAGMENT, MAX_OPEN_FRAGMENTED, MIN_FRAGMENT, Limits
-from trioton.protocol.packages import PackageHeader, PackageKind, PackageTemplate
+from trioton.protocol.packages import Fragments, PackageHeader, PackageKind, PackageTemplate
 from trioton.protocol.records import encode_batch
+from trioton.protocol.retained import RetainedPackage
 from trioton.protocol.routed import HOP_SHIFT, MOST_HOPS, ROUTED_KINDS, encode_routed, parse_routed, pass_on
-from trioton.protocol.session import Event, PackageReceived, RecordsReceived, Role, Session
+from trioton.protocol.session import Event, PackageReceived, RecordsReceived, RetainedReceived, Role, Session
 
 from .session_bytes import HELLO, KIB, LIMITS, PARTS, SOURCE, as_sent, fragment, open_session, opening
 
@@ -98,7 +99,7 @@ def packages(draw: st.DrawFn) -> Item:
     )
     template = PackageTemplate(header.source, header.slot, header.stream, destination, kind)
     encoded = template.header(header.first, 1)
-    flags = draw(st.sampled_from([0, FLAG_END, FLAG_SKIPPED, 0xF0, 0xFF]))
+    flags = draw(st.sampled_from([0, FLAG_END, FLAG_SKIPPED, 0xF0, 0xFF & ~FLAG_RETAINED]))
     content = draw(st.sampled_from([0, 10, 5000, LARGE_BODY - 7, LARGE_BODY + 10]))
     body = b"\x81\x5a" + content.to_bytes(4, "big") + bytes([draw(st.integers(0, 255))]) * content
     event = PackageReceived(header, bool(flags & FLAG_END), body, flags=flags)
@@ -115,10 +116,23 @@ def packages(draw: st.DrawFn) -> Item:
 
 
 @st.composite
+def retained(draw: st.DrawFn) -> Item:
+    package = RetainedPackage([draw(st.binary(min_size=1, max_size=100)), bytes(draw(st.sampled_from([0, 9000])))], 2)
+    event = RetainedReceived(b"".join(map(bytes, package.body)))
+    if draw(st.booleans()) or package.body_size < 2 * MIN_FRAGMENT:
+        return Item([package.frame()], event)
+    fragments = Fragments(package, draw(st.integers(0, 2**63)))
+    frames = []
+    while fragments.remaining:
+        frames.append(b"".join(map(bytes, fragments.next_buffers(MIN_FRAGMENT))))
+    return Item(frames, event, fragments.tag)
+
+
+@st.composite
 def streams(draw: st.DrawFn) -> Stream:
     """The bytes of a peer that does all right, and the events that they give."""
     controls = CONTROLS.map(lambda m: Item([encode_control(m)], m))
-    items = draw(st.lists(controls | packages() | records() | routed(), max_size=8))
+    items = draw(st.lists(controls | packages() | records() | retained() | routed(), max_size=8))
     tags = [item.tag for item in items if item.tag is not None]
     assume(len(set(tags)) == len(tags))
     waiting = [(iter(item.frames), len(item.frames), item.event) for item in items]

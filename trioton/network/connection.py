@@ -49,6 +49,7 @@ class Connection:
     # open_link: the link, until it is lost or the goodbye was said over it.
     # max_package: bytes of the largest message that the peer takes.
     # window_bytes: bytes that a flow may be ahead of what has been taken, on either side.
+    # peer_retains: whether the peer keeps the values of states.
     # life, talk, goodbye: the parts that it is made of. They share what begins with an underscore here: `life` sets `_link`, all set
     # `_state` and unpark `_changed` when something has come of what they do.
 
@@ -70,6 +71,7 @@ class Connection:
         self.open_link: Link | None = None
         self.window_bytes = context._limits.window_bytes
         self.max_package = context._limits.max_package
+        self.peer_retains = False
         self.association: Association
         self._context = context
         self._state = State.CONNECTING
@@ -156,6 +158,7 @@ class Connection:
         """
         await trio.lowlevel.checkpoint()
         self._context._dispatcher.cut()
+        self._context._mesh.retaining.flush()
         while not self.is_closed:
             link = self._link
             if link is not None and self.is_connected:

@@ -153,7 +153,7 @@ class Context:
         insecure: bool = False,
         local_shortcut: bool = True,
     ) -> Connection:
-        """Connect to a listener, and return when each side knows what the other listens to.
+        """Connect to a listener, and return when each side knows what the other listens to, and has the states that the other had.
 
         Then this context also knows all other contexts that the listener's knew; that they know this one takes a moment longer.
 
@@ -281,6 +281,7 @@ class Context:
             await self._pass_on_gathered()
             self._check_open()
         outlets = [outlet for outlet in self._traffic.outlets.all() if not outlet.is_own]
+        self._mesh.retaining.flush()
         targets = [(outlet, self._traffic.progress.flush(outlet)) for outlet in outlets]
         for outlet, target in targets:
             while outlet.flow.taken < target or (outlet.backlog and outlet.is_listened_to):
@@ -350,6 +351,7 @@ class Context:
         for gatherer in list(self._gatherers):
             gatherer.give_up()
         self._traffic.subscriptions.end()
+        self._mesh.retaining.end()
         for outlet in self._traffic.outlets.all():
             outlet.die(CONTEXT_CLOSED)
         self._hub.end()
@@ -371,6 +373,9 @@ class Context:
             messages_sent=totals.messages_sent,
             messages_received=totals.messages_received,
             messages_dropped=totals.messages_dropped,
+            states=len(self._mesh.retaining.store),
+            state_bytes=self._mesh.retaining.store.bytes,
+            states_given_way=self._mesh.retaining.store.given_way,
         )
 
     def __repr__(self) -> str:
@@ -418,6 +423,7 @@ class Context:
             lease=self._heartbeat.lease,
             resume=resume,
             returns=returns,
+            retains=True,
         )
 
     def _start_soon(self, async_fn: Callable[..., Awaitable[object]], *args: object) -> None:

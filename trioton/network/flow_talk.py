@@ -44,6 +44,14 @@ def _unreachable_came(association: Association, message: control.Unreachable) ->
     association.context._traffic.audience.unreachable(association, message)
 
 
+def _state_asked(association: Association, message: control.AskState) -> None:
+    association.context._mesh.retaining.asked(association, message)
+
+
+def _state_known(association: Association, message: control.StateKnown) -> None:
+    association.context._mesh.retaining.answered(association, message)
+
+
 def _check_source(association: Association, source: bytes) -> None:
     if source != association.peer.wire_id:
         raise ProtocolError("the peer spoke of a flow in the name of another context")
@@ -56,5 +64,7 @@ FLOW_HANDLERS: Final[dict[type, Callable[[Association, Any], None]]] = {
     control.Kept: _kept_came,
     control.Flush: _flush_came,
     control.Unreachable: _unreachable_came,
+    control.AskState: _state_asked,
+    control.StateKnown: _state_known,
 }
 """What to do with each kind of message about flows."""

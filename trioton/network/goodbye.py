@@ -59,6 +59,7 @@ class Goodbye:
         connection = self._connection
         dispatcher, progress = connection._context._dispatcher, connection._context._traffic.progress
         connection.close_reason = reason
+        connection._context._mesh.retaining.flush()
         while not (connection.is_closed or self.was_said):
             dispatcher.cut()
             link = connection._link

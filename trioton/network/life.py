@@ -177,6 +177,7 @@ class Life:
         connection, limits = self._connection, self._context._limits
         connection.window_bytes = min(limits.window_bytes, hello.window_bytes)
         connection.max_package = max(hello.max_package, MAX_RUN_BYTES)
+        connection.peer_retains = hello.retains
         connection.outbox.open_limit = min(limits.reassembly_bytes, hello.reassembly_bytes)
         association = connection.association
         association.window_bytes, association.max_package = connection.window_bytes, connection.max_package

@@ -67,6 +67,12 @@ class ContextStatistics(NamedTuple):
     messages_received: int
     messages_dropped: int
     """Messages dropped on their way out, by subscribers' policies."""
+    states: int
+    """State slots whose values are kept here."""
+    state_bytes: int
+    """Bytes that count for them in `Limits.retained`."""
+    states_given_way: int
+    """Values of states that had to give way to others."""
 
 
 class ContextTotals:

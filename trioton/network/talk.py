@@ -14,7 +14,7 @@ from ..errors import ProtocolError
 from ..protocol import control
 from ..protocol.limits import MIB
 from ..protocol.routed import LAST_ROUND, RoutedReceived
-from ..protocol.session import PackageReceived, RecordsReceived
+from ..protocol.session import PackageReceived, RecordsReceived, RetainedReceived
 from .flow_talk import FLOW_HANDLERS
 from .states import State
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..protocol.session import Event
     from .connection import Connection
     from .link import Link
+    from .mesh.retaining import LinkLane
 
 MAX_ANSWER_BYTES: Final = 2 * MIB
 """Bytes of answers to what the peer has said that may wait until it reads."""
@@ -31,16 +32,17 @@ class Talk:
     """The talk of a connection with its peer, over the link that there is now.
 
     It begins with a snapshot from either side: all that it listens to, then SYNC, which is answered by SYNCED. When either side has heard
-    both, and every blocking subscriber has given room, the session is up.
+    both, every blocking subscriber has given room, and each side has the values of states that the other had, the session is up.
 
     Args:
         connection: The connection.
 
     Attributes:
         was_asked: Whether the peer has asked over this link for all that is known here of others.
+        lane: What is told over this link of the values of states; None if the peer keeps none.
     """
 
-    __slots__ = ("_answer_bytes", "_connection", "_context", "_outbox", "_relays", "was_asked")
+    __slots__ = ("_answer_bytes", "_connection", "_context", "_outbox", "_relays", "lane", "was_asked")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -49,12 +51,14 @@ class Talk:
         self._relays = connection._context._mesh.relays
         self._answer_bytes = 0
         self.was_asked = False
+        self.lane: LinkLane | None = None
 
     def begin(self, link: Link) -> None:
         """A new link is up: all that was said over the last one is told anew, by either side."""
         connection, context = self._connection, self._context
         association = connection.association
         context._mesh.membership.link_up(connection)
+        self.lane = context._mesh.retaining.begin(connection)
         association.awaits_snapshot, association.is_answered = True, False
         association.announced.clear()
         self._answer_bytes = 0
@@ -114,6 +118,8 @@ class Talk:
         connection = self._connection
         association = connection.association
         if association.awaits_snapshot or not association.is_answered:
+            return
+        if self.lane is not None and not self.lane.lane.is_settled:
             return
         is_awaited = connection._state in {State.CONNECTING, State.SUSPENDED}
         if is_awaited and not self._context._traffic.progress.has_unready(association):
@@ -179,6 +185,10 @@ def _routed_came(connection: Connection, event: RoutedReceived) -> None:
     connection._context._mesh.relays.routed(connection, event)
 
 
+def _retained_came(connection: Connection, event: RetainedReceived) -> None:
+    connection._context._mesh.retaining.came(connection, event)
+
+
 _HANDLERS: Final[dict[type, Callable[[Connection, Any], None]]] = {
     control.Ping: _ping_came,
     control.Pong: _pong_came,
@@ -189,4 +199,5 @@ _HANDLERS: Final[dict[type, Callable[[Connection, Any], None]]] = {
     control.Subscribe: _subscribe_came,
     control.Unsubscribe: _unsubscribe_came,
     RoutedReceived: _routed_came,
+    RetainedReceived: _retained_came,
 }

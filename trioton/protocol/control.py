@@ -18,6 +18,9 @@ from .packages import MAX_SEQUENCE
 MAX_REASON: Final = 512
 """Characters of a reason that travel; a longer one is cut."""
 
+MAX_CHECK: Final = 8
+"""Bytes of the check of a state's value."""
+
 
 class Ping(NamedTuple):
     """Asks for a `Pong` with the same nonce."""
@@ -168,6 +171,28 @@ class Position(NamedTuple):
     expected: int | None
 
 
+class AskState(NamedTuple):
+    """Asks for a `StateKnown`."""
+
+    slot: str
+
+
+class StateKnown(NamedTuple):
+    """Which version of the value of a state is known.
+
+    Attributes:
+        slot: The slot.
+        counter: The counter of the version, or 0 if none is known.
+        writer: Who wrote it, or no bytes if none is known.
+        check: Of the value's bytes, or no bytes if none is known.
+    """
+
+    slot: str
+    counter: int
+    writer: bytes
+    check: bytes
+
+
 class Unreachable(NamedTuple):
     """What the source sends on this flow reaches nobody, and why."""
 
@@ -193,6 +218,8 @@ Control = (
     | Flush
     | Unreachable
     | Position
+    | AskState
+    | StateKnown
 )
 
 
@@ -212,6 +239,14 @@ def _is_identity(value: object) -> bool:
     return type(value) is bytes and len(value) == ID_BYTES
 
 
+def _is_identity_or_empty(value: object) -> bool:
+    return value == b"" or _is_identity(value)
+
+
+def _is_check(value: object) -> bool:
+    return type(value) is bytes and len(value) <= MAX_CHECK
+
+
 _CHECKS: Final[dict[str, Callable[[object], bool]]] = {
     "reason": _is_text,
     "slot": _is_text,
@@ -221,6 +256,8 @@ _CHECKS: Final[dict[str, Callable[[object], bool]]] = {
     "agreed": _is_number_or_none,
     "blocks_since": _is_number_or_none,
     "expected": _is_number_or_none,
+    "writer": _is_identity_or_empty,
+    "check": _is_check,
 }
 _SUBSCRIBE_CHECKS: Final = {"stream": _is_number_or_none}
 
@@ -240,6 +277,8 @@ CONTROL_KINDS: Final[dict[FrameKind, type[Any]]] = {
     FrameKind.FLUSH: Flush,
     FrameKind.UNREACHABLE: Unreachable,
     FrameKind.POSITION: Position,
+    FrameKind.ASK_STATE: AskState,
+    FrameKind.STATE_KNOWN: StateKnown,
 }
 _KIND_OF: Final = {cls: kind for kind, cls in CONTROL_KINDS.items()}
 _FIELD_CHECKS: Final[dict[FrameKind, tuple[Callable[[object], bool], ...]]] = {

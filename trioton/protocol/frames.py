@@ -28,6 +28,9 @@ FLAG_END: Final = 1
 FLAG_SKIPPED: Final = 2
 """The package stands for the one message before its number, which was left out."""
 
+FLAG_RETAINED: Final = 4
+"""What comes in fragments is no package but the body of a RETAINED frame."""
+
 MAX_RECORDS: Final = 8 * 1024 * 1024
 """Bytes of records in one frame: all that a context listens to, if it uses every limit, is one record."""
 
@@ -58,13 +61,18 @@ class FrameKind(enum.IntEnum):
     RECORDS = 24
     ROUTED = 25
     POSITION = 26
+    ASK_STATE = 27
+    STATE_KNOWN = 28
     PACKAGE = 48
     OPENING = 49
     FRAGMENT = 50
+    RETAINED = 51
 
 
 HANDSHAKE_KINDS: Final = frozenset({FrameKind.HELLO, FrameKind.WELCOME, FrameKind.REFUSE})
-BODY_KINDS: Final = frozenset({FrameKind.PACKAGE, FrameKind.OPENING, FrameKind.FRAGMENT, FrameKind.RECORDS})
+BODY_KINDS: Final = frozenset(
+    {FrameKind.PACKAGE, FrameKind.OPENING, FrameKind.FRAGMENT, FrameKind.RECORDS, FrameKind.RETAINED}
+)
 LINK_KINDS: Final = frozenset(FrameKind) - HANDSHAKE_KINDS - {FrameKind.POSITION}
 """What may come over a link behind the handshake. A POSITION is for contexts that are no neighbours, and only travels in a ROUTED."""
 

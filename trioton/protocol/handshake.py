@@ -68,6 +68,7 @@ _FIELD_CHECKS: Final[Mapping[str, Callable[[object], bool]]] = {
     "offer_token": _or_none(_bytes_of(TOKEN_BYTES)),
     "resumed": _flag,
     "returns": _flag,
+    "retains": _flag,
 }
 
 
@@ -92,6 +93,7 @@ class Hello:
         offer_token: What the client must show there.
         resumed: From a server: whether the session in `resume` goes on.
         returns: From a client: whether it will dial again if the transport is lost; if not, a loss is final for both.
+        retains: Whether it keeps the values of states, and begins each link with telling them.
     """
 
     id: ContextId
@@ -110,6 +112,7 @@ class Hello:
     offer_token: bytes | None = attrs.field(default=None, repr=False)
     resumed: bool = False
     returns: bool = True
+    retains: bool = False
 
     @classmethod
     def from_header(cls, kind: FrameKind, header: bytes) -> Self:

@@ -56,6 +56,7 @@ class Limits:
         links x (queue_bytes + reassembly_bytes + 6 MiB)
           + flows x (window_bytes + max_package)                 # of what we send to blocking subscribers
           + subscriptions x sources x (window_bytes + max_package)   # of what we have not received yet
+          + retained + state_slots x max_package                 # values of states; state_slots have a StateChannel here
 
     Raises:
         TypeError: A limit is not a number.
@@ -91,6 +92,10 @@ class Limits:
 
     reassembly_bytes: int = _integer(32 * MIB)
     """Bytes of unfinished large packages that one link may hold."""
+
+    retained: int = _integer(64 * MIB)
+    """Bytes of the values of states that are kept for all others: a quarter of a million small ones, or four of the largest. What has not
+    changed for longest gives way, but never what a `StateChannel` here is about."""
 
     subscriptions: int = _integer(10_000)
     """Slots that one peer may subscribe to."""

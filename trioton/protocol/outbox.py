@@ -7,9 +7,11 @@ not block, the data lane is where messages are dropped: whole packages, by the s
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from .flow import Branch
+from .frames import FrameKind
 from .limits import LARGE_FRAGMENT, MAX_OPEN_FRAGMENTED, SMALL_FRAGMENT
 from .packages import Buffer, Fragments, Package
 from .policies import Mode
@@ -52,6 +54,20 @@ class _Entry:
         self.branch.queued -= 1
         self.branch.queued_messages -= self.package.count
         self.package = None
+
+
+class LatePackage(Package):
+    """Stands in the data lane for a package that is made only when its turn has come.
+
+    Args:
+        make: Gives the package, or None if there is none any more.
+    """
+
+    __slots__ = ("make",)
+
+    def __init__(self, make: Callable[[], Package | None]) -> None:
+        super().__init__(b"", (), 0, 0, 0)
+        self.make = make
 
 
 class _Large:
@@ -234,6 +250,9 @@ class Outbox:
             if large is not None:
                 large.waiting.append(entry)
             elif package.body_size <= SMALL_FRAGMENT:
+                if not package.body_size:  # no package has no body: this one is made now
+                    self._make(entry, package)
+                    continue
                 size += self._take_whole(entry, package, buffers)
             elif not self._may_open(package):
                 self._data.appendleft(entry)
@@ -245,9 +264,18 @@ class Outbox:
             self._take_fragment(buffers)
         return buffers
 
+    def _make(self, entry: _Entry, late: Package) -> None:
+        """The turn of a package has come that is made only now: it goes on in the place of what stood for it."""
+        assert isinstance(late, LatePackage)
+        entry.package = late.make()
+        if entry.package is None:
+            entry.branch.queued -= 1
+        else:
+            self._data.appendleft(entry)
+
     def _leaves(self, entry: _Entry, package: Package) -> None:
         """An entry leaves the lane: from here on it cannot be dropped any more."""
-        self.packages += 1
+        self.packages += package.kind is FrameKind.PACKAGE
         self.messages += package.count
         branch = entry.branch
         branch.queued -= 1

@@ -192,9 +192,12 @@ class Package:
         flags: The flags of the frames that carry it.
         header: The encoded header.
         body_size: Bytes of the body.
+        kind: The kind of the frame that carries all of it.
     """
 
     __slots__ = ("_body", "_frame", "body_size", "count", "end", "first", "flags", "header", "is_last")
+
+    kind = FrameKind.PACKAGE
 
     def __init__(
         self,
@@ -307,7 +310,7 @@ class Fragments:
         if self._started:
             kind, header = FrameKind.FRAGMENT, codec.array_head(1) + codec.uint(self.tag)
         elif size == self.remaining:
-            kind, header = FrameKind.PACKAGE, package.header
+            kind, header = package.kind, package.header
         else:
             kind = FrameKind.OPENING
             head = codec.bytes_head(len(package.header)) + package.header

@@ -35,6 +35,8 @@ ROUTED_KINDS: Final = frozenset(
         FrameKind.FLUSH,
         FrameKind.UNREACHABLE,
         FrameKind.POSITION,
+        FrameKind.ASK_STATE,
+        FrameKind.STATE_KNOWN,
     }
 )
 """What may be said to others than neighbours."""

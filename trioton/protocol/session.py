@@ -12,11 +12,12 @@ from typing import Final, NamedTuple
 
 from ..errors import ProtocolError
 from .control import CONTROL_KINDS, Control, parse_control
-from .frames import FLAG_END, PREFIX_SIZE, Frame, FrameKind, FrameReader
+from .frames import FLAG_END, FLAG_RETAINED, PREFIX_SIZE, Frame, FrameKind, FrameReader
 from .handshake import Hello, parse_refusal
 from .limits import MAX_OPEN_FRAGMENTED, MAX_RUN_BYTES, MIN_FRAGMENT, Limits
 from .packages import PackageHeader, PackageHeaderReader, parse_fragment, parse_opening, parse_package_header
 from .records import parse_batch
+from .retained import MAX_ROW_HEAD
 from .routed import RoutedReceived, parse_routed
 
 ARRAY_HEAD: Final = 3
@@ -56,7 +57,13 @@ class RecordsReceived(NamedTuple):
     records: list[bytes]
 
 
-Event = Hello | Refused | PackageReceived | RecordsReceived | RoutedReceived | Control
+class RetainedReceived(NamedTuple):
+    """Values that are retained came, or what neighbours say about them, which is not decoded yet."""
+
+    body: bytes
+
+
+Event = Hello | Refused | PackageReceived | RecordsReceived | RetainedReceived | RoutedReceived | Control
 
 _EXPECTED_IN_HANDSHAKE = {
     Role.SERVER: frozenset({FrameKind.HELLO}),
@@ -65,11 +72,11 @@ _EXPECTED_IN_HANDSHAKE = {
 
 
 class _Assembly:
-    """The fragments of one large package so far."""
+    """The fragments of one large package so far; without a header it is what a RETAINED frame would hold."""
 
     __slots__ = ("flags", "header", "missing", "parts")
 
-    def __init__(self, header: PackageHeader, *, flags: int, size: int) -> None:
+    def __init__(self, header: PackageHeader | None, *, flags: int, size: int) -> None:
         self.header = header
         self.flags = flags
         self.missing = size
@@ -118,7 +125,7 @@ class Session:
     def __init__(self, role: Role, limits: Limits) -> None:
         self._role = role
         self._max_body = max(limits.max_package, MAX_RUN_BYTES) + ARRAY_HEAD
-        self._max_assembly_bytes = max(limits.reassembly_bytes, self._max_body)
+        self._max_assembly_bytes = max(limits.reassembly_bytes, self._max_body + MAX_ROW_HEAD)
         self._reader = FrameReader(limits)
         self._in_handshake = True
         self._answered = False
@@ -205,6 +212,9 @@ class Session:
                 events.append(parse_routed(frame.header, frame.flags))
             elif frame.kind is FrameKind.RECORDS:
                 events.append(RecordsReceived(parse_batch(frame.body)))
+            elif frame.kind is FrameKind.RETAINED:
+                self._check_size(len(frame.body) - MAX_ROW_HEAD)
+                events.append(RetainedReceived(frame.body))
             elif frame.kind is FrameKind.OPENING:
                 self._open(frame)
             else:
@@ -239,7 +249,8 @@ class Session:
 
     def _open(self, frame: Frame) -> None:
         tag, size, inner = parse_opening(frame.header)
-        self._check_size(size)
+        is_retained = bool(frame.flags & FLAG_RETAINED)
+        self._check_size(size - MAX_ROW_HEAD if is_retained else size)
         if tag in self._assemblies:
             raise ProtocolError(f"a package in fragments with the tag {tag} is under way already")
         if len(self._assemblies) >= MAX_OPEN_FRAGMENTED:
@@ -248,12 +259,12 @@ class Session:
             raise ProtocolError(f"packages in fragments take over {self._max_assembly_bytes} bytes")
         if len(frame.body) >= size:
             raise ProtocolError("the opening fragment of a package holds all of it")
-        assembly = _Assembly(parse_package_header(inner), flags=frame.flags, size=size)
+        assembly = _Assembly(None if is_retained else parse_package_header(inner), flags=frame.flags, size=size)
         assembly.add(frame.body)
         self._assemblies[tag] = assembly
         self._assembly_bytes += size
 
-    def _continue(self, frame: Frame) -> PackageReceived | None:
+    def _continue(self, frame: Frame) -> PackageReceived | RetainedReceived | None:
         tag = parse_fragment(frame.header)
         assembly = self._assemblies.get(tag)
         if assembly is None:
@@ -264,4 +275,6 @@ class Session:
         del self._assemblies[tag]
         body = b"".join(assembly.parts)
         self._assembly_bytes -= len(body)
+        if assembly.header is None:
+            return RetainedReceived(body)
         return self._package(assembly.header, assembly.flags, body)

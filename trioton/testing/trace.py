@@ -15,9 +15,9 @@ import attrs
 
 from ..errors import ProtocolError
 from ..protocol.control import CONTROL_KINDS, parse_control
-from ..protocol.frames import FLAG_END, PREFACE, PREFIX, PREFIX_SIZE, FrameKind
+from ..protocol.frames import FLAG_END, FLAG_RETAINED, PREFACE, PREFIX, PREFIX_SIZE, FrameKind
 from ..protocol.handshake import Hello
-from ..protocol.identity import ContextId
+from ..protocol.identity import ID_BYTES, ContextId
 from ..protocol.packages import PackageHeader, parse_fragment, parse_opening, parse_package_header
 
 KEPT: Final = 10_000
@@ -242,6 +242,8 @@ def _describe_frame(frame: bytes) -> str:
             return _describe_package(parse_package_header(header), is_last=bool(flags & FLAG_END))
         if kind == FrameKind.OPENING:
             tag, size, inner = parse_opening(header)
+            if flags & FLAG_RETAINED:
+                return f"part of {size} bytes, tag {tag}: the value of a state"
             return f"part of {size} bytes, tag {tag}: " + _describe_package(parse_package_header(inner), is_last=False)
         if kind == FrameKind.FRAGMENT:
             return f"tag {parse_fragment(header)}"
@@ -259,5 +261,7 @@ def _describe_package(header: PackageHeader, *, is_last: bool) -> str:
 
 
 def _show(value: object) -> str:
-    # The only bytes among the fields of control frames are identities.
-    return str(ContextId.from_wire(value)) if isinstance(value, bytes) else str(value)
+    # Most bytes among the fields of control frames are identities.
+    if not isinstance(value, bytes):
+        return str(value)
+    return str(ContextId.from_wire(value)) if len(value) == ID_BYTES else value.hex()

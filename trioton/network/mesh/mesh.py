@@ -13,6 +13,7 @@ from ..receiving.claims import DIRECT_PREFIX
 from .flooding import Flooding
 from .membership import Membership
 from .relays import Relays
+from .retaining import Retaining
 from .watch import Watch
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Mesh:
         membership: Who can be reached.
         relays: Passes on what is for others.
         watch: Asks again where nothing gets on.
+        retaining: Keeps and spreads the values of states.
     """
 
     def __init__(self, context: Context) -> None:
@@ -54,6 +56,7 @@ class Mesh:
         self.membership = Membership(context, self.topology, self.flooding)
         self.relays = Relays(context, self.topology, self.flooding)
         self.watch = Watch()
+        self.retaining = Retaining(context)
         self._context = context
 
     def start(self) -> None:
@@ -61,6 +64,7 @@ class Mesh:
         self._context._dispatcher.watch_shared = self._watch
         self._context._start_soon(self.flooding.run_forever)
         self._context._start_soon(self.watch.run_forever)
+        self._context._start_soon(self.retaining.run_forever)
 
     def _watch(self, flow: SendFlow) -> None:
         """Packages of a flow have left for contexts that are no neighbours."""
