@@ -39,14 +39,15 @@ def run_as_guest(async_fn: Callable[..., Awaitable[Any]]) -> Any:
 
 def test_contexts_live_in_a_guest() -> None:
     async def main(loop: asyncio.AbstractEventLoop) -> list[str]:
+        got: list[str] = []
         async with trioton.open_context("a") as a, trioton.open_context("b") as b:
             listener = await a.bind("localhost:0")
             await b.connect(listener.address)
             pub, sub = trioton.PubChannel(a, "words"), trioton.SubChannel(b, "words", policy=trioton.Block(4))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(pub.send_many, [str(number) for number in range(1000)])
-                got = [await sub.receive() for _ in range(1000)]
-            return got
+                got.extend([await sub.receive() for _ in range(1000)])
+        return got
 
     assert run_as_guest(main) == [str(number) for number in range(1000)]
 
