@@ -255,7 +255,7 @@ async def test_input_waits_for_a_line_in_a_thread(ends: Ends, monkeypatch: pytes
         await typing.send("Ann")
         assert await echoed.receive() == "Ann"
         assert await out_sub.receive() == "more? "
-        await source.aclose()
+        typed.close()  # the end of the input, wherever the thread is
     assert answers == ["Ann"]
 
 
