@@ -83,8 +83,7 @@ class Membership:
         """A neighbour has heard and said all that the beginning of a link needs: others may be reached over it."""
         neighbour, generation = connection.peer.wire_id, connection._totals.transports
         if self._topology.set_link(neighbour, is_suspended=False, generation=generation):
-            self._flooding.own_changed()
-            self._flooding.flush_to(connection)
+            self._flooding.introduce(connection)
             self.update()
 
     def link_lost(self, connection: Connection) -> None:
