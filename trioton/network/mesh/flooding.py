@@ -63,11 +63,13 @@ class Flooding:
         self._topology = topology
         self._pending: dict[Hashable, tuple[int, bytes, Connection | None]] = {}
         self._own_base = topology.own.number  # all neighbours have been told the own record of this number
-        self._own_due = 0  # the count of the newest change of the own record that is to be told, 0 if there is none
-        self._own_news = (0, b"")  # the number of that record, and what is told of it
+        self._own_is_due = False  # it has changed since, and they should hear of that
+        self._own_news = (0, b"")  # a number of the own record, and what is told of it to those who know the base
         self._encoded: dict[bytes, tuple[NodeRecord, bytes]] = {}
         self._count = 0
-        self._told: dict[Connection, int] = {}
+        self._told: dict[
+            Connection, tuple[int, int]
+        ] = {}  # how much was told ahead of the others: a count, and a number
         self._lot = trio.lowlevel.ParkingLot()
         self._last_flood = -math.inf
 
@@ -84,16 +86,15 @@ class Flooding:
 
     def own_changed(self) -> None:
         """The own record has changed: all neighbours must hear of it."""
-        self._count += 1
-        self._own_due = self._count
+        self._own_is_due = True
         self._lot.unpark()
 
     def repeat(self, wire_id: bytes) -> None:
         """A context can be reached now: neighbours were not told of it while it could not, or may have forgotten it."""
         neighbours, topology = self._context._neighbours, self._topology
-        nearer = topology.next_hop(topology.own.origin, wire_id)  # who leads there knows
-        connection = None if nearer is None else neighbours.route(nearer)
         if neighbours.count > 1:
+            nearer = topology.next_hop(topology.own.origin, wire_id)  # who leads there knows
+            connection = None if nearer is None else neighbours.route(nearer)
             for record in topology.records_of(wire_id):
                 if (type(record), record.origin, None) not in self._pending:
                     self.tell(record, connection)
@@ -112,7 +113,7 @@ class Flooding:
     def flush(self) -> None:
         """Tell now what has gathered."""
         sources = {heard_from for _, _, heard_from in self._pending.values()}
-        everything = [data for _, data, _ in self._pending.values()] + self._own_records(0)
+        everything = [data for _, data, _ in self._pending.values()] + self._own_records(self._own_base)
         frames = list(_frames(everything))
         for connection in self._context._neighbours.with_session():
             if connection in sources or connection in self._told:
@@ -121,28 +122,30 @@ class Flooding:
                 self._write(connection, frames)
         self._pending.clear()
         self._told.clear()
-        self._own_due, self._own_base = 0, self._topology.own.number
+        if self._own_is_due:
+            self._own_is_due, self._own_base = False, self._topology.own.number
         self._last_flood = trio.current_time()
 
     def flush_to(self, connection: Connection) -> None:
         """Tell one neighbour now what has gathered: something follows that depends on it."""
-        if not self._pending and not self._own_due:
+        if not self._pending and not self._own_is_due:
             return
-        told = self._told.get(connection, 0)
+        told, number = self._told.get(connection, (0, self._own_base))
         records = [
             data for count, data, heard_from in self._pending.values() if count > told and heard_from is not connection
         ]
-        records += self._own_records(told)
-        self._told[connection] = self._count
+        records += self._own_records(number)
+        self._told[connection] = self._count, self._topology.own.number if self._own_is_due else number
         if records:
             self._send(connection, records)
 
-    def _own_records(self, told: int) -> list[bytes]:
-        """What those must hear of the own record who have been told everything up to this count."""
-        if self._own_due <= told:
+    def _own_records(self, known: int) -> list[bytes]:
+        """What those must hear of the own record who know that of a number, which is the base or later."""
+        own = self._topology.own
+        if not self._own_is_due or own.number <= known:
             return []
-        if self._own_news[0] != self._topology.own.number:
-            self._own_news = self._topology.own.number, encode_record(self._topology.own_news(self._own_base))
+        if self._own_news[0] != own.number:
+            self._own_news = own.number, encode_record(self._topology.own_news(self._own_base))
         return [self._own_news[1]]
 
     @property
@@ -154,7 +157,7 @@ class Flooding:
     async def run_forever(self) -> None:
         """Tell what has gathered: a lone change at once, those that follow it closely together."""
         while True:
-            if not self._pending and not self._own_due:
+            if not self._pending and not self._own_is_due:
                 await self._lot.park()
             if trio.current_time() < self._last_flood + self._pause:
                 await trio.sleep_until(self._last_flood + self._pause)
