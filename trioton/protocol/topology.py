@@ -288,10 +288,16 @@ class Topology:
 
     # ----------------------------------------------------------------------------------------------------- comparing
 
-    def digest(self) -> Digest:
-        """What is known, for a neighbour to find out what is lacking here."""
+    def digest(self, of: Iterable[bytes] | None = None) -> Digest:
+        """What is known, for a neighbour to find out what is lacking here.
+
+        If the neighbour has said of which contexts it knows, nothing needs to be said of others; of this context itself there always is.
+        """
+        origins: Iterable[bytes] = self._nodes.keys() | self._interests.origins()
+        if of is not None:
+            origins = {each for each in of if each in self._nodes or self._interests.newest(each)} | {self.own.origin}
         known = {}
-        for origin in self._nodes.keys() | self._interests.origins():
+        for origin in origins:
             node = self._nodes.get(origin)
             known[origin] = (0 if node is None else node.number, self._interests.covered(origin))
         return Digest(known)

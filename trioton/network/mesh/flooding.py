@@ -76,8 +76,12 @@ class Flooding:
     # ---------------------------------------------------------------- telling
 
     def begin(self, connection: Connection) -> None:
-        """A link is new: tell the neighbour how much is known here. What this context is, it tells when the link counts."""
-        self._send(connection, [encode_record(self._topology.digest())])
+        """A link is new: who has dialled tells how much is known here, and hears as much of that in answer.
+
+        What this context is, it tells when the link counts.
+        """
+        if connection.life.has_dialled:
+            self._send(connection, [encode_record(self._topology.digest())])
 
     def introduce(self, connection: Connection) -> None:
         """The link counts now: tell the neighbour all about this context, and the others that there is the link."""
@@ -210,6 +214,8 @@ class Flooding:
         talk.was_asked = True
         peer = connection.peer.wire_id
         self._topology.outdate(peer, digest.known.get(peer, (0, 0))[0])
+        if not connection.life.has_dialled:
+            self._send(connection, [encode_record(self._topology.digest(digest.known))])
         itself = {self._topology.own.origin, peer}
         lacking = [record for record in self._topology.lacking(digest) if record.origin not in itself]
         self._send(connection, map(self._encode, lacking))

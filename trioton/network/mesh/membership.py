@@ -124,7 +124,7 @@ class Membership:
             self._joined[wire_id] = name, pid
             if self._context._hub.is_heard:
                 self._context._hub.emit(events.ContextJoined(ContextId.from_wire(wire_id), name))
-            self._context._changed.unpark_all()
+            self._wake()
 
     def gone(self, wire_id: bytes, reason: str) -> None:
         """A context cannot be reached any more: tell the program, if it knew."""
@@ -133,7 +133,12 @@ class Membership:
         if joined is not None:
             if self._context._hub.is_heard:
                 self._context._hub.emit(events.ContextDied(ContextId.from_wire(wire_id), joined[0], reason))
-            self._context._changed.unpark_all()
+            self._wake()
+
+    def _wake(self) -> None:
+        waiting = self._context._changed
+        if waiting:
+            waiting.unpark_all()
 
     def _log(self, wire_id: bytes, what: str) -> None:
         if logger.isEnabledFor(logging.INFO):  # this is done for each context of the network
