@@ -107,7 +107,13 @@ ROWS: dict[tuple[RecordKind, int], tuple[list[list[object]], dict[str, list[obje
     (RecordKind.CHANGE, 4): ([[A, 1]], {"context": IDENTITY, "count": NUMBER}),
     (RecordKind.DIGEST, 2): ([[A, 1, 1]], {"origin": IDENTITY, "number": NUMBER, "record": NUMBER}),
 }
-TABLES = {RecordKind.NODE: 2, RecordKind.INTEREST: 0, RecordKind.SNAPSHOT: 1, RecordKind.DIGEST: 1, RecordKind.CHANGE: 3}
+TABLES = {
+    RecordKind.NODE: 2,
+    RecordKind.INTEREST: 0,
+    RecordKind.SNAPSHOT: 1,
+    RecordKind.DIGEST: 1,
+    RecordKind.CHANGE: 3,
+}
 
 
 def good(kind: RecordKind) -> list[Any]:

@@ -90,9 +90,9 @@ class Topology:
         self._trees: dict[bytes, Tree] = {}
         self._places = 0
         self._next_hops: dict[tuple[bytes, bytes], bytes | None] = {}
-        self._came_from: dict[bytes, bytes | None] = {}
         self._branches: dict[tuple[bytes, str], Branches] = {}
         self._sources_of_slot: dict[str, list[bytes]] = {}
+        self._few_entries = FEW_ENTRIES
         self._whole = own.number  # who knows less of the own record must be told all of it
         # In which number since then what has changed, and whether that is a link.
         self._touched: list[tuple[int, bytes, bool]] = []
@@ -145,7 +145,7 @@ class Topology:
         When as much has changed as there is, it is all, too: so whoever has not heard everything, or has been told lies, is right again.
         """
         own = self.own
-        if since < self._whole or len(own.links) + len(own.partings) <= FEW_ENTRIES:
+        if since < self._whole or len(own.links) + len(own.partings) <= self._few_entries:
             return own
         touched = {other for number, other, is_link in self._touched if number > since and is_link}
         parted = {other for number, other, is_link in self._touched if number > since and not is_link}
@@ -161,34 +161,6 @@ class Topology:
         if len(self._said) > MOST_SAID:
             del self._said[next(iter(self._said))]
         return change
-
-    @property
-    def next_record(self) -> int:
-        """The number that the next of this context's own interests will have."""
-        return self._interests.covered(self.own.origin) + 1
-
-    def set_interest(
-        self, slot: str, *, mode: int, size: int, count: int, blocks_since: int | None
-    ) -> InterestRecord | None:
-        """Say what this context listens to on a slot, with a `count` of 0 if it no longer does.
-
-        Returns:
-            The new record, or None if it says nothing new.
-
-        Raises:
-            ValueError: There are too many slots.
-        """
-        origin = self.own.origin
-        known = self._interests.get(origin, slot)
-        if not count:
-            mode, size, blocks_since = 0, 0, None
-        if (None if known is None else known[3:]) == ((mode, size, count, blocks_since) if count else None):
-            return None
-        record = InterestRecord(origin, slot, self.next_record, mode, size, count, blocks_since)
-        if not self._interests.learn(record):
-            raise ValueError(f"slot {slot!r} is one too many to listen to")
-        self._void_slot(slot)
-        return record
 
     def _renew_links(self, neighbour: bytes, links: Mapping[bytes, LinkRecord]) -> None:
         self._renew(self.own._replace(number=self.own.number + 1, links=links), neighbour, is_link=True)
@@ -253,9 +225,8 @@ class Topology:
         return True
 
     def learn_interest(self, record: InterestRecord) -> bool:
-        """Take what a context says about one slot; gives whether it is news."""
+        """Take what another context says about one slot; gives whether it is news. What this context listens to it knows itself."""
         if record.origin == self.own.origin:
-            self._outdo(record.record)
             return False
         self._note(record.origin)
         if not self._interests.learn(record):
@@ -269,7 +240,6 @@ class Topology:
         A snapshot may be worth passing on though none has changed: ask `is_news` first.
         """
         if snapshot.origin == self.own.origin:
-            self._outdo(max([snapshot.record, *(record.record for record in snapshot.interests)]))
             return []
         self._note(snapshot.origin)
         changed = self._interests.learn_snapshot(snapshot)
@@ -280,11 +250,6 @@ class Topology:
     def is_news(self, snapshot: InterestSnapshot) -> bool:
         """Whether a snapshot says anything that is not known, so that it should be passed on when it has been learned."""
         return snapshot.origin != self.own.origin and self._interests.is_news(snapshot)
-
-    def _outdo(self, number: int) -> None:
-        """Somebody has given a number in our name that we have not reached: what we know of ourselves is newer than that, too."""
-        if self.next_record <= number < MAX_SEQUENCE - 1:
-            self._interests.skip_to(self.own.origin, number + 1)
 
     # ----------------------------------------------------------------------------------------------------- comparing
 
@@ -448,19 +413,6 @@ class Topology:
             _make_room(self._next_hops)[source, destination] = hop
             return hop
 
-    def came_from(self, source: bytes) -> bytes | None:
-        """The neighbour from which packages of `source` come here; None if they do not."""
-        try:
-            return self._came_from[source]
-        except KeyError:
-            tree = self._tree_of(source)
-            if tree is None:
-                return None
-            own = self.own.origin
-            neighbour = tree.parents.get(own) if tree.reaches(own) else None
-            _make_room(self._came_from)[source] = neighbour
-            return neighbour
-
     def branches(self, source: bytes, slot: str) -> Branches:
         """The neighbours to which this context passes what `source` publishes on a slot, and what those behind each of them want."""
         try:
@@ -527,7 +479,6 @@ class Topology:
     def _void_answers(self) -> None:
         self.version += 1
         self._next_hops.clear()
-        self._came_from.clear()
         self._branches.clear()
         self._sources_of_slot.clear()
 

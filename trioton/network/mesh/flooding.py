@@ -244,8 +244,6 @@ class Flooding:
             if is_news and topology.own.origin in record.partings:
                 self._context._mesh.membership.heard_parting(record.origin, record.partings[topology.own.origin])
             return [] if is_news else None
-        if record.origin == topology.own.origin:
-            return None
         if isinstance(record, InterestSnapshot):
             return topology.learn_snapshot(record) if topology.is_news(record) else None
         return [record.slot] if topology.learn_interest(record) else None
