@@ -172,6 +172,15 @@ def test_who_speaks_in_our_name_is_outdone() -> None:
     assert not topology.learn_node(node(1, [9], number=MAX_SEQUENCE - 1))
 
 
+def test_a_digest_may_be_of_those_only_whom_the_neighbour_knows() -> None:
+    topology = topology_of(1, nodes_of(LINE))
+    tell(topology, [interest(9, "s", 1)])
+    assert topology.digest([ident(3), ident(9), ident(50)]) == Digest(
+        {ident(1): (1, 0), ident(3): (1, 0), ident(9): (0, 1)}
+    )
+    assert topology.digest().known.keys() == {ident(number) for number in (1, 2, 3, 4, 9)}
+
+
 def test_of_our_own_interest_we_learn_from_nobody() -> None:
     topology = topology_of(1, nodes_of([(1, 2)]))
     assert not topology.learn_interest(interest(1, "b", 9))

@@ -275,3 +275,43 @@ def test_whoever_learns_the_same_in_another_order_computes_the_same(
     assert all(together.path(ident(1), each) == one_by_one.path(ident(1), each) for each in together.contexts()), (
         "the tree of its own grew link by link"
     )
+
+
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.integers(1, 12), st.integers(1, 12), st.sampled_from(["plain", "suspended", "gone"]), st.booleans()
+        ),
+        max_size=60,
+    )
+)
+def test_trees_follow_what_changes_as_if_they_were_made_anew(steps: list[tuple[int, int, str, bool]]) -> None:
+    links: dict[bytes, dict[bytes, LinkRecord]] = {ident(number): {} for number in range(1, 13)}
+    topology = Topology(node(1))
+    for index, (a, b, what, is_settled) in enumerate(steps):
+        near, far = ident(a), ident(b)
+        if a == b:
+            continue
+        for one, other in ((near, far), (far, near)):
+            if what == "gone":
+                links[one].pop(other, None)
+            else:
+                links[one][other] = LinkRecord(what == "suspended", 1)
+            if one == topology.own.origin and what == "gone":
+                topology.remove_link(other)
+            elif one == topology.own.origin:
+                topology.set_link(other, is_suspended=what == "suspended", generation=1)
+            else:
+                topology.learn_node(node(a if one == near else b, number=index + 1)._replace(links=dict(links[one])))
+        if not is_settled:
+            continue
+        known = set(topology.contexts())
+        changes = topology.update()
+        assert set(topology.contexts()) == (known | set(changes.joined)) - set(changes.gone)
+        assert known.isdisjoint(changes.joined)
+        assert known.issuperset(changes.gone)
+        anew = topology_of(1, [node(number)._replace(links=links[ident(number)]) for number in range(1, 13)])
+        assert topology.contexts() == anew.contexts()
+        for source in [ident(1), *anew.contexts()[:3]]:
+            for destination in anew.contexts():
+                assert topology.path(source, destination) == anew.path(source, destination)
