@@ -65,6 +65,7 @@ async def test_messages_find_their_way_through_a_star_that_changes(autojump_cloc
                     await pub.wait_subscribers(2)
                 await pub.send(turn)
                 assert await receive(sub, 1) == await receive(late_sub, 1) == [turn]
+        await trio.sleep(1)
         assert sum(info.name == "late" for info in mesh["w"].contexts) == 0
 
 
