@@ -85,8 +85,11 @@ class Flooding:
 
     def introduce(self, connection: Connection) -> None:
         """The link counts now: tell the neighbour all about this context, and the others that there is the link."""
-        self._send(connection, [encode_record(self._topology.own)])
+        own = self._topology.own
+        self._send(connection, [encode_record(own)])
         self.own_changed()
+        told, _ = self._told.get(connection, (0, 0))
+        self._told[connection] = told, own.number
 
     def own_changed(self) -> None:
         """The own record has changed: all neighbours must hear of it."""
