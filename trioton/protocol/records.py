@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from ..errors import ProtocolError
@@ -392,8 +393,11 @@ def _check_table(what: str, name: str, table: _Table, rows: object) -> list[list
     return rows
 
 
+_link = lru_cache(maxsize=1024)(LinkRecord)  # most links are alike
+
+
 def _links(rows: list[list[Any]]) -> dict[bytes, LinkRecord]:
-    return {neighbour: LinkRecord(is_suspended, generation) for neighbour, is_suspended, generation in rows}
+    return {neighbour: _link(is_suspended, generation) for neighbour, is_suspended, generation in rows}
 
 
 def _change(head: list[Any], links: list[list[Any]], gone: list[list[Any]], partings: list[list[Any]]) -> NodeChange:

@@ -192,6 +192,7 @@ class Flooding:
         Raises:
             ProtocolError: A record makes no sense, or the neighbour asks too often.
         """
+        neighbours = self._context._neighbours
         changed: list[tuple[bytes, str]] = []
         for data in records:
             parse = _parse_short if len(data) <= SHORT else _parse_long
@@ -202,6 +203,8 @@ class Flooding:
             slots = self._learn(record)
             if slots is not None:
                 self.tell(record, connection, data)
+                if isinstance(record, NodeRecord) and neighbours.count > 1:
+                    self._remember(record, data)
                 changed += [(record.origin, slot) for slot in slots]
         return changed
 
@@ -224,17 +227,15 @@ class Flooding:
         self._send(connection, map(self._encode, lacking))
 
     def _encode(self, record: Record) -> bytes:
-        """Give the bytes of a record; those of short node records are remembered, since all who come later are told of them."""
-        if not isinstance(record, NodeRecord):
-            return encode_record(record)
         known, data = self._encoded.get(record.origin, (None, b""))
-        if known is not record:
-            data = encode_record(record)
-            if len(data) <= SHORT:
-                if len(self._encoded) >= MOST_REMEMBERED:
-                    del self._encoded[next(iter(self._encoded))]
-                self._encoded[record.origin] = record, data
-        return data
+        return data if known is record else encode_record(record)
+
+    def _remember(self, record: NodeRecord, data: bytes) -> None:
+        """Keep what a short node record looks like: all who come later are told of it."""
+        if len(data) <= SHORT:
+            if record.origin not in self._encoded and len(self._encoded) >= MOST_REMEMBERED:
+                del self._encoded[next(iter(self._encoded))]
+            self._encoded[record.origin] = record, data
 
     def _learn(self, record: Record) -> list[str] | None:
         """Give the slots on which the interest has changed, or None if the record is no news."""
