@@ -118,6 +118,14 @@ def test_parts_of_a_network_come_together_and_part_again() -> None:
     assert left.digest().known.keys() == {ident(1), ident(2)}
 
 
+def test_a_link_that_comes_and_goes_between_two_looks_was_never_there() -> None:
+    topology = topology_of(1, nodes_of([(1, 2)]))
+    for record in (node(3, [2]), node(2, [1, 3], number=2), node(2, [1], number=3)):
+        assert topology.learn_node(record)
+    assert topology.update() == Changes([], [])
+    assert numbers(topology.contexts()) == [2]
+
+
 def test_more_links_grow_the_tree_as_if_it_were_new() -> None:
     topology = topology_of(1, nodes_of([*LINE, (1, 5)]))
     version = topology.version
