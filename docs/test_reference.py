@@ -139,6 +139,10 @@ def record_of(noted: Json) -> records.Record | records.Digest:
         links = {neighbour: LinkRecord(*link) for neighbour, *link in fields.pop("links")}
         partings = fields.pop("partings")
         return records.NodeRecord(**fields, links=links, partings=dict(partings))
+    if kind == RecordKind.CHANGE.name:
+        links = {neighbour: LinkRecord(*link) for neighbour, *link in fields.pop("links")}
+        gone = tuple(neighbour for (neighbour,) in fields.pop("gone"))
+        return records.NodeChange(**{**fields, "links": links, "gone": gone, "partings": dict(fields["partings"])})
     if kind == RecordKind.INTEREST.name:
         return InterestRecord(**fields)
     if kind == RecordKind.SNAPSHOT.name:

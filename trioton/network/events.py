@@ -291,6 +291,11 @@ class EventHub:
         self._streams.append(stream)
         return stream
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether anybody listens, so that events need to be made at all."""
+        return bool(self._streams)
+
     def emit(self, event: Event) -> None:
         """Give an event to all listeners; never waits."""
         for stream in self._streams:

@@ -82,7 +82,7 @@ class Neighbours:
         """A session is up, for the first time or again."""
         context = self._context
         if is_new:
-            context._mesh.membership.joined(connection.peer)
+            context._mesh.membership.joined(connection.peer.wire_id, connection.peer.name, connection.peer.pid)
             context._hub.emit(events.Connected(connection))
         else:
             context._hub.emit(events.Resumed(connection))
@@ -114,7 +114,7 @@ class Neighbours:
     def _tell_gone(self, connection: Connection, reason: str) -> None:
         # If there is an association, it began anew when the other was heard of again, or leads another way.
         if self._context._associations.get(connection.peer.wire_id) is None:
-            self._context._mesh.membership.gone(connection.peer, reason)
+            self._context._mesh.membership.gone(connection.peer.wire_id, reason)
 
     def _count_changed(self) -> None:
         # With one neighbour there is nobody to pass anything on to, and what comes from it goes the shorter way.
