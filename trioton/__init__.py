@@ -14,6 +14,9 @@ A map of the house, from the ground up; each floor imports only those below it, 
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING
+
 from ._version import __version__ as __version__
 from .channels.direct import Receiver as Receiver
 from .channels.direct import Sender as Sender
@@ -36,7 +39,11 @@ from .errors import ConnectError as ConnectError
 from .errors import DeadError as DeadError
 from .errors import MessageDecodeError as MessageDecodeError
 from .errors import MessageTypeError as MessageTypeError
+from .errors import NoReplierError as NoReplierError
 from .errors import ProtocolError as ProtocolError
+from .errors import RemoteError as RemoteError
+from .errors import RemoteTraceback as RemoteTraceback
+from .errors import RequestCancelled as RequestCancelled
 from .errors import TriotonError as TriotonError
 from .network.connection import Connection as Connection
 from .network.context import Context as Context
@@ -70,3 +77,41 @@ from .protocol.policies import DropNewest as DropNewest
 from .protocol.policies import DropOldest as DropOldest
 from .protocol.policies import Latest as Latest
 from .protocol.policies import Policy as Policy
+
+if TYPE_CHECKING:
+    # Not loaded before they are used: programs that do without them start sooner.
+    from .channels.requests.future import Future as Future
+    from .channels.requests.handlers import hidden as hidden
+    from .channels.requests.replier import RepChannel as RepChannel
+    from .channels.requests.replier import ReplyStatistics as ReplyStatistics
+    from .channels.requests.requester import ReqChannel as ReqChannel
+    from .channels.requests.requester import RequestStatistics as RequestStatistics
+    from .channels.requests.requester import RequestTarget as RequestTarget
+    from .channels.requests.stream import ResultStream as ResultStream
+    from .protocol.failures import register_exception as register_exception
+
+_LATER = {
+    "Future": ".channels.requests.future",
+    "RepChannel": ".channels.requests.replier",
+    "ReplyStatistics": ".channels.requests.replier",
+    "ReqChannel": ".channels.requests.requester",
+    "RequestStatistics": ".channels.requests.requester",
+    "RequestTarget": ".channels.requests.requester",
+    "ResultStream": ".channels.requests.stream",
+    "hidden": ".channels.requests.handlers",
+    "register_exception": ".protocol.failures",
+}
+_ROOMS = {"testing"}
+
+
+def __getattr__(name: str) -> object:
+    if name in _LATER:
+        value = globals()[name] = getattr(importlib.import_module(_LATER[name], __name__), name)
+        return value
+    if name in _ROOMS:
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER, *_ROOMS})

@@ -48,8 +48,53 @@ class DeadError(TriotonError):
 
     Attributes:
         reason: The reason in words, as the far side or the network gave it.
+        context: The identity of the context that was addressed, where that is known, else None.
+        started: For a request, whether its handler had been started: True, False, or None if nobody knows.
     """
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, context: int | None = None, started: bool | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.context = context
+        self.started = started
+
+
+class NoReplierError(TriotonError):
+    """No replier took a request within the channel's `patience`; it was not started."""
+
+
+class RequestCancelled(TriotonError):  # as concurrent.futures and Trio name theirs
+    """The request was cancelled: by its `cancel`, by another task that awaited it, or with its channel.
+
+    Attributes:
+        is_clean: Whether its handler has come to an end, or had never begun. False if it may still run: a thread that cannot be
+            stopped, or a replier that did not answer in time; the outcome is unknown then.
+    """
+
+    def __init__(self, reason: str, *, is_clean: bool) -> None:
+        super().__init__(reason)
+        self.is_clean = is_clean
+
+
+class RemoteError(TriotonError):
+    """What a handler has raised, if that is neither a builtin exception nor one that `register_exception` knows.
+
+    Attributes:
+        type_name: The name of its type, with the module.
+        text: Its text.
+    """
+
+    def __init__(self, type_name: str, text: str) -> None:
+        super().__init__(f"{type_name}: {text}" if text else type_name)
+        self.type_name = type_name
+        self.text = text
+
+
+class RemoteTraceback(TriotonError):
+    """The traceback of an exception where it was raised, as text: the cause of the one that is raised here.
+
+    Its own ``__cause__`` is that of the exception where it was raised.
+    """
+
+    def __str__(self) -> str:
+        return f"\n\n{self.args[0]}" if self.args else ""

@@ -36,6 +36,15 @@ leaving: Final[list[Sender[Any]]] = []
 """The sending ends in the message that was encoded last; whoever encodes takes them out, and tells them when the message is sent."""
 
 
+def take_leaving() -> list[Sender[Any]]:
+    """The sending ends that leave with the message that was just encoded."""
+    if not leaving:
+        return []
+    ends = leaving.copy()
+    leaving.clear()
+    return ends
+
+
 ENCODE_EXTRA: Final = _EncodeExtra()
 
 

@@ -20,7 +20,6 @@ from .messages import BINARY, TEXT, MessageType, value_encoder
 if TYPE_CHECKING:
     from ..network.context import Context
     from ..network.sending.outlet import Outlet, Piece
-    from .direct import Sender
 
 T_contra = TypeVar("T_contra", contravariant=True)
 
@@ -133,7 +132,7 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
             trio.ClosedResourceError: As `send`; and so are `trio.BrokenResourceError`, `MessageTypeError` and `ValueError`.
         """
         piece = self._encode(value)
-        leaving = _take_leaving()
+        leaving = references.take_leaving()
         if not self._try_add(piece):
             raise trio.WouldBlock
         self._sent += 1
@@ -193,7 +192,7 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
     async def _add(self, value: T_contra) -> None:
         """Encode a message and add it as soon as there is room."""
         piece = self._encode(value)
-        leaving = _take_leaving()
+        leaving = references.take_leaving()
         is_heard = True
         if not self._try_add(piece):
             await self._wait_for_room(piece, [])
@@ -331,12 +330,3 @@ def _short_texts(messages: list[Any]) -> tuple[list[str], int]:
         if size < LARGE_MESSAGE:
             return messages, size
         messages = messages[: len(messages) // 2]
-
-
-def _take_leaving() -> list[Sender[Any]]:
-    """The sending ends that leave with the message that was just encoded."""
-    if not references.leaving:
-        return []
-    leaving = list(references.leaving)
-    references.leaving.clear()
-    return leaving

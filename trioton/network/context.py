@@ -87,6 +87,7 @@ class Context:
         self._reception = self._traffic.reception
         self._inspector = self._traffic.audience.inspector = Inspector(self)
         self._doorman = Doorman(self)
+        self._shared: dict[str, Any] = {}  # what channels of one kind have in common, by the kind
         self._changed = trio.lowlevel.ParkingLot()
         self._closing = False
         self._closed = False

@@ -350,14 +350,14 @@ class SendFlow:
         return count
 
     def cut_lone(self) -> Package:
-        """Make the package of the only text that has gathered, and put it nowhere: the owner writes it itself."""
-        assert self.takes_text
-        (text,) = self.pieces
+        """Make the package of the only message that has gathered, and put it nowhere: the owner writes it itself."""
+        (piece,) = self.pieces
         self.pieces = []
         self.piece_bytes = 0
+        self.takes_text = True
         first = self.cut_to
         self.cut_to = first + 1
-        body = _lone_text(text)  # type: ignore[arg-type]  # it is text
+        body = _lone_text(piece) if type(piece) is str else ONE_MESSAGE + piece  # type: ignore[operator]  # else it is bytes
         package = self._package((body,), len(body), first, 1)
         self._was_cut()
         return package

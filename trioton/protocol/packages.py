@@ -93,7 +93,8 @@ class PackageHeaderReader:
     _LONGEST_KNOWN = 256  # so that a peer that makes up flows cannot make us remember much
 
     def __init__(self) -> None:
-        self._known: dict[bytes, tuple[bytes, PackageHeader]] = {}
+        # By what is before the number: what is between it and the count, what is behind that, and the header.
+        self._known: dict[bytes, tuple[bytes, bytes, PackageHeader]] = {}
         # Of the last package that was one message of a known flow: what is before its number, and behind it, and its header.
         self._last: tuple[bytes, bytes, PackageHeader] | None = None
 
@@ -111,8 +112,8 @@ class PackageHeaderReader:
             if data.startswith(before, start) and data.startswith(behind, end - len(behind)):
                 first = _uint_of(data[first_at : end - len(behind)])
                 if first is not None:
-                    kind, source, stream, _, slot, _, _ = known
-                    return tuple.__new__(PackageHeader, (kind, source, stream, first, slot, 1, None))
+                    kind, source, stream, _, slot, _, destination = known
+                    return tuple.__new__(PackageHeader, (kind, source, stream, first, slot, 1, destination))
         header = data[start:end]
         return self._read_known(header) or self._read_unknown(header)
 
@@ -121,32 +122,32 @@ class PackageHeaderReader:
         try:
             stream_head = header[self._STREAM_AT]
             first_at = self._STREAM_AT + 1 + (0 if stream_head < 24 else 1 << (stream_head - 24 & 3))
-            middle, known = self._known[header[:first_at]]
+            middle, after, known = self._known[header[:first_at]]
             first, slot_at = _read_uint(header, first_at)
             if not header.startswith(middle, slot_at):
                 return None
             count, end = _read_uint(header, slot_at + len(middle))
         except (KeyError, IndexError, ValueError):
             return None
-        if end != len(header) or count > MAX_RUN_MESSAGES or first >= MAX_SEQUENCE:
+        if header[end:] != after or count > MAX_RUN_MESSAGES or first >= MAX_SEQUENCE:
             return None
         if count == 1:
-            self._last = header[:first_at], middle + _ONE, known
-        kind, source, stream, _, slot, _, _ = known
-        return tuple.__new__(PackageHeader, (kind, source, stream, first, slot, count, None))
+            self._last = header[:first_at], middle + _ONE + after, known
+        kind, source, stream, _, slot, _, destination = known
+        return tuple.__new__(PackageHeader, (kind, source, stream, first, slot, count, destination))
 
     def _read_unknown(self, header: bytes) -> PackageHeader:
         parsed = parse_package_header(header)
-        if parsed.kind == PackageKind.PUBLISH and len(header) <= self._LONGEST_KNOWN:
+        if parsed.kind != PackageKind.AGAIN and len(header) <= self._LONGEST_KNOWN:
             self._remember(header, parsed)
         return parsed
 
     def _remember(self, header: bytes, parsed: PackageHeader) -> None:
-        template = PackageTemplate(parsed.source, parsed.slot, parsed.stream)
+        template = PackageTemplate(parsed.source, parsed.slot, parsed.stream, parsed.destination)
         if header == template.header(parsed.first, parsed.count):
             if len(self._known) >= self._MOST_KNOWN:
                 self._known.clear()
-            self._known[template.before] = template.middle, parsed
+            self._known[template.before] = template.middle, template.after, parsed
 
 
 def _uint_of(data: bytes) -> int | None:
@@ -248,9 +249,10 @@ class PackageTemplate:
     Attributes:
         before: The bytes in front of the first sequence number.
         middle: Those between it and the count.
+        after: Those behind the count.
     """
 
-    __slots__ = ("_after", "_behind_lone", "before", "middle")
+    __slots__ = ("_behind_lone", "after", "before", "middle")
 
     def __init__(
         self,
@@ -266,14 +268,14 @@ class PackageTemplate:
         self.before = head + codec.uint(kind) + codec.bytes_head(len(source)) + source + codec.uint(stream)
         text = slot.encode()
         self.middle = codec.text_head(len(text)) + text
-        self._after = b"" if destination is None else codec.bytes_head(len(destination)) + destination
-        self._behind_lone = self.middle + _ONE + self._after
+        self.after = b"" if destination is None else codec.bytes_head(len(destination)) + destination
+        self._behind_lone = self.middle + _ONE + self.after
 
     def header(self, first: int, count: int) -> bytes:
         """The header of the package that carries messages `first` to ``first + count``."""
         if count == 1:
             return self.before + codec.uint(first) + self._behind_lone
-        return b"".join((self.before, codec.uint(first), self.middle, codec.uint(count), self._after))
+        return b"".join((self.before, codec.uint(first), self.middle, codec.uint(count), self.after))
 
 
 class Fragments:

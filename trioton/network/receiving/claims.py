@@ -70,7 +70,7 @@ class Claims:
 
     def close(self, slot: str, flows: Iterable[ReceiveFlow]) -> None:
         """The receiving end was closed: all who sent, or were about to, hear of it."""
-        del self.holders[slot]
+        self.holders.pop(slot, None)
         for flow in flows:
             self.tell_unreachable(flow.source, slot, flow.stream, NOBODY_RECEIVES)
 

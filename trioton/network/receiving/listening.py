@@ -77,7 +77,8 @@ class Listening:
                     room = window.join(flow, flow.expected or 0)
                     room.limit = max(room.limit, flow.granted)
         if slot.startswith(DIRECT_PREFIX):
-            self._claims.open(slot)
+            if not subscription.is_shared:
+                self._claims.open(slot)
         elif is_first:
             self._interest_changed(slot)
         else:

@@ -170,6 +170,9 @@ class Reception:
         self._reports.send(flow.slot)
         if flow.slot in self._holders:
             self._claims.end(flow.slot, flow.source, None)
+        elif flow.slot.startswith(DIRECT_PREFIX):
+            for subscription in self._subscriptions.on(flow.slot)[:]:
+                subscription.source_gone(flow.source)
 
     # ---------------------------------------------------------------- sources that are gone
 
@@ -188,5 +191,7 @@ class Reception:
             self._incoming.forget(flow)
             if slot.startswith(DIRECT_PREFIX):
                 self._claims.source_lost(slot, source)
+                for subscription in self._subscriptions.on(slot)[:]:
+                    subscription.source_gone(source)
             elif slot in self._slots:
                 self._reports.send(slot)

@@ -38,7 +38,10 @@ class Subscription:
         error: Why nothing more will come, if that is no clean end.
         on_arrival: Called when something has come, for those who wait on several subscriptions.
         decode_lone: The channel's way to make a message of a run of one; raises `ProtocolError` or gives None if that fails.
+        is_shared: Whether all contexts may send to it, though it is addressed.
     """
+
+    is_shared = False
 
     def __init__(self, listening: Listening, slot: str, policy: Policy) -> None:
         self.slot = slot
@@ -164,6 +167,9 @@ class Subscription:
             self.is_ended = True
             self.error = error
             self.wake()
+
+    def source_gone(self, source: bytes) -> None:
+        """A context that has sent here sends no more."""
 
     @property
     def waiting(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Hashable, Iterator
+from collections.abc import Callable, Container, Hashable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -57,6 +57,7 @@ class Audience:
         self._branches = branches
         self._lives = lives
         self._gathered: dict[Outlet, None] | None = None
+        self._watchers: dict[str, Callable[[], None]] = {}
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -98,6 +99,19 @@ class Audience:
             self._changed(outlet)
         if is_report:
             self.inspector.interest_changed()
+        self._tell_watcher(message.slot)
+
+    def watch(self, slot: str, changed: Callable[[], None] | None) -> None:
+        """Let a function be called whenever something changes about who listens to a slot; None ends that."""
+        if changed is None:
+            self._watchers.pop(slot, None)
+        else:
+            self._watchers[slot] = changed
+
+    def _tell_watcher(self, slot: str) -> None:
+        changed = self._watchers.get(slot)
+        if changed is not None:
+            changed()
 
     def unsubscribe(self, association: Association, message: control.Unsubscribe) -> None:
         """A peer no longer listens to a slot."""
@@ -120,6 +134,7 @@ class Audience:
         self._interests.forget(association, slot)
         for outlet in self._outlets.on(slot):
             self._lives.remove_branch(outlet, association)
+        self._tell_watcher(slot)
 
     # ---------------------------------------------------------------- contexts that are no neighbours
 

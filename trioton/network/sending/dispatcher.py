@@ -52,6 +52,7 @@ class Dispatcher:
         self._clock = clock
         self._last_write = -math.inf
         self.watch_shared: Callable[[SendFlow], None] | None = None
+        self._later: list[Callable[[], None]] = []
 
     # ---------------------------------------------------------------- messages
 
@@ -80,8 +81,8 @@ class Dispatcher:
             self.heat()
 
     def _write_lone(self, flow: SendFlow) -> bool:
-        """Write the lone text that has gathered past the outbox, if it is for one link only and that is idle; whether it was."""
-        if len(flow.branches) != 1 or len(flow.pieces) != 1 or not flow.takes_text:
+        """Write the lone message that has gathered past the outbox, if it is for one link only and that is idle; whether it was."""
+        if len(flow.branches) != 1 or len(flow.pieces) != 1:
             return False
         (branch,) = flow.branches.values()
         if branch.key is LOCAL or not branch.is_ready or branch.is_behind or branch.way is not None:
@@ -146,6 +147,16 @@ class Dispatcher:
             self.is_hot = True
             self._lot.unpark()
 
+    def do_later(self, function: Callable[[], None]) -> None:
+        """Call a function in the next pass of the scheduler."""
+        self._later.append(function)
+        self.heat()
+
+    def _do_what_was_left(self) -> None:
+        later, self._later = self._later, []
+        for function in later:
+            function()
+
     def write(self) -> None:
         """Write what waits on the outboxes, as far as the transports take it at once."""
         unwritten, self._unwritten = self._unwritten, {}
@@ -164,12 +175,16 @@ class Dispatcher:
                 await self._lot.park()
             report_due()
             is_burst = False
-            while self.gathering is not None or self._unwritten:
+            if self._later:
+                self._do_what_was_left()
+            while self.gathering is not None or self._unwritten or self._later:
                 is_burst = self.gathering is not None
                 self.cut()
                 self.write()
                 await trio.lowlevel.checkpoint()
                 report_due()
+                if self._later:
+                    self._do_what_was_left()
             self.is_hot = False
             if is_burst:
                 self._last_write = self._clock()  # what comes right behind belongs to it

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
@@ -78,6 +79,7 @@ class Outlet:
         is_own: Whether the library itself sends here, of which programs need not know: it is not counted, and no flush waits for it.
         flush_to: The number up to which somebody waits for all to have been taken.
         dead_reason: Why nothing that is sent here can arrive any more, or None.
+        on_change: Called when there may be more room, or when nothing can arrive any more.
     """
 
     def __init__(self, dispatcher: Dispatcher, flow: SendFlow) -> None:
@@ -90,6 +92,7 @@ class Outlet:
         self.is_own = False
         self.flush_to = 0
         self.dead_reason: str | None = None
+        self.on_change: Callable[[], None] | None = None
         self._backlog: deque[Piece] = deque()
         self._backlog_bytes = 0
         self._had_subscriber = False
@@ -118,6 +121,8 @@ class Outlet:
         """Something about the branches has changed: release what may go now, and tell those who wait for changes."""
         self._release()
         self._changed.unpark_all()
+        if self.on_change is not None:
+            self.on_change()
 
     def _release(self) -> None:
         if self.dead_reason is not None:
@@ -307,6 +312,8 @@ class Outlet:
         self._backlog.clear()
         self._backlog_bytes = 0
         self._changed.unpark_all()
+        if self.on_change is not None:
+            self.on_change()
 
     @property
     def backlog(self) -> int:

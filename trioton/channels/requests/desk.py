@@ -1,0 +1,391 @@
+"""All requests of a context on one slot: they wait here for room, go to repliers, and come back here.
+
+Nothing here is a task: what arrives is handled in the pass of the scheduler in which it comes.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from ...errors import DeadError, ProtocolError, RequestCancelled
+from ...network.events import BadMessage
+from ...network.receiving.handled import HandledSubscription
+from ...network.sending.addressed import AddressedEnd, addressed_slot
+from ...protocol import requests, values
+from ...protocol.failures import decode_failure
+from ...protocol.identity import ContextId
+from ...protocol.policies import Block
+from ...protocol.requests import Answer
+from ...protocol.rooms import Candidate, Choice
+from .. import references
+from .future import ABANDONED, CANCELLED, UNKNOWN, Stage
+
+if TYPE_CHECKING:
+    from ...network.context import Context
+    from .future import Future
+
+logger = logging.getLogger("trioton.requests")
+
+WINDOW: Final = 1024
+"""Messages that may be ahead of the desk; it handles them at once."""
+
+NO_CONTEXT: Final = "the context that was asked cannot be reached"
+
+
+def reply_slot(slot: str) -> str:
+    """Where replies come back, for the requests of a slot."""
+    return f"{slot.removesuffix('.req-rep')}.rep-req"
+
+
+class Replier(Candidate):
+    """A context that answers.
+
+    Attributes:
+        wire_id: The 16 bytes of its identity.
+        count: How many channels answer there; 0 if none takes requests any more.
+        end: What is sent to it.
+        pending: The requests that are there.
+    """
+
+    __slots__ = ("count", "end", "pending", "wire_id")
+
+    def __init__(self, wire_id: bytes) -> None:
+        super().__init__(0)
+        self.wire_id = wire_id
+        self.count = 0
+        self.end: AddressedEnd
+        self.pending: dict[int, Future[Any]] = {}
+
+    @property
+    def id(self) -> ContextId:
+        """Its identity."""
+        return ContextId.from_wire(self.wire_id)
+
+
+class RequestDesk:
+    """Sends the requests of all channels of a context on one slot.
+
+    Args:
+        context: The context.
+        slot: The full name of the slot.
+
+    Attributes:
+        users: How many channels use it.
+        repliers: The contexts that answer, or have something of ours.
+    """
+
+    def __init__(self, context: Context, slot: str) -> None:
+        self.slot = slot
+        self.users = 0
+        self.repliers: dict[bytes, Replier] = {}
+        self._context = context
+        self._traffic = context._traffic
+        self._choice: Choice[Replier] = Choice()
+        self._queue: deque[Future[Any]] = deque()
+        self._targeted: dict[bytes, deque[Future[Any]]] = {}
+        self._new: deque[Future[Any]] = deque()
+        self._last_id = 0
+        self._lot = trio.lowlevel.ParkingLot()
+        decoders = values.prepare_decoders(references.decode_extra(context))
+        self._replies = HandledSubscription(
+            self._traffic.listening,
+            addressed_slot(context._wire_id, reply_slot(slot)),
+            Block(WINDOW),
+            lambda body: values.decode_run(body, decode_extra=decoders),
+            self._heard,
+            self._refused,
+        )
+        self._traffic.listening.add(self._replies)
+        self._traffic.audience.watch(slot, self.repliers_changed)
+        self.repliers_changed()
+
+    def close(self) -> None:
+        """Nobody uses it any more."""
+        self._traffic.audience.watch(self.slot, None)
+        for replier in list(self.repliers.values()):
+            replier.end.close()
+        self.repliers.clear()
+        self._replies.close()
+
+    def next_id(self) -> int:
+        """The number of the next request."""
+        self._last_id += 1
+        return self._last_id
+
+    # ---------------------------------------------------------------- repliers
+
+    def repliers_changed(self) -> None:
+        """Something has changed about who answers."""
+        present: dict[bytes, tuple[int, int]] = {}
+        for association, interest in self._traffic.interests.on(self.slot):
+            present[association.peer.wire_id] = interest.size, interest.count
+        own = self._traffic.listening.interest(self.slot) if self._uses_own else None
+        if own is not None:
+            present[self._context._wire_id] = own.size, own.count
+        for wire_id, (capacity, count) in present.items():
+            replier = self.repliers.get(wire_id) or self._open(wire_id)
+            if replier is not None:
+                replier.capacity, replier.count = capacity, count
+        for wire_id in self.repliers.keys() - present.keys():
+            replier = self.repliers[wire_id]
+            replier.capacity = replier.count = 0
+            self._forget_if_idle(replier)
+        self.pump()
+        self._lot.unpark_all()
+
+    _uses_own = False
+
+    def use_own(self) -> None:
+        """Repliers of the context itself are asked, too."""
+        self._uses_own = True
+        self.repliers_changed()
+
+    def _open(self, wire_id: bytes) -> Replier | None:
+        replier = Replier(wire_id)
+        slot = self.slot
+        replier.end = AddressedEnd(self._context, slot, wire_id, lambda reason: self._died(replier, reason))
+        if replier.end.dead_reason is not None:
+            return None
+        self.repliers[wire_id] = replier
+        return replier
+
+    def _died(self, replier: Replier, reason: str) -> None:
+        """Nothing reaches a replier any more."""
+        if self.repliers.get(replier.wire_id) is replier:
+            del self.repliers[replier.wire_id]
+        pending, replier.pending = replier.pending, {}
+        closed = self._context._closing
+        for future in pending.values():
+            if closed:
+                error: Exception = trio.ClosedResourceError("the context was closed")
+            elif future._ask_to_stop:
+                error = RequestCancelled(UNKNOWN, is_clean=False)
+            else:
+                started = True if replier.end.taken > future._position else None
+                error = DeadError(reason, context=replier.id, started=started)
+            future._finish(None, error)
+        if not closed:
+            self._fail_targeted(replier.wire_id)
+        self._lot.unpark_all()
+
+    def _fail_targeted(self, wire_id: bytes) -> None:
+        if self._context._associations.get(wire_id) is None and wire_id != self._context._wire_id:
+            for future in self._targeted.pop(wire_id, ()):
+                future._finish(None, DeadError(NO_CONTEXT, context=ContextId.from_wire(wire_id), started=False))
+
+    def _forget_if_idle(self, replier: Replier) -> None:
+        """A context that answers no more is forgotten when nothing of ours is there."""
+        if not replier.count and not replier.pending and self.repliers.get(replier.wire_id) is replier:
+            del self.repliers[replier.wire_id]
+            replier.end.close()
+
+    @property
+    def count(self) -> int:
+        """How many channels answer, in all contexts."""
+        return sum(replier.count for replier in self.repliers.values())
+
+    async def wait_changed(self) -> None:
+        """Wait until something about the repliers, or the requests, changes."""
+        await self._lot.park()
+
+    # ---------------------------------------------------------------- requests
+
+    def add(self, future: Future[Any]) -> None:
+        """A request was made. If there is a deadline where it was, the one who awaits it at once says so; else it starts now."""
+        self._new.append(future)
+        if trio.current_effective_deadline() == math.inf:
+            self.start_all_new()
+        else:
+            self._context._dispatcher.do_later(self.start_all_new)
+
+    def start_new(self, future: Future[Any], deadline: float) -> None:
+        """Send a new request, behind those that were made before it."""
+        while self._new:
+            first = self._new.popleft()
+            self._start(first, deadline if first is future else math.inf)
+            if first is future:
+                return
+
+    def start_all_new(self) -> None:
+        """Send all new requests."""
+        while self._new:
+            self._start(self._new.popleft(), math.inf)
+
+    def _start(self, future: Future[Any], deadline: float) -> None:
+        if future._stage is not Stage.NEW:
+            return
+        future._stage = Stage.QUEUED
+        future._deadline = deadline
+        target = future._target
+        if target is not None:
+            self._targeted.setdefault(target, deque()).append(future)
+            self._pump_targeted(target)
+            if future._stage is Stage.QUEUED:
+                self._fail_targeted(target)
+            return
+        if self._queue:
+            self._queue.append(future)
+            self.pump()
+        elif not self._send_to_best(future):
+            self._queue.append(future)
+
+    def pump(self) -> None:
+        """Send as many of the requests that wait as there is room for."""
+        for target in list(self._targeted):
+            self._pump_targeted(target)
+        queue = self._queue
+        while queue:
+            future = queue[0]
+            if future._stage is Stage.QUEUED and not self._send_to_best(future):
+                return
+            if queue and queue[0] is future:
+                queue.popleft()
+
+    def _pump_targeted(self, target: bytes) -> None:
+        queue, replier = self._targeted[target], self.repliers.get(target)
+        while queue and (queue[0]._stage is not Stage.QUEUED or self._send(queue[0], replier)):
+            queue.popleft()
+        if not queue:
+            self._targeted.pop(target, None)
+
+    def _send_to_best(self, future: Future[Any]) -> bool:
+        repliers = self.repliers
+        if len(repliers) == 1:
+            (only,) = repliers.values()
+            return self._send(future, only)
+        return self._send(future, self._choice.choose(repliers.values(), lambda replier: replier.end.is_reachable))
+
+    def _send(self, future: Future[Any], replier: Replier | None) -> bool:
+        """Send a request to a replier if that has room; whether it waits no longer."""
+        if replier is None or replier.room <= 0:
+            return False
+        end = replier.end
+        deadline = future._deadline
+        seconds = None if deadline == math.inf else deadline - trio.current_time()
+        piece = requests.encode_call(future._id, seconds, future._stream, future._body)
+        size = len(piece)
+        try:
+            end.check(size)
+        except ValueError as objection:
+            future._finish(None, objection)
+            return True
+        future._position = end.sent
+        if end.dead_reason is not None or not end.try_send(((piece,), size)):
+            return False
+        future._stage = Stage.SENT
+        future._replier = replier
+        replier.running += 1
+        replier.pending[future._id] = future
+        for sender in future._leaving:
+            sender._has_left()
+        future._leaving = []
+        return True
+
+    # ---------------------------------------------------------------- stopping
+
+    def stop(self, future: Future[Any]) -> None:
+        """A request shall not go on."""
+        if future._stage is not Stage.SENT:
+            self._unqueue(future)
+            future._finish(None, RequestCancelled(CANCELLED, is_clean=True))
+            return
+        end: AddressedEnd = future._replier.end
+        message = requests.encode_cancel(future._id)
+        end.send_soon(((message,), len(message)))
+        if not end.is_reachable:
+            future._finish(None, RequestCancelled(UNKNOWN, is_clean=False))
+        else:
+            self._context._start_soon(self._give_up_later, future)
+
+    async def _give_up_later(self, future: Future[Any]) -> None:
+        with trio.move_on_after(future._channel._cancel_grace):
+            await future.wait()
+        future._finish(None, RequestCancelled(UNKNOWN, is_clean=False))
+
+    def _unqueue(self, future: Future[Any]) -> None:
+        for queue in (self._new, self._queue, self._targeted.get(future._target or b"", self._new)):
+            if future in queue:
+                queue.remove(future)
+
+    def fail(self, future: Future[Any], error: Exception) -> None:
+        """A request that waits for a replier ends otherwise."""
+        self._unqueue(future)
+        future._finish(None, error)
+
+    # ---------------------------------------------------------------- what repliers say
+
+    def _refused(self, source: bytes, reason: str) -> None:
+        self._context._hub.emit(BadMessage(ContextId.from_wire(source), self.slot, reason))
+
+    def _heard(self, source: bytes, message: object) -> None:
+        replier = self.repliers.get(source)
+        try:
+            fields = requests.check_answer(message)
+            if replier is None:
+                return  # it is gone for us
+            if fields[0] == Answer.ROOM:
+                self._invited(replier)
+            else:
+                self._answered(replier, fields)
+        except ProtocolError as error:
+            self._refused(source, str(error))
+
+    def _invited(self, replier: Replier) -> None:
+        """A replier that was full has room now."""
+        replier.is_full = False
+        running = replier.running
+        self.pump()
+        if replier.running == running:
+            replier.end.send_soon(((requests.PASS,), len(requests.PASS)))
+
+    def _answered(self, replier: Replier, fields: list[Any]) -> None:
+        kind, number = fields[0], fields[1]
+        future = replier.pending.get(number)
+        if future is None:
+            raise ProtocolError(f"the replier answers request {number}, which is none of ours there")
+        if kind == Answer.FAILED:
+            error: Exception | None = decode_failure(fields[2])  # while the request is still there, if that fails
+        elif kind == Answer.GONE:
+            error = DeadError(fields[2], context=replier.id, started=True)
+        else:
+            error = None
+        del replier.pending[number]
+        if kind == Answer.BUSY:
+            self._turned_away(replier, future)
+            return
+        replier.ended()
+        future._is_answered = kind == Answer.DONE or kind == Answer.FAILED
+        value = fields[2] if kind == Answer.DONE else None
+        if future._ask_to_stop:
+            is_clean = kind != Answer.CANCELLED or fields[2]
+            future._finish(None, RequestCancelled(CANCELLED if is_clean else ABANDONED, is_clean=is_clean))
+        elif kind == Answer.CANCELLED:
+            reason = "the request was stopped at the replier, since its deadline had passed there"
+            future._finish(None, RequestCancelled(reason, is_clean=fields[2]))
+        else:
+            future._finish(value, error)
+        self._settled(replier)
+
+    def _turned_away(self, replier: Replier, future: Future[Any]) -> None:
+        replier.turned_away()
+        if future._stage is Stage.DONE:
+            pass  # nobody waits for it any more
+        elif future._ask_to_stop:
+            future._finish(None, RequestCancelled(CANCELLED, is_clean=True))
+        else:
+            future._stage, future._replier = Stage.QUEUED, None
+            if future._target is None:
+                self._queue.appendleft(future)
+            else:
+                self._targeted.setdefault(future._target, deque()).appendleft(future)
+        self._settled(replier)
+
+    def _settled(self, replier: Replier) -> None:
+        self._forget_if_idle(replier)
+        if self._queue or self._targeted:
+            self.pump()

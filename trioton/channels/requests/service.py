@@ -1,0 +1,290 @@
+"""All that a context answers on one slot: requests come here, find a channel with room, and their answers leave from here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from ...errors import DeadError, ProtocolError
+from ...network.events import BadMessage
+from ...network.receiving.handled import Advertisement, HandledSubscription
+from ...network.sending.addressed import AddressedEnd, addressed_slot
+from ...protocol import requests, values
+from ...protocol.identity import ContextId
+from ...protocol.policies import Block, DropNewest
+from ...protocol.requests import Ask, Call
+from ...protocol.rooms import KEPT_FOR, Rooms
+from .. import references
+from ..direct import Sender
+from .desk import WINDOW, reply_slot
+
+if TYPE_CHECKING:
+    from ...network.context import Context
+    from ...network.sending.outlet import Piece
+    from .replier import RepChannel
+
+MOST_LATE: Final = 10_000
+"""Short answers that wait for a requester to give room for them; whoever lets more wait does not mean to take them."""
+
+
+class Client:
+    """A context that asks.
+
+    Attributes:
+        wire_id: The 16 bytes of its identity.
+        end: What is sent to it.
+        jobs: Its requests that run here, by their numbers.
+        is_gone: Whether it asks no more, and hears nothing.
+    """
+
+    def __init__(self, wire_id: bytes) -> None:
+        self.wire_id = wire_id
+        self.end: AddressedEnd
+        self.jobs: dict[int, Job] = {}
+        self.is_gone = False
+
+
+class Job:
+    """A request that runs here.
+
+    Attributes:
+        client: Who asks.
+        call: What was asked.
+        channel: Which channel runs it.
+        scope: What it runs in.
+        sender: Where its items go, or None.
+        is_cancelled: Whether its requester wants it to stop.
+        is_abandoned: Whether its requester was told that it cannot be stopped.
+        gone_reason: Why it is stopped though nobody asked for that, or None.
+    """
+
+    __slots__ = ("call", "channel", "client", "gone_reason", "is_abandoned", "is_cancelled", "scope", "sender")
+
+    def __init__(self, client: Client, call: Call, channel: RepChannel, sender: Sender[Any] | None) -> None:
+        self.client = client
+        self.call = call
+        self.channel = channel
+        self.scope = trio.CancelScope()
+        self.sender = sender
+        self.is_cancelled = False
+        self.is_abandoned = False
+        self.gone_reason: str | None = None
+
+
+class Service:
+    """Answers the requests of all contexts on one slot.
+
+    Args:
+        context: The context.
+        slot: The full name of the slot.
+
+    Attributes:
+        channels: Those who answer, older ones first.
+        clients: Those who ask.
+    """
+
+    def __init__(self, context: Context, slot: str) -> None:
+        self.slot = slot
+        self.channels: list[RepChannel] = []
+        self.clients: dict[bytes, Client] = {}
+        self._context = context
+        self._listening = context._traffic.listening
+        self._rooms: Rooms[bytes] = Rooms()
+        self._is_expiring = False
+        self._arrived: list[Sender[Any]] = []
+        extra = dict(references.decode_extra(context))
+        for tag, make in list(extra.items()):
+            extra[tag] = self._noting(make)
+        decoders = values.prepare_decoders(extra)
+        self._requests = HandledSubscription(
+            self._listening,
+            addressed_slot(context._wire_id, slot),
+            Block(WINDOW),
+            lambda body: values.decode_run(body, decode_extra=decoders),
+            self._heard,
+            self._refused,
+            self._source_gone,
+        )
+        self._advertised: Advertisement | None = None
+        self._listening.add(self._requests)
+
+    def _noting(self, make: Any) -> Any:
+        """Note the sending ends that come with requests: those of a request that is not run must be let go of."""
+
+        def make_and_note(content: object) -> object:
+            sender = make(content)
+            self._arrived.append(sender)
+            return sender
+
+        return make_and_note
+
+    # ---------------------------------------------------------------- who answers
+
+    def add(self, channel: RepChannel) -> None:
+        """A channel answers from now on."""
+        self.channels.append(channel)
+        self._capacity_changed()
+
+    def remove(self, channel: RepChannel) -> None:
+        """A channel takes no more requests."""
+        self.channels.remove(channel)
+        self._capacity_changed()
+
+    def close_if_idle(self) -> bool:
+        """Stop listening if nobody answers any more and nothing runs; whether that was done."""
+        if self.channels or any(client.jobs for client in self.clients.values()):
+            return False
+        self._requests.close()
+        for client in list(self.clients.values()):
+            self._forget(client)
+        return True
+
+    def _capacity_changed(self) -> None:
+        """Tell others how many requests run here at once."""
+        capacity = self._rooms.capacity = sum(channel._max_running for channel in self.channels)
+        before, self._advertised = self._advertised, None
+        if self.channels:
+            self._advertised = advertised = Advertisement(self._listening, self.slot, DropNewest(capacity))
+            self._listening.add(advertised)
+        if before is not None:
+            before.close()
+        self._invite()
+
+    # ---------------------------------------------------------------- what requesters say
+
+    def _refused(self, source: bytes, reason: str) -> None:
+        self._context._hub.emit(BadMessage(ContextId.from_wire(source), self.slot, reason))
+
+    def _heard(self, source: bytes, message: object) -> None:
+        arrived, self._arrived = self._arrived, []
+        try:
+            fields = requests.check_ask(message)
+            client = self.clients.get(source) or self._open(source)
+            if fields[0] == Ask.CALL:
+                self._called(client, fields[1], arrived)
+                return
+            if fields[0] == Ask.CANCEL:
+                self._cancel(client, fields[1])
+            else:
+                self._rooms.passed(source)
+                self._invite()
+        except ProtocolError as error:
+            self._refused(source, str(error))
+        _let_go(arrived)
+
+    def _open(self, source: bytes) -> Client:
+        client = Client(source)
+        client.end = AddressedEnd(self._context, reply_slot(self.slot), source, lambda _: self._source_gone(source))
+        if client.end.dead_reason is None:
+            self.clients[source] = client
+        else:
+            client.is_gone = True
+        return client
+
+    def _called(self, client: Client, call: Call, arrived: list[Sender[Any]]) -> None:
+        if call.id in client.jobs:
+            _let_go(arrived)
+            raise ProtocolError(f"request {call.id} was made twice")
+        if call.stream is not None and type(call.stream) is not Sender:
+            _let_go(arrived)
+            raise ProtocolError(f"the items of a request cannot go to {call.stream!r:.100}")
+        if client.is_gone:
+            _let_go(arrived)
+            return
+        if not self.channels or not self._rooms.enter(client.wire_id, trio.current_time):
+            _let_go(arrived)
+            self.answer(client, requests.encode_busy(call.id))
+            return
+        channels = self.channels
+        channel = (
+            channels[0] if len(channels) == 1 else max(channels, key=lambda each: each._max_running - each._running)
+        )
+        job = Job(client, call, channel, call.stream)
+        client.jobs[call.id] = job
+        channel._start(job)
+
+    def _cancel(self, client: Client, number: int) -> None:
+        job = client.jobs.get(number)
+        if job is not None:  # else it has ended, and the answer is on its way
+            job.is_cancelled = True
+            job.channel._stop(job)
+
+    def _source_gone(self, source: bytes) -> None:
+        """A context asks no more: nobody waits for what runs for it."""
+        client = self.clients.get(source)
+        if client is not None:
+            self._forget(client)
+        self._rooms.forget(source)
+        self._invite()
+
+    def _forget(self, client: Client) -> None:
+        self.clients.pop(client.wire_id, None)
+        client.is_gone = True
+        client.end.close()
+        for job in list(client.jobs.values()):
+            job.channel._stop(job)
+
+    # ---------------------------------------------------------------- answers
+
+    def answer(self, client: Client, message: bytes) -> None:
+        """Say something short to a requester."""
+        if not client.is_gone:
+            client.end.send_soon(((message,), len(message)))
+            if client.end.late > MOST_LATE:
+                self._refused(client.wire_id, "it asks, and takes no answers")
+                self._forget(client)
+
+    async def answer_when_room(self, client: Client, piece: Piece) -> None:
+        """Send an answer as soon as the requester has room for it.
+
+        Raises:
+            ValueError: It is larger than the requester takes.
+        """
+        while not client.is_gone:
+            client.end.check(piece[1])
+            try:
+                if client.end.try_send(piece):
+                    return
+            except DeadError:
+                return
+            await client.end.wait_changed()
+
+    def left(self, job: Job) -> None:
+        """A request has ended, and was answered."""
+        job.client.jobs.pop(job.call.id, None)
+        self._rooms.leave()
+        self._invite()
+
+    def _invite(self) -> None:
+        """Keep room that is free for those who were turned away."""
+        if not self._rooms.is_wanted:
+            return
+        for source in self._rooms.to_invite(trio.current_time):
+            client = self.clients.get(source)
+            if client is not None:
+                self.answer(client, requests.ROOM)
+        if not self._is_expiring and self._must_expire():
+            self._is_expiring = True
+            self._context._start_soon(self._expire)
+
+    def _must_expire(self) -> bool:
+        return bool(self._rooms.is_wanted and self._rooms.has_kept and self.channels)
+
+    async def _expire(self) -> None:
+        """Let go of room that was kept in vain, while somebody else wants it."""
+        while self._must_expire():
+            await trio.sleep(KEPT_FOR)
+            self._rooms.expire(trio.current_time())
+            for source in self._rooms.to_invite(trio.current_time):
+                client = self.clients.get(source)
+                if client is not None:
+                    self.answer(client, requests.ROOM)
+        self._is_expiring = False
+
+
+def _let_go(senders: list[Sender[Any]]) -> None:
+    """Sending ends have come that nobody gets here: they must not end their channels, since others may have them, too."""
+    for sender in senders:
+        sender._has_left()
+        sender.close()

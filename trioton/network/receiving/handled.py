@@ -1,0 +1,99 @@
+"""A subscription whose messages are handled as they come, by a plain function, and never wait."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ...errors import ProtocolError
+from ...protocol.inbox import ReceiveFlow, Run
+from .subscription import Subscription
+
+if TYPE_CHECKING:
+    from ...protocol.policies import Policy
+    from .listening import Listening
+
+
+class HandledSubscription(Subscription):
+    """Gives each message to a function, in the pass of the scheduler in which it came.
+
+    Its slot may be addressed to this context: then any context may send there, unlike on a one-to-one channel.
+
+    Args:
+        listening: Who listens in the context.
+        slot: The slot.
+        policy: How far sources may be ahead of what they have heard that was handled.
+        decode: Makes the messages of a run; raises `ProtocolError` if it makes no sense.
+        handle: Called with the source's identity and each message; must not raise.
+        refused: Called with the source's identity and the reason when a run made no sense.
+        source_gone: Called with the identity of a source that sends no more.
+    """
+
+    is_shared = True
+
+    def __init__(
+        self,
+        listening: Listening,
+        slot: str,
+        policy: Policy,
+        decode: Callable[[bytes], list[Any]],
+        handle: Callable[[bytes, Any], None],
+        refused: Callable[[bytes, str], None],
+        source_gone: Callable[[bytes], None] | None = None,
+    ) -> None:
+        super().__init__(listening, slot, policy)
+        self._decode = decode
+        self._handle = handle
+        self._source_gone = source_gone
+        self._refused = refused
+
+    def hand_over(self, flow: ReceiveFlow, body: bytes) -> bool:
+        """Handle the message of a run of one."""
+        inbox = self.inbox
+        inbox.handed_over(flow, len(body))
+        window = inbox.window
+        if window is not None:
+            if self.until_credit:
+                self._watch_room(flow, window)
+            self._took(1)
+        self._handle_body(flow.source, body, 0, 1)
+        return True
+
+    def deliver(self, run: Run) -> int:
+        """Handle the messages of a run."""
+        super().deliver(run)
+        self.inbox.next_run()
+        self._took(run.stop - run.start)
+        self._handle_body(run.flow.source, run.body, run.start, run.stop)
+        return 0
+
+    def _took(self, count: int) -> None:
+        self.until_credit -= count
+        if self.until_credit < 0:
+            self.credit_due()
+
+    def _handle_body(self, source: bytes, body: bytes, start: int, stop: int) -> None:
+        try:
+            messages = self._decode(body)
+        except ProtocolError as error:
+            self._refused(source, str(error))
+            return
+        for message in messages[start:stop]:
+            self._handle(source, message)
+
+    def source_gone(self, source: bytes) -> None:
+        """A context that has sent here sends no more."""
+        if self._source_gone is not None:
+            self._source_gone(source)
+
+
+class Advertisement(Subscription):
+    """Says to all contexts, by its interest, that somebody here takes what is addressed to it; what is published there is ignored."""
+
+    def hand_over(self, _flow: ReceiveFlow, _body: bytes) -> bool:
+        """Ignore a message."""
+        return True
+
+    def deliver(self, _run: Run) -> int:
+        """Ignore a run."""
+        return 0
