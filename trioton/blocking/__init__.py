@@ -20,9 +20,9 @@ everything as a timeout does. What was made before a fork raises `ForkedError` i
 
 from __future__ import annotations
 
-from .context import Connection as Connection
+from .connection import Connection as Connection
+from .connection import Listener as Listener
 from .context import Context as Context
-from .context import Listener as Listener
 from .context import open_context as open_context
 from .portal import ForkedError as ForkedError
 from .receiving import EventStream as EventStream
