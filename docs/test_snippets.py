@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 from types import ModuleType
 
@@ -149,6 +150,22 @@ def test_log_goes_to_the_network() -> None:
             handler.handle(logging.makeLogRecord({"msg": f"line {number}"}))
         handler.close()
         assert [log.receive(timeout=20) for _ in range(5)] == [f"line {number}" for number in range(5)]
+
+
+def test_requests_are_answered_on_the_thread_that_has_the_camera() -> None:
+    with blocking.open_context("studio") as studio, blocking.open_context("user") as user:
+        studio.bind("mem://studio")
+        user.connect("mem://studio")
+        answers = snippet("answer_by_hand")
+        camera = answers.Camera(studio)
+        thread = threading.Thread(target=answers.main_loop, args=[camera])
+        thread.start()
+        req = blocking.ReqChannel(user, "camera")
+        assert req.set_exposure(0.5).result(timeout=20) == 0.1
+        assert req.call("set_exposure", 1) == 0.5
+        camera.close()
+        thread.join(20)
+        assert not thread.is_alive()
 
 
 async def test_clock_is_followed_through_restarts(

@@ -30,6 +30,11 @@ from .receiving import Merge as Merge
 from .receiving import Receiver as Receiver
 from .receiving import SubChannel as SubChannel
 from .receiving import merge as merge
+from .replying import RepChannel as RepChannel
+from .requesting import Future as Future
+from .requesting import ReqChannel as ReqChannel
+from .requesting import RequestTarget as RequestTarget
+from .requesting import ResultStream as ResultStream
 from .sending import PubChannel as PubChannel
 from .sending import Sender as Sender
 from .sending import open_channel as open_channel

@@ -28,6 +28,7 @@ class _Host:
 
     def __init__(self, loop: Loop, settings: dict[str, Any]) -> None:
         self.failure: Exception | None = None
+        self.grace: float = settings["grace"]
         self.channels: set[SendingEnd[Any]] = set()
         self._loop = loop
         self._settings = settings
@@ -48,7 +49,7 @@ class _Host:
                     has_started = True
                     task_status.started(context)
                     await self._closing.wait()
-                    with trio.move_on_after(self._settings["grace"]):
+                    with trio.move_on_after(self.grace):
                         for channel in list(self.channels):
                             assert channel._outgoing is not None
                             await channel._outgoing.wait_empty()
@@ -89,6 +90,7 @@ class Context:
         self._loop = loop
         self._host = host
         self._inner = context
+        self._grace: float = host.grace
         self._connections: dict[trioton.Connection, Connection] = {}
         self._lock = threading.Lock()
         self._has_left = False
