@@ -105,6 +105,8 @@ GROUPS = {
         Group("small", "100-byte messages, one way", "messages/s", "rate", True, "pyzmq blocking", log=True),
         Group("objects", "Records of five fields, one way", "messages/s", "rate", True, "execnet", log=True),
         Group("large", "1 MiB messages, one way", "GB/s", "rate", True, "raw sockets"),
+        Group("requests", "Requests and their replies, many in flight", "requests/s", "rate", True),
+        Group("pending", "Memory of a request in flight, at its requester", "KiB", "memory", False, plotted=False),
         Group("fan_out", "One sender, 100 receivers", "deliveries/s", "rate", True),
         Group(
             "idle",
@@ -123,6 +125,9 @@ CASES = {
     case.key: case
     for case in (
         Case("round_trip", "round_trip", "latency", warmup=100, most=20_000),
+        Case("request", "round_trip", "latency", "request", warmup=100, most=20_000),
+        Case("requests", "requests", "rate", warmup=1_000),
+        Case("pending", "pending", "plain", fixed=10_000),
         Case("one_way", "one_way", "latency", warmup=100, most=20_000),
         Case("small", "small", "rate", warmup=1_000),
         Case("small_many", "small", "rate", "send_many", warmup=1_000),
@@ -137,7 +142,18 @@ CASES = {
     )
 }
 
-_TRIOTON_CASES = ("round_trip", "one_way", "small", "small_many", "objects", "typed", "large")
+_TRIOTON_CASES = (
+    "round_trip",
+    "request",
+    "requests",
+    "pending",
+    "one_way",
+    "small",
+    "small_many",
+    "objects",
+    "typed",
+    "large",
+)
 
 PEERS = (
     Peer(
@@ -147,7 +163,8 @@ PEERS = (
         ("tcp", "unix"),
         _TRIOTON_CASES,
         "two slots, `ping` and `pong`; TEXT, OBJECT, `typed` and BINARY messages, encoded and decoded; "
-        "`await send` and `async for`, or `send_many` and `receive_many`",
+        "`await send` and `async for`, or `send_many` and `receive_many`; a `ReqChannel` and a `RepChannel`, whose requests "
+        "carry the message, and reply with it",
     ),
     Peer("raw sockets", "raw_sockets", "socket", ("tcp", "unix"), ("round_trip", "large"), "blocking, no messages"),
     Peer(
@@ -201,7 +218,7 @@ PEERS = (
         "trioton_pubsub",
         "trioton",
         ("tcp", "unix"),
-        ("round_trip", "small", "small_many", "large"),
+        ("round_trip", "request", "small", "small_many", "large"),
         "the same through a third process, to which both connect",
         roles=("relay", "receiver", "sender"),
     ),

@@ -92,6 +92,19 @@ def _on_each_transport() -> Iterable[Goal]:
         )
         yield Goal(f"typed(cls) records / OBJECT records, {name}", 1 / 3, ratio(own("typed"), own("objects")))
         yield Goal(
+            f"a request and its reply / raw Trio streams, {name}",
+            1.6,
+            ratio(own("request"), of("raw Trio streams", "round_trip")),
+            at_least=False,
+            aim=1.3,
+        )
+        yield Goal(
+            f"a request and its reply / pyzmq asyncio, {name}",
+            1.0,
+            ratio(own("request"), of("pyzmq asyncio", "round_trip")),
+            at_least=False,
+        )
+        yield Goal(
             f"round trip / raw Trio streams, {name}",
             1.6,
             ratio(own("round_trip"), of("raw Trio streams", "round_trip")),
@@ -119,6 +132,19 @@ GOALS = (
         1.0,
         ratio(Series("trioton", "unix", "round_trip"), Series("pyzmq blocking", "tcp", "round_trip")),
         at_least=False,
+    ),
+    Goal(
+        "a request and its reply, Unix socket / pyzmq blocking on TCP",
+        1.0,
+        ratio(Series("trioton", "unix", "request"), Series("pyzmq blocking", "tcp", "round_trip")),
+        at_least=False,
+    ),
+    Goal(
+        "memory of a request in flight, of 10 000",
+        4.0,
+        value("trioton", "unix", "pending", "memory"),
+        at_least=False,
+        unit="KiB",
     ),
     Goal(
         "1 MiB messages, Unix socket / zenoh and pyzmq at their best",

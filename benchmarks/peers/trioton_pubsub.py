@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import tracemalloc
+from collections import deque
 from typing import Any
 
 import attrs
@@ -134,6 +136,69 @@ def stamped_pings(pub: trioton.PubChannel[str], sub: trioton.SubChannel[str]) ->
     return run
 
 
+class Echo(trioton.RepChannel):
+    """Answers requests."""
+
+    async def back(self, message: str) -> str:
+        """Give a message back."""
+        return message
+
+    async def later(self, message: str) -> str:
+        """Give a message back in an hour."""
+        await trio.sleep(3600)
+        return message
+
+
+def requesting(req: trioton.ReqChannel) -> AsyncHandler:
+    """A handler that makes one request after the other."""
+
+    async def run(count: int) -> Answer:
+        taken = []
+        for _ in range(count):
+            start = clock()
+            await req.back(TEXT_MESSAGE)
+            taken.append(clock() - start)
+        return latencies(taken)
+
+    return run
+
+
+def requesting_many(req: trioton.ReqChannel) -> AsyncHandler:
+    """A handler that keeps up to a thousand requests in flight."""
+
+    async def run(count: int) -> Answer:
+        start = clock()
+        under_way: deque[trioton.Future[str]] = deque()
+        for _ in range(count):
+            if len(under_way) >= CHUNK:
+                await under_way.popleft()
+            under_way.append(req.back(TEXT_MESSAGE))
+        for future in under_way:
+            await future
+        return {"start": start, "end": clock()}
+
+    return run
+
+
+def measuring_pending(req: trioton.ReqChannel) -> AsyncHandler:
+    """A handler that looks at what requests cost that nobody has answered."""
+
+    async def run(count: int) -> Answer:
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        futures = [req.later(TEXT_MESSAGE) for _ in range(count)]
+        await trio.sleep(1)
+        memory = tracemalloc.get_traced_memory()[0] - before
+        tracemalloc.stop()
+        for future in futures:
+            future.cancel()
+        for future in futures:
+            await future.wait()
+        return {"memory": memory / count / 1024}
+
+    return run
+
+
 async def receive(control: Control, address: str = "") -> None:
     """The far side; with an address it connects to a relay instead of listening."""
     async with trioton.open_context("receiver") as ctx:
@@ -143,11 +208,13 @@ async def receive(control: Control, address: str = "") -> None:
             await connect(ctx, address)
         else:
             await bind(control, ctx)
+        Echo(ctx, "requests", max_running=CHUNK)
         await pong.wait_subscribers(1)
         handlers = {case: receiving_each(sub) for case, sub in subs.items()}
         handlers["small_many"] = receiving_many(subs["small_many"])
         handlers["round_trip"] = ponging_async(pong.send, ping.receive)
         handlers["one_way"] = stamped_pongs(ping, pong)
+        handlers |= dict.fromkeys(("request", "requests", "pending"), wait)
         await control.serve_async(handlers)
 
 
@@ -165,6 +232,11 @@ async def send(control: Control, address: str) -> None:
         handlers["small_many"] = sending_many(pubs["small_many"])
         handlers["round_trip"] = pinging_async(ping.send, pong.receive, TEXT_MESSAGE)
         handlers["one_way"] = stamped_pings(ping, pong)
+        req = trioton.ReqChannel(ctx, "requests")
+        await req.wait_repliers(1)
+        handlers["request"] = requesting(req)
+        handlers["requests"] = requesting_many(req)
+        handlers["pending"] = measuring_pending(req)
         await control.serve_async(handlers)
 
 
@@ -179,7 +251,7 @@ async def pass_on(control: Control) -> None:
     async with trioton.open_context("relay") as ctx:
         await bind(control, ctx)
         await ctx.wait_context("receiver")
-        await control.serve_async(dict.fromkeys(("round_trip", "one_way", *stream_types()), wait))
+        await control.serve_async(dict.fromkeys(("round_trip", "request", "one_way", *stream_types()), wait))
 
 
 def relay(control: Control) -> None:
