@@ -125,9 +125,7 @@ async def test_who_closes_without_having_sent_does_not_end_it_for_the_one_that_s
         assert [message async for message in answers] == ["second"]
 
 
-async def test_an_end_that_is_closed_as_soon_as_it_arrives_ends_the_channel(
-    pair: Pair, autojump_clock: object
-) -> None:
+async def test_an_end_that_is_closed_as_soon_as_it_arrives_ends_the_channel(pair: Pair, autojump_clock: object) -> None:
     pub, sub = PubChannel(pair.b, "x", OBJECT), SubChannel(pair.a, "x", OBJECT)
     await pub.wait_subscribers()
     sender, receiver = open_channel(pair.b)

@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 import trioton
 from trioton.errors import ProtocolError, RemoteError, RemoteTraceback
 from trioton.protocol import failures
-from trioton.protocol.failures import MAX_DEPTH, MAX_EXCEPTIONS, MAX_NOTES, MAX_TEXT, decode_failure, encode_failure, name_of
+from trioton.protocol.failures import (
+    MAX_DEPTH,
+    MAX_EXCEPTIONS,
+    MAX_NOTES,
+    MAX_TEXT,
+    decode_failure,
+    encode_failure,
+    name_of,
+)
 from trioton.protocol.values import decode_value, encode_value
 
 
@@ -93,7 +101,15 @@ def test_errors_of_the_system_keep_what_they_know(attribute: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [Unknown("why", 3), KeyboardInterrupt("now"), SystemExit(3), GeneratorExit(), StopIteration(1), RecursionError("deep")]
+    "error",
+    [
+        Unknown("why", 3),
+        KeyboardInterrupt("now"),
+        SystemExit(3),
+        GeneratorExit(),
+        StopIteration(1),
+        RecursionError("deep"),
+    ],
 )
 def test_others_arrive_as_what_they_say(error: BaseException) -> None:
     back = travel(raised(error))
@@ -268,7 +284,9 @@ def test_a_peer_gets_nothing_from_the_builtins_but_exceptions(name: str) -> None
     assert type(back) is RemoteError or isinstance(getattr(builtins, name), type)
 
 
-NAMES = st.sampled_from(["ValueError", "OSError", "UnicodeDecodeError", "SyntaxError", "ExceptionGroup", "BaseExceptionGroup"])
+NAMES = st.sampled_from(
+    ["ValueError", "OSError", "UnicodeDecodeError", "SyntaxError", "ExceptionGroup", "BaseExceptionGroup"]
+)
 DATA = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5) | NAMES | st.binary(max_size=3),
     lambda inner: st.lists(inner, max_size=8) | st.lists(inner, min_size=7, max_size=7),

@@ -21,9 +21,9 @@ from tests.requests.handlers import Handlers
 from trioton import ReqChannel
 from trioton.channels.requests.desk import reply_slot
 from trioton.network.sending.addressed import addressed_slot
-from trioton.protocol.packages import PackageTemplate
-from trioton.protocol.frames import FrameKind, encode_prefix
 from trioton.protocol.codec import array_head
+from trioton.protocol.frames import FrameKind, encode_prefix
+from trioton.protocol.packages import PackageTemplate
 from trioton.protocol.values import encode_value
 from trioton.testing import Network
 from trioton.transports.address import parse_address
@@ -94,7 +94,9 @@ async def _open_liar(watch: MakeWatch) -> AsyncIterator[Liar]:
         check_rest(req, inner, rep, other)
 
 
-def call(number: int, method: object, *arguments: object, seconds: object = None, stream: object = None) -> list[object]:
+def call(
+    number: int, method: object, *arguments: object, seconds: object = None, stream: object = None
+) -> list[object]:
     return [0, number, seconds, stream, [method, list(arguments), {}]]
 
 
@@ -163,7 +165,20 @@ async def test_a_request_that_is_made_twice_is_run_once(liar: Liar) -> None:
 
 @pytest.mark.parametrize(
     "method",
-    ["_run", "__class__", "__init__", "close", "aclose", "_target", "statistics", "order", "begun", "", "running.x", "\0"],
+    [
+        "_run",
+        "__class__",
+        "__init__",
+        "close",
+        "aclose",
+        "_target",
+        "statistics",
+        "order",
+        "begun",
+        "",
+        "running.x",
+        "\0",
+    ],
 )
 async def test_names_that_are_not_to_be_called_are_refused(liar: Liar, method: str) -> None:
     await liar.say(SLOT, call(1, method))

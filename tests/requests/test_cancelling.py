@@ -199,7 +199,10 @@ async def test_a_request_may_be_cancelled_at_any_moment_of_its_life(
         await a.bind("a:1")
         await b.connect("a:1")
         await c.connect("a:1")
-        reps = [Handlers(a, "math", max_running=draw.randint(1, 3)), Handlers(c, "math", max_running=draw.randint(1, 3))]
+        reps = [
+            Handlers(a, "math", max_running=draw.randint(1, 3)),
+            Handlers(c, "math", max_running=draw.randint(1, 3)),
+        ]
         reqs = [ReqChannel(each, "math") for each in (a, b, c)]
 
         def check_cleaned(name: object) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
+import trio.lowlevel
 
 import trioton
 from trioton import DeadError, RemoteError, RepChannel, ReqChannel, RequestCancelled
@@ -68,6 +69,7 @@ class Plain:
 
     def __init__(self) -> None:
         self.release = threading.Event()
+        self.blocks = trio.Event()
         self.threads: set[int] = set()
         self.closed = 0
 
@@ -76,6 +78,7 @@ class Plain:
         return a + b
 
     def block(self) -> str:
+        trio.from_thread.run_sync(self.blocks.set)
         self.release.wait(PATIENCE)
         return "released"
 
@@ -136,11 +139,10 @@ async def test_plain_functions_run_in_threads_and_hold_nothing_up() -> None:
 async def test_a_thread_that_cannot_be_stopped_is_said_to_go_on() -> None:
     async with open_pair() as pair:
         plain = Plain()
-        rep = RepChannel(pair.there, "x", target=plain, methods=["block", "add"], max_running=2)
+        RepChannel(pair.there, "x", target=plain, methods=["block", "add"], max_running=2)
         req = ReqChannel(pair.here, "x", cancel_grace=PATIENCE)
         future = req.block()
-        while not rep.statistics().running:
-            await trio.sleep(0.01)
+        await plain.blocks.wait()
         start = time.perf_counter()
         future.cancel()
         with pytest.raises(RequestCancelled, match="a thread that cannot be stopped") as caught:
@@ -175,7 +177,7 @@ async def test_what_would_end_a_program_ends_only_the_request() -> None:
             raise KeyboardInterrupt("from the handler")
 
         async def leave(self) -> None:
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
             raise SystemExit(3)
 
         def leave_thread(self) -> None:
@@ -184,7 +186,11 @@ async def test_what_would_end_a_program_ends_only_the_request() -> None:
     async with open_pair() as pair:
         RepChannel(pair.there, "x", target=Ends(), methods=["interrupt", "leave", "leave_thread"])
         req = ReqChannel(pair.here, "x")
-        for method, name in [("interrupt", "KeyboardInterrupt"), ("leave", "SystemExit"), ("leave_thread", "SystemExit")]:
+        for method, name in [
+            ("interrupt", "KeyboardInterrupt"),
+            ("leave", "SystemExit"),
+            ("leave_thread", "SystemExit"),
+        ]:
             with pytest.raises(RemoteError) as caught:
                 await req.call(method)
             assert caught.value.type_name == name
@@ -233,26 +239,31 @@ async def test_requests_at_a_process_that_is_killed_fail_within_a_second() -> No
 @pytest.mark.skipif(sys.platform != "linux", reason="the end of a process is seen at once on Linux")
 async def test_handlers_of_a_process_that_is_killed_are_cancelled() -> None:
     ended: list[int] = []
+    running: list[int] = []
+    all_run, all_ended = trio.Event(), trio.Event()
 
     class Holds(RepChannel):
         async def hold(self, number: int) -> None:
+            running.append(number)
+            if len(running) == 10:
+                all_run.set()
             try:
                 await trio.sleep_forever()
             finally:
                 ended.append(number)
+                if len(ended) == 10:
+                    all_ended.set()
 
     with trio.fail_after(PATIENCE):
         async with trioton.open_context("here") as here:
             listener = await here.bind("127.0.0.1:0")
-            rep = Holds(here, "work")
+            Holds(here, "work")
             process = start(REQUESTER, listener.address)
             try:
-                while rep.statistics().running < 10:
-                    await trio.sleep(0.01)
+                await all_run.wait()
                 process.kill()
                 begin = time.perf_counter()
-                while rep.statistics().running:
-                    await trio.sleep(0.01)
+                await all_ended.wait()
                 assert time.perf_counter() - begin < 1.5
                 assert sorted(ended) == list(range(10))
             finally:
@@ -267,7 +278,10 @@ async def test_ctrl_c_ends_a_program_while_a_handler_runs() -> None:
         async with trioton.open_context("here") as here:
             listener = await here.bind("127.0.0.1:0")
             for by_itself in (False, True):
-                process = start("import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n" + REPLIER, listener.address)
+                process = start(
+                    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n" + REPLIER,
+                    listener.address,
+                )
                 try:
                     req = ReqChannel(here, "work")
                     await req.wait_repliers(1)
@@ -293,12 +307,14 @@ async def test_ten_thousand_requests_in_flight_take_under_four_kibibytes_each() 
 
     class Waits(RepChannel):
         async def wait(self, number: int) -> int:
+            if self.statistics().running == 5_000:
+                full.set()
             await go.wait()
             return number
 
-    go = trio.Event()
+    go, full = trio.Event(), trio.Event()
     async with open_pair() as pair:
-        rep = Waits(pair.there, "x", max_running=5_000)
+        Waits(pair.there, "x", max_running=5_000)
         req = ReqChannel(pair.here, "x")
         await req.wait_repliers(1)
         warm = [req.echo(number) for number in range(100)]
@@ -315,8 +331,7 @@ async def test_ten_thousand_requests_in_flight_take_under_four_kibibytes_each() 
             assert (here - before) / 10_000 < 4096, "at the requester"
         finally:
             tracemalloc.stop()
-        while rep.statistics().running < 5_000:
-            await trio.sleep(0.01)
+        await full.wait()
         go.set()
         for number, future in enumerate(futures):
             assert await future == number

@@ -95,7 +95,15 @@ def _to_data(error: BaseException, depth: int, left: Iterator[int]) -> list[Any]
     notes = getattr(error, "__notes__", None)
     texts = [_text_of(note) for note in notes[:MAX_NOTES]] if isinstance(notes, (list, tuple)) else []
     arguments = [_cut(error.message)] if isinstance(error, BaseExceptionGroup) else _arguments(error)
-    return [_cut(name_of(type(error))), arguments, text, texts, _traceback_of(error) if not depth else "", cause, exceptions]
+    return [
+        _cut(name_of(type(error))),
+        arguments,
+        text,
+        texts,
+        _traceback_of(error) if not depth else "",
+        cause,
+        exceptions,
+    ]
 
 
 def _arguments(error: BaseException) -> list[Any] | None:
