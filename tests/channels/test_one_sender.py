@@ -135,6 +135,27 @@ async def test_an_end_that_is_closed_as_soon_as_it_arrives_ends_the_channel(pair
         await receiver.receive()
 
 
+@pytest.mark.parametrize("relinked", [False, True])
+async def test_an_end_hears_that_its_receiver_is_gone_also_after_a_new_link(
+    pair: Pair, relinked: bool, autojump_clock: object
+) -> None:
+    pub, sub = PubChannel(pair.b, "x", OBJECT), SubChannel(pair.a, "x", OBJECT)
+    await pub.wait_subscribers()
+    sender, receiver = open_channel(pair.b)
+    await pub.send(sender)
+    arrived = await sub.receive()
+    await arrived.send(1)
+    assert await receiver.receive() == 1
+    if relinked:
+        pair.net.cut("a", "b")
+        await arrived.send(2)
+        assert await receiver.receive() == 2
+    pair.net.isolate("b")
+    with trio.fail_after(500), pytest.raises(trio.BrokenResourceError):
+        while True:
+            await arrived.send(3)
+
+
 async def test_the_loss_of_one_that_has_not_sent_does_no_harm(autojump_clock: object) -> None:
     async with open_copies() as (_, answers, at_b, _at_c, _b, c, _net):
         await at_b.send("first")

@@ -44,7 +44,24 @@ def test_what_is_said_is_understood(number: int) -> None:
     assert answer(requests.encode_gone(number, "closed \N{SNOWMAN}")) == [Answer.GONE, number, "closed \N{SNOWMAN}"]
 
 
-NO_MESSAGES = [None, 1, "text", b"", {}, (), [], [[]], ["0"], [None], [True], [1.0], (2,), [-1], [99], [1 << 70]]
+NO_MESSAGES: list[Any] = [
+    None,
+    1,
+    "text",
+    b"",
+    {},
+    (),
+    [],
+    [[]],
+    ["0"],
+    [None],
+    [True],
+    [1.0],
+    (2,),
+    [-1],
+    [99],
+    [1 << 70],
+]
 NO_NUMBERS: list[Any] = [None, -1, MAX_SEQUENCE, 1 << 70, "1", 1.0, True, [1]]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule

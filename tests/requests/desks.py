@@ -45,4 +45,5 @@ def _left_there(rep: RepChannel) -> list[str]:
 
 def check_rest(*channels: ReqChannel | RepChannel) -> None:
     """All is over."""
-    assert left_of(*channels) == []
+    left = left_of(*channels)
+    assert not left, "; ".join(left)

@@ -115,7 +115,7 @@ async def test_a_requester_that_closes_cancels_its_requests(asking: Asking) -> N
     assert asking.req.closed
     for call in (lambda: asking.req.add(1, 2), lambda: asking.req.stream("count", 1)):
         with pytest.raises(trio.ClosedResourceError, match="was closed"):
-            call()  # type: ignore[no-untyped-call]
+            call()
     with pytest.raises(trio.ClosedResourceError):
         await asking.req.call("add", 1, 2)
     with pytest.raises(trio.ClosedResourceError):

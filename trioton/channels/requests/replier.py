@@ -187,7 +187,7 @@ class RepChannel:
                 message = await self._result(job)
             if job.scope.cancelled_caught:
                 self._counts["cancelled"] += 1
-                message = requests.encode_cancelled(call.id, is_clean=True)
+                message = requests.encode_cancelled(call.id, is_clean=not job.is_left_behind)
                 if job.gone_reason is not None and not job.is_cancelled:
                     message = requests.encode_gone(call.id, job.gone_reason)
             await self._answer(job, message)
@@ -207,7 +207,7 @@ class RepChannel:
         try:
             if function is None:
                 raise AttributeError(f"{self._slot!r} has no method {call.method!r} that may be called")
-            value = await self._runner.call(function, call.arguments, call.keywords, job.sender)
+            value = await self._runner.call(function, call.arguments, call.keywords, job.sender, job.leave_behind)
             encoded = self._encode(call.method, value)
         except trio.Cancelled:
             raise

@@ -60,10 +60,21 @@ class Job:
         sender: Where its items go, or None.
         is_cancelled: Whether its requester wants it to stop.
         is_abandoned: Whether its requester was told that it cannot be stopped.
+        is_left_behind: Whether it goes on in a thread though it was stopped.
         gone_reason: Why it is stopped though nobody asked for that, or None.
     """
 
-    __slots__ = ("call", "channel", "client", "gone_reason", "is_abandoned", "is_cancelled", "scope", "sender")
+    __slots__ = (
+        "call",
+        "channel",
+        "client",
+        "gone_reason",
+        "is_abandoned",
+        "is_cancelled",
+        "is_left_behind",
+        "scope",
+        "sender",
+    )
 
     def __init__(self, client: Client, call: Call, channel: RepChannel, sender: Sender[Any] | None) -> None:
         self.client = client
@@ -73,7 +84,12 @@ class Job:
         self.sender = sender
         self.is_cancelled = False
         self.is_abandoned = False
+        self.is_left_behind = False
         self.gone_reason: str | None = None
+
+    def leave_behind(self) -> None:
+        """It is a thread that could not be stopped."""
+        self.is_left_behind = True
 
 
 class Service:

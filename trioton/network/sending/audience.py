@@ -122,14 +122,14 @@ class Audience:
 
     def forget_unannounced(self, association: Association, announced: Container[str]) -> None:
         """A peer has said, over a new link, all that it listens to: it no longer listens to anything else."""
-        for slot in self._interests.slots_of(association):
-            if slot not in announced:
-                self._forget_interest(association, slot)
         for outlet in self._outlets.all():
             flow = outlet.flow
             branch = flow.branches.get(association)
             if flow.destination is not None and branch is not None and branch.is_ready and flow.slot not in announced:
                 self._lives.die(outlet, "nobody receives on this channel any more")
+        for slot in self._interests.slots_of(association):
+            if slot not in announced:
+                self._forget_interest(association, slot)
 
     def _forget_interest(self, association: Association, slot: str) -> None:
         self._interests.forget(association, slot)
@@ -238,12 +238,13 @@ class Audience:
             and not outlet.is_own
             and [(branch.key, branch.blocks) for branch in outlet.flow.branches.values()] == [(association, True)]
         ]
+        for outlet in self._outlets.all():  # while the flows still know what was taken, and where they have led
+            if outlet.flow.destination is not None and association in outlet.flow.branches:
+                self._lives.die(outlet, "the context that receives here is gone")
         for slot in self._interests.slots_of(association):
             self._forget_interest(association, slot)
         for outlet in self._outlets.all():
             if association in outlet.flow.branches:
-                if outlet.flow.destination is not None:  # while the flow still knows what was taken
-                    outlet.die("the context that receives here is gone")
                 outlet.remove_branch(association)
                 self._lives.end_if_done(outlet)
         self._dispatcher.forget(association)
