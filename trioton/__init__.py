@@ -15,8 +15,8 @@ A map of the house, from the ground up; each floor imports only those below it, 
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING
+import importlib as _importlib
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from ._version import __version__ as __version__
 from .channels.direct import Receiver as Receiver
@@ -85,7 +85,7 @@ from .protocol.policies import DropOldest as DropOldest
 from .protocol.policies import Latest as Latest
 from .protocol.policies import Policy as Policy
 
-if TYPE_CHECKING:
+if _TYPE_CHECKING:
     # Not loaded before they are used: programs that do without them start sooner.
     from .channels.requests.future import Future as Future
     from .channels.requests.handlers import hidden as hidden
@@ -113,10 +113,10 @@ _ROOMS = {"blocking", "clientserver", "events", "testing"}
 
 def __getattr__(name: str) -> object:
     if name in _LATER:
-        value = globals()[name] = getattr(importlib.import_module(_LATER[name], __name__), name)
+        value = globals()[name] = getattr(_importlib.import_module(_LATER[name], __name__), name)
         return value
     if name in _ROOMS:
-        return importlib.import_module(f".{name}", __name__)
+        return _importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
