@@ -88,6 +88,7 @@ class Context:
         self._inspector = self._traffic.audience.inspector = Inspector(self)
         self._doorman = Doorman(self)
         self._shared: dict[str, Any] = {}  # what channels of one kind have in common, by the kind
+        self._before_closing: dict[object, Callable[[], None]] = {}
         self._changed = trio.lowlevel.ParkingLot()
         self._closing = False
         self._closed = False
@@ -286,6 +287,8 @@ class Context:
             await trio.lowlevel.checkpoint()
             return
         self._closing = True
+        for tell in list(self._before_closing.values()):
+            tell()
         for outlet in self._traffic.outlets.all():
             outlet.abandon_all_waiting()
         self._user_nursery.cancel_scope.cancel()

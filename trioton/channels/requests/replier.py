@@ -106,10 +106,7 @@ class RepChannel:
         self._closed = False
         self._idle = trio.lowlevel.ParkingLot()
         self._runner = Runner(max_running, is_simulated=context._network.is_simulated)
-        services: dict[str, Service] = context._shared.setdefault("services", {})
-        self._services = services
-        service = services.get(self._slot)
-        self._service = services[self._slot] = Service(context, self._slot) if service is None else service
+        self._service = Service.of(context, self._slot)
         self._service.add(self)
 
     def _check_methods(self, target: object, methods: Iterable[str] | None) -> frozenset[str]:
@@ -201,8 +198,7 @@ class RepChannel:
             self._running -= 1
             del self._jobs[job]
             self._service.left(job)
-            if self._closed and not self._jobs:
-                self._let_service_go()
+            if not self._jobs:
                 self._idle.unpark_all()
 
     async def _result(self, job: Job) -> bytes:
@@ -279,12 +275,6 @@ class RepChannel:
         if not self._closed:
             self._closed = True
             self._service.remove(self)
-            if not self._jobs:
-                self._let_service_go()
-
-    def _let_service_go(self) -> None:
-        if self._service.close_if_idle() and self._services.get(self._slot) is self._service:
-            del self._services[self._slot]
 
     def close(self) -> None:
         """Take no more requests, and stop those that run: their requesters get `DeadError`. May be called twice."""

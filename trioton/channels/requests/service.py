@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from ...network.sending.outlet import Piece
     from .replier import RepChannel
 
+LINGER: Final = 10.0
+"""Seconds for which requests that are on their way when the last channel is closed are still told to go elsewhere."""
+
 MOST_LATE: Final = 10_000
 """Short answers that wait for a requester to give room for them; whoever lets more wait does not mean to take them."""
 
@@ -75,23 +78,33 @@ class Job:
 class Service:
     """Answers the requests of all contexts on one slot.
 
-    Args:
-        context: The context.
-        slot: The full name of the slot.
+    When the last channel is closed it stays for a while, so that requests which come then are turned away instead of being lost.
 
     Attributes:
         channels: Those who answer, older ones first.
         clients: Those who ask.
     """
 
-    def __init__(self, context: Context, slot: str) -> None:
+    @classmethod
+    def of(cls, context: Context, slot: str) -> Service:
+        """The one of a context and slot."""
+        services: dict[str, Service] = context._shared.setdefault("services", {})
+        service = services.get(slot)
+        if service is None:
+            service = services[slot] = cls(context, slot, services)
+        return service
+
+    def __init__(self, context: Context, slot: str, services: dict[str, Service]) -> None:
         self.slot = slot
         self.channels: list[RepChannel] = []
+        self._services = services
         self.clients: dict[bytes, Client] = {}
         self._context = context
         self._listening = context._traffic.listening
         self._rooms: Rooms[bytes] = Rooms()
         self._is_expiring = False
+        self._is_ending = False
+        self._lot = trio.lowlevel.ParkingLot()
         self._arrived: list[Sender[Any]] = []
         extra = dict(references.decode_extra(context))
         for tag, make in list(extra.items()):
@@ -106,7 +119,7 @@ class Service:
             self._refused,
             self._source_gone,
         )
-        self._advertised: Advertisement | None = None
+        self._advertised: list[Advertisement] = []
         self._listening.add(self._requests)
 
     def _noting(self, make: Any) -> Any:
@@ -130,25 +143,31 @@ class Service:
         """A channel takes no more requests."""
         self.channels.remove(channel)
         self._capacity_changed()
+        if not self.channels and not self._is_ending and not self._context._closing:
+            self._is_ending = True
+            self._context._start_soon(self._end)
 
-    def close_if_idle(self) -> bool:
-        """Stop listening if nobody answers any more and nothing runs; whether that was done."""
-        if self.channels or any(client.jobs for client in self.clients.values()):
-            return False
-        self._requests.close()
-        for client in list(self.clients.values()):
-            self._forget(client)
-        return True
+    async def _end(self) -> None:
+        """Stop listening when nobody has answered or asked for a while."""
+        await trio.sleep(LINGER)
+        while not self.channels and self.clients:
+            await self._lot.park()
+        self._is_ending = False
+        if not self.channels:
+            self._requests.close()
+            del self._services[self.slot]
 
     def _capacity_changed(self) -> None:
         """Tell others how many requests run here at once."""
         capacity = self._rooms.capacity = sum(channel._max_running for channel in self.channels)
-        before, self._advertised = self._advertised, None
-        if self.channels:
-            self._advertised = advertised = Advertisement(self._listening, self.slot, DropNewest(capacity))
+        # The interest that others hear of has the largest of all sizes, and the number of channels.
+        before = self._advertised
+        self._advertised = [Advertisement(self._listening, self.slot, DropNewest(capacity)) for _ in self.channels]
+        for advertised in self._advertised:
             self._listening.add(advertised)
-        if before is not None:
-            before.close()
+        for advertised in before:
+            advertised.close()
+        self._lot.unpark_all()
         self._invite()
 
     # ---------------------------------------------------------------- what requesters say
@@ -192,7 +211,7 @@ class Service:
         if client.is_gone:
             _let_go(arrived)
             return
-        if not self.channels or not self._rooms.enter(client.wire_id, trio.current_time):
+        if not self._rooms.enter(client.wire_id, trio.current_time):
             _let_go(arrived)
             self.answer(client, requests.encode_busy(call.id))
             return
@@ -222,6 +241,7 @@ class Service:
         self.clients.pop(client.wire_id, None)
         client.is_gone = True
         client.end.close()
+        self._lot.unpark_all()
         for job in list(client.jobs.values()):
             job.channel._stop(job)
 

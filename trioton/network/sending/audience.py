@@ -99,16 +99,17 @@ class Audience:
             self._changed(outlet)
         if is_report:
             self.inspector.interest_changed()
-        self._tell_watcher(message.slot)
+        self.tell_watcher(message.slot)
 
     def watch(self, slot: str, changed: Callable[[], None] | None) -> None:
-        """Let a function be called whenever something changes about who listens to a slot; None ends that."""
+        """Let a function be called whenever something changes about who listens to a slot, or a context is gone; None ends that."""
         if changed is None:
             self._watchers.pop(slot, None)
         else:
             self._watchers[slot] = changed
 
-    def _tell_watcher(self, slot: str) -> None:
+    def tell_watcher(self, slot: str) -> None:
+        """Something has changed about who listens to a slot, here or elsewhere."""
         changed = self._watchers.get(slot)
         if changed is not None:
             changed()
@@ -134,7 +135,7 @@ class Audience:
         self._interests.forget(association, slot)
         for outlet in self._outlets.on(slot):
             self._lives.remove_branch(outlet, association)
-        self._tell_watcher(slot)
+        self.tell_watcher(slot)
 
     # ---------------------------------------------------------------- contexts that are no neighbours
 
@@ -241,9 +242,11 @@ class Audience:
             self._forget_interest(association, slot)
         for outlet in self._outlets.all():
             if association in outlet.flow.branches:
-                outlet.remove_branch(association)
-                if outlet.flow.destination is not None:
+                if outlet.flow.destination is not None:  # while the flow still knows what was taken
                     outlet.die("the context that receives here is gone")
+                outlet.remove_branch(association)
                 self._lives.end_if_done(outlet)
         self._dispatcher.forget(association)
+        for changed in list(self._watchers.values()):
+            changed()
         return deserted
