@@ -326,7 +326,9 @@ class RequestDesk:
         future._finish(None, RequestCancelled(UNKNOWN, is_clean=False))
 
     def _unqueue(self, future: Future[Any]) -> None:
-        waiting = self._queues[future._channel._is_local] if future._target is None else self._targeted.get(future._target)
+        waiting = (
+            self._queues[future._channel._is_local] if future._target is None else self._targeted.get(future._target)
+        )
         for queue in (self._new, waiting):
             if queue and future in queue:
                 queue.remove(future)
@@ -404,7 +406,11 @@ class RequestDesk:
             future._stage, future._replier = Stage.QUEUED, None
             future._channel._watch_patience(future)
             target = future._target
-            queue = self._queues[future._channel._is_local] if target is None else self._targeted.setdefault(target, deque())
+            queue = (
+                self._queues[future._channel._is_local]
+                if target is None
+                else self._targeted.setdefault(target, deque())
+            )
             queue.insert(sum(1 for _ in takewhile(lambda other: other._id < future._id, queue)), future)
         self._settled(replier)
 
