@@ -244,14 +244,17 @@ class Audience:
             and not outlet.is_own
             and [(branch.key, branch.blocks) for branch in outlet.flow.branches.values()] == [(association, True)]
         ]
+        # Those of which it is the only receiver die first: over a new link it has told of these slots, too, and what is forgotten
+        # as interest only loses a branch.
+        for outlet in self._outlets.all():
+            if association in outlet.flow.branches and outlet.flow.destination is not None:
+                outlet.die("the context that receives here is gone")  # while the flow still knows what was taken
+                self._lives.remove_branch(outlet, association)
         for slot in self._interests.slots_of(association):
             self._forget_interest(association, slot)
         for outlet in self._outlets.all():
             if association in outlet.flow.branches:
-                if outlet.flow.destination is not None:  # while the flow still knows what was taken
-                    outlet.die("the context that receives here is gone")
-                outlet.remove_branch(association)
-                self._lives.end_if_done(outlet)
+                self._lives.remove_branch(outlet, association)
         self._dispatcher.forget(association)
         self._tell_all_watchers()
         return deserted
