@@ -65,10 +65,14 @@ class Turns(Generic[P]):
         self._waiting.setdefault(pusher, None)
 
     def room_for(self, pusher: P) -> int:
-        """The room to tell a pusher of, with an answer that it gets anyway; it is remembered if there is none."""
-        kept = self._kept.get(pusher, (0, 0.0))[0]
-        others_wait = bool(self._waiting.keys() - {pusher})
-        room = min(self.free, kept + (0 if others_wait else max(0, self.spare)))
+        """The room to tell a pusher of, with an answer that it gets anyway; it is remembered if there is none.
+
+        That room is kept for nobody. So where there are several pushers they get what `to_invite` gives them, and no more.
+        """
+        room = self._kept.get(pusher, (0, 0.0))[0]
+        if len(self._told) <= 1:
+            room = max(room, self.spare)
+        room = min(self.free, room)
         if room > 0:
             self._told[pusher] = room
             self._waiting.pop(pusher, None)

@@ -252,10 +252,12 @@ class PushDesk:
         if self.pullers.get(puller.wire_id) is puller:
             del self.pullers[puller.wire_id]
         pending, puller.pending = puller.pending, {}
-        for job in pending.values():
+        waits_ahead = False
+        for job in pending.values():  # in the order in which they were sent, and so begun
+            waits_ahead = waits_ahead or job.stage is Stage.WAITS
             if job.stage is Stage.OVER:
                 continue
-            if job.stage is not Stage.WAITS:
+            if job.stage is Stage.STARTED or not waits_ahead:
                 started = True if job.stage is Stage.STARTED else None
                 job.deaths.append(DeadError(reason, context=ContextId.from_wire(puller.wire_id), started=started))
             if len(job.deaths) >= MOST_DEATHS:

@@ -303,8 +303,8 @@ class Intake:
         channel._has_asked = True
         asker = Asker(channel)
         self._asking[asker] = None
+        self.done(before)  # what its pusher is told counts the room for the next one
         self._changed()
-        self.done(before)
         if self._waiting and asker in self._asking:
             self._hand(self._waiting.popleft(), asker)
             self._changed()
@@ -344,7 +344,9 @@ class Intake:
         self._over(taken, Pull.FAILED, reason=reason)
 
     def give_back(self, taken: Taken) -> None:
-        """Somebody has got a job, and does not do it."""
+        """Somebody has got a job, and does not do it. Nor does he use the sending ends in it."""
+        if not taken.is_over:
+            references.let_go(taken.job.message)
         self._over(taken, Pull.BACK, started=True)
 
     def _return(self, taken: Taken) -> None:
