@@ -103,6 +103,17 @@ async def test_each_worker_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "ann: 0 squared is 0\nbob: 1 squared is 1\neve: 2 squared is 4\n"
 
 
+async def test_a_worker_that_dies_leaves_no_gap(
+    autojump_clock: trio.testing.MockClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with Network(seed=1, latency=0.01) as net:
+        await snippet("pipeline").main(net)
+    first, second, third = capsys.readouterr().out.splitlines()
+    assert first.startswith("bob: ")
+    assert second.startswith("bob: ")
+    assert third in {f"bob: {job}, which somebody may have begun before" for job in ("one", "two", "three")}
+
+
 async def test_clock_is_followed_through_restarts(
     autojump_clock: trio.testing.MockClock, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -486,7 +486,7 @@ async def test_wrong_arguments_are_named(pair: Pair) -> None:
     with pytest.raises(TypeError, match="local must be"):
         PushChannel(pair.a, "jobs", local=1)  # type: ignore[call-overload]
     with pytest.raises(TypeError, match="ctx must be"):
-        PullChannel(None, "jobs")  # type: ignore[arg-type]
+        PullChannel(None, "jobs")  # type: ignore[call-overload]
     with pytest.raises(TypeError, match="count must be an int"):
         await PushChannel(pair.a, "jobs").wait_pullers(1.5)  # type: ignore[arg-type]
 
@@ -519,7 +519,7 @@ async def test_nonsense_is_told_and_hurts_nobody(pair: Pair, watch: MakeWatch) -
     await push.wait_done()
     end = AddressedEnd(pair.a, push.slot, pair.b._wire_id, lambda _: None)
     answers = AddressedEnd(pair.b, "jobs.txt.pull-push", pair.a._wire_id, lambda _: None)
-    jobs = [
+    jobs: list[Any] = [
         None,
         5,
         [],
@@ -533,7 +533,7 @@ async def test_nonsense_is_told_and_hurts_nobody(pair: Pair, watch: MakeWatch) -
         ["0"],
         [True],
     ]
-    told = [
+    told: list[Any] = [
         None,
         [],
         [0],

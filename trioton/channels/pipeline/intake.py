@@ -188,7 +188,10 @@ class Intake:
             del self._context._before_closing[self]
 
     def _context_closing(self) -> None:
-        """All goes back, and what is on its way here was not begun."""
+        """All goes back, and what is on its way here was not begun. A context that is cancelled says no more than goodbye."""
+        if is_cancelled():
+            for pusher in list(self.pushers.values()):
+                self._forget(pusher)
         for channel in list(self.channels):
             channel._end(trio.EndOfChannel)
         self._has_left = True
