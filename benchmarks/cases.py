@@ -142,7 +142,18 @@ CASES = {
     )
 }
 
-_TRIOTON_CASES = ("round_trip", "request", "requests", "pending", "one_way", "small", "small_many", "objects", "typed", "large")
+_TRIOTON_CASES = (
+    "round_trip",
+    "request",
+    "requests",
+    "pending",
+    "one_way",
+    "small",
+    "small_many",
+    "objects",
+    "typed",
+    "large",
+)
 
 PEERS = (
     Peer(

@@ -19,6 +19,7 @@ LINES = {
     "policies.py": "DropOldest(5)  [15, 16, 17, 18, 19], dropped 15",
     "pubsub_two_processes.py": "reading 4 of another process: 21.0 C",
     "reconnect.py": "received all in order: True\nthe connection had 2 transports",
+    "requests.py": "server: nobody waits for that any more",
     "simulated_network.py": "  40 s  ContextDied\nall in less than two real seconds: True",
     "tls.py": "who does not trust the certificate stays outside",
     "two_brokers.py": "the reader has heard of the death: True\nall numbers have come, once and in order: True",

@@ -90,6 +90,7 @@ if TYPE_CHECKING:
     from .channels.requests.replier import ReplyStatistics as ReplyStatistics
     from .channels.requests.requester import ReqChannel as ReqChannel
     from .channels.requests.requester import RequestStatistics as RequestStatistics
+    from .channels.requests.requester import RequestTarget as RequestTarget
     from .channels.requests.stream import ResultStream as ResultStream
     from .protocol.failures import register_exception as register_exception
 
@@ -103,6 +104,7 @@ _LATER = {
     "ReplyStatistics": ".channels.requests.replier",
     "ReqChannel": ".channels.requests.requester",
     "RequestStatistics": ".channels.requests.requester",
+    "RequestTarget": ".channels.requests.requester",
     "ResultStream": ".channels.requests.stream",
     "hidden": ".channels.requests.handlers",
     "register_exception": ".protocol.failures",

@@ -144,8 +144,8 @@ class Echo(trioton.RepChannel):
         return message
 
     async def later(self, message: str) -> str:
-        """Give a message back when nobody waits for it."""
-        await trio.sleep_forever()
+        """Give a message back in an hour."""
+        await trio.sleep(3600)
         return message
 
 

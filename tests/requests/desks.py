@@ -7,7 +7,9 @@ from trioton import RepChannel, ReqChannel
 
 def left_of(*channels: ReqChannel | RepChannel) -> list[str]:
     """What is still kept of requests, in words."""
-    return [line for each in channels for line in (_left_here(each) if isinstance(each, ReqChannel) else _left_there(each))]
+    return [
+        line for each in channels for line in (_left_here(each) if isinstance(each, ReqChannel) else _left_there(each))
+    ]
 
 
 def _left_here(req: ReqChannel) -> list[str]:
@@ -43,4 +45,5 @@ def _left_there(rep: RepChannel) -> list[str]:
 
 def check_rest(*channels: ReqChannel | RepChannel) -> None:
     """All is over."""
-    assert left_of(*channels) == []
+    left = left_of(*channels)
+    assert not left, "; ".join(left)

@@ -104,7 +104,9 @@ async def test_yoton_12_to_14_work_is_shared_and_nobody_asks_itself(
         for future in futures:
             await future.wait()
         assert trio.current_time() - start <= 4
-        assert sorted(text for _, text, _ in told) == sorted([f"msgc1{n}" for n in range(8)] + [f"msgc2{n}" for n in range(5)])
+        assert sorted(text for _, text, _ in told) == sorted(
+            [f"msgc1{n}" for n in range(8)] + [f"msgc2{n}" for n in range(5)]
+        )
         names = {hex(each.id) for each in (c1, c2, c3)}
         assert {name for *_, name in told} == names
         assert all(hex(asker) != name for asker, _, name in told)
@@ -168,7 +170,7 @@ async def test_a_callback_that_fails_is_logged_and_hurts_nobody(
     def fail(_: object) -> None:
         raise RuntimeError("of no use")
 
-    called = []
+    called: list[object] = []
     future = asking.req.add(1, 2)
     future.add_done_callback(fail)
     future.add_done_callback(called.append)
@@ -212,7 +214,7 @@ async def test_hidden_and_private_methods_and_those_of_the_channel_are_never_cal
             self.called.append("_private")
 
     class Below(Open):
-        async def unseen(self) -> None:  # type: ignore[misc]  # it is the same to others
+        async def unseen(self) -> None:
             self.called.append("unseen below")
 
     class Hidden(Open):
@@ -248,7 +250,7 @@ async def test_names_that_begin_with_an_underscore_are_no_methods_here_either(as
 
 
 def test_a_method_that_hides_one_of_the_channel_is_refused() -> None:
-    with pytest.raises(TypeError, match="Bad.close hides what every RepChannel has"):
+    with pytest.raises(TypeError, match=r"Bad.close hides what every RepChannel has"):
 
         class Bad(RepChannel):
             def close(self) -> None:
@@ -464,9 +466,9 @@ async def test_what_is_too_large_either_way_fails_and_nothing_else_does(open_pai
         Handlers(pair.a, "math")
         req = ReqChannel(pair.b, "math")
         assert len(await req.give("x" * 9_000)) == 9_000
-        with pytest.raises(ValueError, match="10000|10_000"):
+        with pytest.raises(ValueError, match=r"10000|10_000"):
             await req.give("x" * 20_000)
-        with pytest.raises(ValueError, match="what 'add' has returned takes .* bytes"):
+        with pytest.raises(ValueError, match=r"what 'add' has returned takes .* bytes"):
             await req.add("x" * 6_000, "y" * 6_000)
         assert await req.add(1, 2) == 3
 
@@ -514,7 +516,7 @@ async def test_wrong_arguments_of_channels_are_named(pair: Pair) -> None:
         (lambda: RepChannel(a, "x", target=[], methods=["_x"]), ValueError, "'_x'"),
         (lambda: RepChannel(a, "x", target=[], methods=["nothing"]), ValueError, "'nothing'"),
     ]:
-        with pytest.raises(kind, match=text):  # type: ignore[call-overload]
+        with pytest.raises(kind, match=text):
             call()  # type: ignore[no-untyped-call]
     with pytest.raises(TypeError, match="method must be a str"):
         await ReqChannel(a, "x").call(3)  # type: ignore[arg-type]

@@ -110,7 +110,8 @@ class Rooms(Generic[R]):
             requester: Whose it is.
             clock: Tells the time, if that is needed.
         """
-        if self._kept and self._kept.pop(requester, None) is not None:
+        # Even what was kept may be gone if there is less room in all.
+        if self._kept and self._kept.pop(requester, None) is not None and self.running < self.capacity:
             self.running += 1
             return True
         if self.running + len(self._kept) >= self.capacity:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextvars
 import logging
-import signal
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Self
@@ -188,7 +187,7 @@ class RepChannel:
                 message = await self._result(job)
             if job.scope.cancelled_caught:
                 self._counts["cancelled"] += 1
-                message = requests.encode_cancelled(call.id, is_clean=True)
+                message = requests.encode_cancelled(call.id, is_clean=not job.is_left_behind)
                 if job.gone_reason is not None and not job.is_cancelled:
                     message = requests.encode_gone(call.id, job.gone_reason)
             await self._answer(job, message)
@@ -208,7 +207,7 @@ class RepChannel:
         try:
             if function is None:
                 raise AttributeError(f"{self._slot!r} has no method {call.method!r} that may be called")
-            value = await self._runner.call(function, call.arguments, call.keywords, job.sender)
+            value = await self._runner.call(function, call.arguments, call.keywords, job.sender, job.leave_behind)
             encoded = self._encode(call.method, value)
         except trio.Cancelled:
             raise
@@ -329,12 +328,11 @@ def _is_from_keyboard(error: BaseException) -> bool:
     """Whether it is a Ctrl-C that happened to come while the handler ran: that is for the program, not for a requester."""
     if not isinstance(error, KeyboardInterrupt):
         return False
-    handler = signal.getsignal(signal.SIGINT)
-    code = getattr(handler, "__code__", None)
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return trace is not None and code is not None and trace.tb_frame.f_code is code
+    # Trio's own signal handler is the innermost frame then.
+    return trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith("trio._core")
 
 
 __all__ = ["RepChannel", "ReplyStatistics", "hidden"]

@@ -224,7 +224,7 @@ class ReqChannel(_Methods):
             await self._desk.wait_changed()
             self._check_open()
 
-    def to(self, context_id: int) -> _Directed:
+    def to(self, context_id: int) -> RequestTarget:
         """Give what calls methods in one context only.
 
         If that cannot be reached, requests fail with `DeadError`; if nobody answers there, they wait. It may be the channel's own
@@ -244,7 +244,7 @@ class ReqChannel(_Methods):
         target = int(context_id).to_bytes(16, "big")
         if target == self._context._wire_id:
             self._desk.use_own()
-        return _Directed(self, target)
+        return RequestTarget(self, target)
 
     # ---------------------------------------------------------------- requests
 
@@ -351,8 +351,8 @@ class ReqChannel(_Methods):
         return f"<ReqChannel {self._slot!r} of {self._context}, {state}>"
 
 
-class _Directed(_Methods):
-    """The methods of one context's repliers."""
+class RequestTarget(_Methods):
+    """Calls methods of the repliers in one context; made by `ReqChannel.to`. It ends with the channel."""
 
     def __init__(self, channel: ReqChannel, target: bytes) -> None:
         self._channel = channel

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -59,10 +60,21 @@ class Job:
         sender: Where its items go, or None.
         is_cancelled: Whether its requester wants it to stop.
         is_abandoned: Whether its requester was told that it cannot be stopped.
+        is_left_behind: Whether it goes on in a thread though it was stopped.
         gone_reason: Why it is stopped though nobody asked for that, or None.
     """
 
-    __slots__ = ("call", "channel", "client", "gone_reason", "is_abandoned", "is_cancelled", "scope", "sender")
+    __slots__ = (
+        "call",
+        "channel",
+        "client",
+        "gone_reason",
+        "is_abandoned",
+        "is_cancelled",
+        "is_left_behind",
+        "scope",
+        "sender",
+    )
 
     def __init__(self, client: Client, call: Call, channel: RepChannel, sender: Sender[Any] | None) -> None:
         self.client = client
@@ -72,7 +84,12 @@ class Job:
         self.sender = sender
         self.is_cancelled = False
         self.is_abandoned = False
+        self.is_left_behind = False
         self.gone_reason: str | None = None
+
+    def leave_behind(self) -> None:
+        """It is a thread that could not be stopped."""
+        self.is_left_behind = True
 
 
 class Service:
@@ -114,7 +131,7 @@ class Service:
             self._listening,
             addressed_slot(context._wire_id, slot),
             Block(WINDOW),
-            lambda body: values.decode_run(body, decode_extra=decoders),
+            lambda body: self._decode(body, decoders),
             self._heard,
             self._refused,
             self._source_gone,
@@ -131,6 +148,19 @@ class Service:
             return sender
 
         return make_and_note
+
+    def _decode(self, body: bytes, decoders: Any) -> list[Any]:
+        if self._arrived:  # in messages that had come before, or made no sense
+            _let_go(self._arrived)
+            self._arrived = []
+        return values.decode_run(body, decode_extra=decoders)
+
+    def _take_arrived(self, message: object) -> list[Sender[Any]]:
+        """The sending ends that have come in one message of a run."""
+        taken = list(_senders_in(message))
+        known = {id(sender) for sender in taken}
+        self._arrived = [sender for sender in self._arrived if id(sender) not in known]
+        return taken
 
     # ---------------------------------------------------------------- who answers
 
@@ -176,7 +206,7 @@ class Service:
         self._context._hub.emit(BadMessage(ContextId.from_wire(source), self.slot, reason))
 
     def _heard(self, source: bytes, message: object) -> None:
-        arrived, self._arrived = self._arrived, []
+        arrived = self._take_arrived(message) if self._arrived else []
         try:
             fields = requests.check_ask(message)
             client = self.clients.get(source) or self._open(source)
@@ -301,6 +331,16 @@ class Service:
                 if client is not None:
                     self.answer(client, requests.ROOM)
         self._is_expiring = False
+
+
+def _senders_in(value: object) -> Iterator[Sender[Any]]:
+    if type(value) is Sender:
+        yield value
+    elif isinstance(value, dict):
+        yield from _senders_in(list(value.values()))
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        for each in value:
+            yield from _senders_in(each)
 
 
 def _let_go(senders: list[Sender[Any]]) -> None:

@@ -122,14 +122,14 @@ class Audience:
 
     def forget_unannounced(self, association: Association, announced: Container[str]) -> None:
         """A peer has said, over a new link, all that it listens to: it no longer listens to anything else."""
-        for slot in self._interests.slots_of(association):
-            if slot not in announced:
-                self._forget_interest(association, slot)
         for outlet in self._outlets.all():
             flow = outlet.flow
             branch = flow.branches.get(association)
             if flow.destination is not None and branch is not None and branch.is_ready and flow.slot not in announced:
                 self._lives.die(outlet, "nobody receives on this channel any more")
+        for slot in self._interests.slots_of(association):
+            if slot not in announced:
+                self._forget_interest(association, slot)
         self._tell_all_watchers()
 
     def _tell_all_watchers(self) -> None:
@@ -244,17 +244,15 @@ class Audience:
             and not outlet.is_own
             and [(branch.key, branch.blocks) for branch in outlet.flow.branches.values()] == [(association, True)]
         ]
-        # Those of which it is the only receiver die first: over a new link it has told of these slots, too, and what is forgotten
-        # as interest only loses a branch.
-        for outlet in self._outlets.all():
-            if association in outlet.flow.branches and outlet.flow.destination is not None:
-                outlet.die("the context that receives here is gone")  # while the flow still knows what was taken
-                self._lives.remove_branch(outlet, association)
+        for outlet in self._outlets.all():  # while the flows still know what was taken, and where they have led
+            if outlet.flow.destination is not None and association in outlet.flow.branches:
+                self._lives.die(outlet, "the context that receives here is gone")
         for slot in self._interests.slots_of(association):
             self._forget_interest(association, slot)
         for outlet in self._outlets.all():
             if association in outlet.flow.branches:
-                self._lives.remove_branch(outlet, association)
+                outlet.remove_branch(association)
+                self._lives.end_if_done(outlet)
         self._dispatcher.forget(association)
         self._tell_all_watchers()
         return deserted

@@ -110,7 +110,9 @@ class Lives:
             return
         if not flow.branches:
             outlet.drop_backlog()
-        if not flow.is_ended and not outlet.backlog:
+        # The only receiver of an addressed flow hears of its end also if it has not given room yet, and nothing was sent.
+        is_awaited = flow.destination is not None and any(not branch.is_ready for branch in flow.branches.values())
+        if not flow.is_ended and not outlet.backlog and not is_awaited:
             self._dispatcher.cut()
             self._tell_end(flow, flow.end())
             self._dispatcher.heat()
