@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -18,7 +18,10 @@ from tests.channels.pipeline_world import Workshop, open_pushers
 from tests.common import warnings_of
 from trioton import OBJECT, Limits, PullChannel, PushChannel
 from trioton.errors import JobFailed
-from trioton.testing import Network
+from trioton.testing import Host, Network
+
+if TYPE_CHECKING:
+    from tests.conftest import OpenPair
 
 WINDOW = Limits().resume_window
 
@@ -258,3 +261,76 @@ async def test_a_pull_channel_that_is_forgotten_gives_back_what_its_loop_had(aut
             assert await pull.receive() == 1
             assert pull.redelivered
             await push.wait_done()
+
+
+async def test_beyond_neighbours_all_is_the_same(autojump_clock: object) -> None:
+    """Who pushes and who pulls know each other over two others; one of these fails, and later one who pulls dies."""
+    async with Network(seed=9, latency=0.01) as net, trio.open_nursery() as nursery:
+        shop = Workshop(net, seconds=lambda *_: 0.2)
+
+        async def work(host: Host) -> None:
+            async with trioton.open_context(host.name, network=host) as worker, trio.open_nursery() as dialling:
+                for middle in ("m0", "m1"):
+                    dialling.start_soon(shop._dial, worker, f"{middle}:1")
+                await shop._loop(host.name, PullChannel(worker, "jobs", OBJECT))
+
+        async def pass_on(host: Host) -> None:
+            async with trioton.open_context(host.name, network=host) as context:
+                await context.bind(f"{host.name}:1")
+                await trio.sleep_forever()
+
+        for name in ("m0", "m1"):
+            net.start_soon(net.host(name).name, pass_on)
+        for name in ("x", "y"):
+            net.start_soon(net.host(name).name, work)
+        async with trioton.open_context("boss", network=net.host("boss")) as boss:
+            for name in ("m0", "m1"):
+                nursery.start_soon(shop._dial, boss, f"{name}:1")
+            push = PushChannel(boss, "jobs", OBJECT)
+            await push.wait_pullers(2)
+            await push.send_many(range(100))
+            await trio.sleep(2)
+            net.kill("m0")
+            await trio.sleep(2)
+            net.kill("x")
+            with trio.fail_after(100):
+                await push.wait_done()
+            assert push.statistics().redelivered == 1
+        shop.check_marked(list(range(100)))
+        assert shop.begun_by("x")
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_job_that_is_too_large_where_it_goes_is_given_up(open_pair: OpenPair) -> None:
+    limits = {"limits": Limits(max_package=100_000)}
+    async with open_pair(b_options=limits) as pair:
+        push, pull = PushChannel(pair.a, "jobs"), PullChannel(pair.b, "jobs")
+        await push.send_many(["small", "x" * 200_000, "last"])
+        assert await pull.receive() == "small"
+        assert await pull.receive() == "last"
+        with pytest.raises(JobFailed, match=r"takes 2000.. bytes") as caught:
+            await push.wait_done()
+        assert caught.value.job == "x" * 200_000
+
+
+async def test_a_worker_that_is_cancelled(autojump_clock: object, caplog: pytest.LogCaptureFixture) -> None:
+    """Without a job it leaves no unsent words; its job is done by the next."""
+    async with Network(seed=10, latency=0.01) as net, open_pushers(net) as (context,):
+        push = PushChannel(context, "jobs", OBJECT)
+        for job in (None, 1):
+            with trio.CancelScope() as scope:
+                async with trioton.open_context("w", network=net.host("w")) as worker:
+                    await worker.connect("p0:1")
+                    pull = PullChannel(worker, "jobs", OBJECT)
+                    await push.send(0)
+                    assert await pull.receive() == 0
+                    await push.wait_done()
+                    if job is not None:
+                        await push.send(job)
+                        async for _ in pull:
+                            scope.cancel()
+                            await trio.sleep(1)
+                    scope.cancel()
+            assert job is not None or not warnings_of(caplog)
+            await trio.sleep(1)
+        assert push.statistics()[:5] == (3, 2, 1, 0, 1)
