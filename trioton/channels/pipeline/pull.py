@@ -14,6 +14,9 @@ from .intake import Intake, Taken
 from .push import PATTERN
 
 if TYPE_CHECKING:
+    import contextlib
+    from collections.abc import AsyncIterator
+
     from ...network.context import Context
 
 T = TypeVar("T")
@@ -106,10 +109,10 @@ class PullChannel(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
         """
         return self._redelivered
 
-    def __aiter__(self) -> _Jobs[T_co]:  # type: ignore[override]  # it holds the job, so that leaving the loop gives that back
+    def __aiter__(self) -> AsyncIterator[T_co]:  # type: ignore[override]  # it holds the job, so that leaving the loop gives that back
         return _Jobs(self)
 
-    def take(self) -> _Take[T_co]:
+    def take(self) -> contextlib.AbstractAsyncContextManager[T_co]:
         """Get one job: ``async with pull.take() as job``. Leaving the block finishes it; leaving it by an exception gives it back.
 
         Entering the block waits for a job, and raises what `receive` raises; cancelled meanwhile, no job was taken.
