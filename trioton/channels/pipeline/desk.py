@@ -168,6 +168,7 @@ class PushDesk:
             values.decode_run,
             self._heard,
             self._nonsense,
+            own=(context._wire_id, context._dispatcher.do_later),
         )
         self._traffic.listening.add(self._answers)
         self._traffic.audience.watch(slot, self._pullers_changed)

@@ -148,6 +148,7 @@ class Intake:
             self._heard,
             self._nonsense,
             self._source_gone,
+            own=(context._wire_id, context._dispatcher.do_later),
         )
         self._listening.add(self._jobs)
         context._before_closing[self] = self._context_closing
