@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,7 +35,7 @@ class _EncodeExtra(dict[type, Callable[[Any], tuple[int, object]]]):
 
 def _encode_sender(sender: Sender[Any]) -> tuple[int, object]:
     _check_travels(sender)
-    leaving.append(sender)
+    leaving.ends.append(sender)
     return SENDER_TAG, sender._reference()
 
 
@@ -58,17 +59,30 @@ def _encode_info(info: ContextInfo) -> tuple[int, object]:
     return CONTEXT_TAG, [info.id.to_wire(), info.name, info.pid]
 
 
-leaving: Final[list[Sender[Any]]] = []
+class _Leaving(threading.local):
+    """What leaves with a message, in each thread that runs Trio."""
+
+    def __init__(self) -> None:
+        self.ends: list[Sender[Any]] = []
+
+
+leaving: Final = _Leaving()
 """The sending ends in the message that was encoded last; whoever encodes takes them out, and tells them when the message is sent."""
+
+
+def forget_leaving() -> None:
+    """Before a message is encoded: what was in one that failed does not leave."""
+    if leaving.ends:
+        leaving.ends = []
 
 
 def take_leaving() -> list[Sender[Any]]:
     """The sending ends that leave with the message that was just encoded."""
-    if not leaving:
-        return []
-    ends = leaving.copy()
-    leaving.clear()
-    return ends
+    ends = leaving.ends
+    if ends:
+        leaving.ends = []
+        return ends
+    return []
 
 
 ENCODE_EXTRA: Final = _EncodeExtra({Context: _encode_context, ContextInfo: _encode_info})

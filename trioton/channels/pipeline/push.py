@@ -228,7 +228,7 @@ class PushChannel(trio.abc.SendChannel[T_contra], Generic[T_contra]):
     def _job(self, value: T_contra) -> Job:
         self._check_open()
         self._open()
-        references.leaving.clear()
+        references.forget_leaving()
         buffers = self._type.encode_buffers(value, references.ENCODE_EXTRA)
         leaving = references.take_leaving()
         size = sum(map(len, buffers))
