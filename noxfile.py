@@ -21,7 +21,7 @@ FOR_ALL_PLATFORMS = ("trioton", "examples", "docs/snippets")
 def tests(session: nox.Session) -> None:
     """Run the tests, or those named after ``--``."""
     session.install("-e", ".[dev]")
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.run("python", "-m", "pytest", "-n", "2", "--dist", "worksteal", *session.posargs)
 
 
 @nox.session

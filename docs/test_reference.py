@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 import re
@@ -18,7 +19,7 @@ import trio.testing
 
 import trioton
 from trioton.errors import ProtocolError
-from trioton.network.receiving.reception import MESSAGE_TAGS, SENDER_TAG
+from trioton.network.receiving.reception import CONTEXT_TAG, MESSAGE_TAGS, PUSHER_TAG, SENDER_TAG
 from trioton.protocol import (
     codec,
     control,
@@ -65,8 +66,9 @@ ROLES = {"client": Role.SERVER, "server": Role.CLIENT}
 
 @attrs.frozen
 class Reference:
-    """What tag 54022 stands for, where no context is at hand to make a sender of it."""
+    """What a tag from 54022 on stands for, where no context is at hand to make something of it."""
 
+    tag: int
     content: Any
 
 
@@ -94,7 +96,9 @@ MAKERS: dict[str, Callable[[Any], Any]] = {
     "datetime": datetime.fromisoformat,
     "uuid": UUID,
     "decimal": Decimal,
-    "sender": lambda content: Reference(value_of(content)),
+    "sender": lambda content: Reference(SENDER_TAG, value_of(content)),
+    "pusher": lambda content: Reference(PUSHER_TAG, content),
+    "context": lambda content: Reference(CONTEXT_TAG, value_of(content)),
 }
 
 
@@ -139,6 +143,10 @@ def record_of(noted: Json) -> records.Record | records.Digest:
         links = {neighbour: LinkRecord(*link) for neighbour, *link in fields.pop("links")}
         partings = fields.pop("partings")
         return records.NodeRecord(**fields, links=links, partings=dict(partings))
+    if kind == RecordKind.CHANGE.name:
+        links = {neighbour: LinkRecord(*link) for neighbour, *link in fields.pop("links")}
+        gone = tuple(neighbour for (neighbour,) in fields.pop("gone"))
+        return records.NodeChange(**{**fields, "links": links, "gone": gone, "partings": dict(fields["partings"])})
     if kind == RecordKind.INTEREST.name:
         return InterestRecord(**fields)
     if kind == RecordKind.SNAPSHOT.name:
@@ -245,13 +253,13 @@ def test_there_is_a_vector_for_every_kind_of_frame() -> None:
     assert {frame["fields"]["kind"] for frame in shown if frame["kind"] == "PACKAGE"} == set(packages.PackageKind)
 
 
-@pytest.mark.parametrize("name", FRAME_VECTORS.keys() - {"fragments"})
+@pytest.mark.parametrize("name", sorted(FRAME_VECTORS.keys() - {"fragments"}))
 def test_frame_is_what_is_sent(name: str) -> None:
     for frame in frames_of(FRAME_VECTORS[name]):
         assert frame.get("other_form") or encode_documented(frame).hex(" ") == frame_data(frame).hex(" ")
 
 
-@pytest.mark.parametrize("name", FRAME_VECTORS.keys() - {"fragments"})
+@pytest.mark.parametrize("name", sorted(FRAME_VECTORS.keys() - {"fragments"}))
 def test_frame_is_read_as_documented(name: str) -> None:
     for frame in frames_of(FRAME_VECTORS[name]):
         fields, event = fields_of(frame), read_documented(frame)
@@ -443,8 +451,8 @@ async def test_session_is_what_two_contexts_say(name: str, autojump_clock: trio.
 
 # ---------------------------------------------------------------- vectors of messages
 
-ENCODE_EXTRA: EncodeExtra = {Reference: lambda reference: (SENDER_TAG, reference.content)}
-DECODE_EXTRA = {SENDER_TAG: Reference}
+ENCODE_EXTRA: EncodeExtra = {Reference: lambda reference: (reference.tag, reference.content)}
+DECODE_EXTRA = {tag: functools.partial(Reference, tag) for tag in (SENDER_TAG, PUSHER_TAG, CONTEXT_TAG)}
 
 
 def is_same(one: Any, other: Any) -> bool:

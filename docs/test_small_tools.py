@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -49,19 +50,14 @@ def test_it_is_saved_when_nothing_has_changed_for_a_while() -> None:
 async def test_what_travels_is_what_the_guide_shows() -> None:
     page = (DOCS / "guide" / "small_tools.rst").read_text(encoding="utf-8")
     shown = page.partition(".. code-block:: text\n\n")[2].partition("\n\n")[0]
-    sent, got = (f"{line.strip()}" for line in shown.splitlines()[::2]), shown.splitlines()[1::2]
-    head, answer = sent
+    asked_head, asked, answered_head, answered = (line.strip() for line in shown.splitlines())
     async with trio.open_nursery() as nursery:
         network = SystemNetwork()
-
-        async def serve(*, task_status: trio.TaskStatus[str]) -> None:
-            await serve_requests("mem://tool", str.upper, network=network, task_status=task_status)
-
-        address = await nursery.start(serve)
+        address = await nursery.start(partial(serve_requests, network=network), "mem://tool", str.upper)
         async with await network.dial(parse_address(address)) as transport:
-            await transport.send_all(f"{head}\n{got[0].strip()}".encode())
+            await transport.send_all(f"{asked_head}\n{asked}".encode())
             received = b""
             while data := await transport.receive_some():
                 received += data
         nursery.cancel_scope.cancel()
-    assert received.decode() == f"{answer}\n{got[1].strip()}"
+    assert received.decode() == f"{answered_head}\n{answered}"

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 from types import ModuleType
 
@@ -52,6 +53,7 @@ def run_pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str
     )
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_printed_tests_run_in_an_empty_folder(tmp_path: Path) -> None:
     for name in ("pytest.ini", "mended/words.py", *PRINTED_TESTS):
@@ -63,6 +65,7 @@ def test_printed_tests_run_in_an_empty_folder(tmp_path: Path) -> None:
     assert f" {count} passed" in f" {result.stdout.splitlines()[-1].strip('= ')}"
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_what_is_shown_of_tests_that_fail_is_what_they_say(tmp_path: Path) -> None:
     script = SNIPPETS.parent / "draw_simulation.py"
@@ -76,6 +79,7 @@ def test_what_is_shown_of_tests_that_fail_is_what_they_say(tmp_path: Path) -> No
     assert len(list(tmp_path.iterdir())) == 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "test",
     [
@@ -106,6 +110,36 @@ async def test_each_worker_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "ann: 0 squared is 0\nbob: 1 squared is 1\neve: 2 squared is 4\n"
 
 
+@pytest.mark.parametrize("leaves", ["before the question", "before the answer"])
+async def test_who_asks_a_worker_that_is_gone_goes_on(autojump_clock: trio.testing.MockClock, leaves: str) -> None:
+    net = Network(seed=1, latency=0.01)
+    program = snippet("workers")
+    async with (
+        trioton.open_context("boss", network=net.host("boss")) as boss,
+        trioton.open_context("ann", network=net.host("ann")) as ann,
+    ):
+        await boss.bind("boss:1")
+        await ann.connect("boss:1")
+        questions_in, questions = trioton.open_channel(ann)
+        hellos = trioton.SubChannel(boss, "hello", trioton.OBJECT)
+        await trioton.PubChannel(ann, "hello", trioton.OBJECT).send(["ann", questions_in])
+        _, worker = await hellos.receive()
+
+        async def leave() -> None:
+            if leaves == "before the answer":
+                await questions.receive()
+            await ann.aclose()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(leave)
+            if leaves == "before the question":
+                async with boss.events() as events:
+                    while not isinstance(await events.receive(), trioton.ContextDied):
+                        pass
+            with trio.fail_after(5):
+                assert await program.ask(boss, worker, 1) is None
+
+
 def test_log_goes_to_the_network() -> None:
     with blocking.open_context("reader") as reader, blocking.open_context("program") as program:
         reader.bind("mem://reader")
@@ -116,6 +150,33 @@ def test_log_goes_to_the_network() -> None:
             handler.handle(logging.makeLogRecord({"msg": f"line {number}"}))
         handler.close()
         assert [log.receive(timeout=20) for _ in range(5)] == [f"line {number}" for number in range(5)]
+
+
+def test_requests_are_answered_on_the_thread_that_has_the_camera() -> None:
+    with blocking.open_context("studio") as studio, blocking.open_context("user") as user:
+        studio.bind("mem://studio")
+        user.connect("mem://studio")
+        answers = snippet("answer_by_hand")
+        camera = answers.Camera(studio)
+        thread = threading.Thread(target=answers.main_loop, args=[camera])
+        thread.start()
+        req = blocking.ReqChannel(user, "camera")
+        assert req.set_exposure(0.5).result(timeout=20) == 0.1
+        assert req.call("set_exposure", 1) == 0.5
+        camera.close()
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+async def test_a_worker_that_dies_leaves_no_gap(
+    autojump_clock: trio.testing.MockClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with Network(seed=1, latency=0.01) as net:
+        await snippet("pipeline").main(net)
+    first, second, third = capsys.readouterr().out.splitlines()
+    assert first.startswith("bob: ")
+    assert second.startswith("bob: ")
+    assert third in {f"bob: {job}, which somebody may have begun before" for job in ("one", "two", "three")}
 
 
 async def test_clock_is_followed_through_restarts(

@@ -6,23 +6,22 @@ A map of the house, from the ground up; each floor imports only those below it, 
 * `trioton.protocol`: the protocol without any I/O, clock or chance: frames, handshake, flows, queues, windows.
 * `trioton.transports`: bytes in and out: TCP, Unix sockets, TLS, memory, stdio; and addresses.
 * `trioton.network`: the Trio tasks that own everything: contexts, connections, listeners, events.
-* `trioton.channels`: what programs hold: publishing and subscribing, states, one-to-one channels, merging, message types, files.
-* `trioton.blocking`: the same contexts and channels for plain threads.
+* `trioton.channels`: what programs hold: publishing and subscribing, requests, states, one-to-one channels, merging, message types, files.
 * `trioton.clientserver`, `trioton.events`: small tools: requests by text without a context; signals and timers.
+* `trioton.blocking`: the same contexts and channels for plain threads.
 * `trioton.testing`: whole networks in one process, under a mock clock.
 * `trioton.cli`: the command `trioton`.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING
+import importlib as _importlib
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from ._version import __version__ as __version__
 from .channels.direct import Receiver as Receiver
 from .channels.direct import Sender as Sender
 from .channels.direct import open_channel as open_channel
-from .channels.files import FileWrapper as FileWrapper
 from .channels.merge import Merge as Merge
 from .channels.merge import merge as merge
 from .channels.messages import BINARY as BINARY
@@ -34,15 +33,12 @@ from .channels.pubsub import PubChannel as PubChannel
 from .channels.pubsub import SubChannel as SubChannel
 from .channels.receiving import ReceiveStatistics as ReceiveStatistics
 from .channels.sending import SendStatistics as SendStatistics
-from .channels.state import UNSET as UNSET
-from .channels.state import StateChannel as StateChannel
-from .channels.state import StateStatistics as StateStatistics
-from .channels.state import Unset as Unset
 from .errors import AddressError as AddressError
 from .errors import BindError as BindError
 from .errors import CongestedError as CongestedError
 from .errors import ConnectError as ConnectError
 from .errors import DeadError as DeadError
+from .errors import JobFailed as JobFailed
 from .errors import MessageDecodeError as MessageDecodeError
 from .errors import MessageTypeError as MessageTypeError
 from .errors import NoReplierError as NoReplierError
@@ -85,8 +81,13 @@ from .protocol.policies import DropOldest as DropOldest
 from .protocol.policies import Latest as Latest
 from .protocol.policies import Policy as Policy
 
-if TYPE_CHECKING:
+if _TYPE_CHECKING:
     # Not loaded before they are used: programs that do without them start sooner.
+    from .channels.files import FileWrapper as FileWrapper
+    from .channels.pipeline.pull import PullChannel as PullChannel
+    from .channels.pipeline.pull import PullStatistics as PullStatistics
+    from .channels.pipeline.push import PushChannel as PushChannel
+    from .channels.pipeline.push import PushStatistics as PushStatistics
     from .channels.requests.future import Future as Future
     from .channels.requests.handlers import hidden as hidden
     from .channels.requests.replier import RepChannel as RepChannel
@@ -95,28 +96,41 @@ if TYPE_CHECKING:
     from .channels.requests.requester import RequestStatistics as RequestStatistics
     from .channels.requests.requester import RequestTarget as RequestTarget
     from .channels.requests.stream import ResultStream as ResultStream
+    from .channels.state import UNSET as UNSET
+    from .channels.state import StateChannel as StateChannel
+    from .channels.state import StateStatistics as StateStatistics
+    from .channels.state import Unset as Unset
     from .protocol.failures import register_exception as register_exception
 
 _LATER = {
+    "FileWrapper": ".channels.files",
     "Future": ".channels.requests.future",
+    "PullChannel": ".channels.pipeline.pull",
+    "PullStatistics": ".channels.pipeline.pull",
+    "PushChannel": ".channels.pipeline.push",
+    "PushStatistics": ".channels.pipeline.push",
     "RepChannel": ".channels.requests.replier",
     "ReplyStatistics": ".channels.requests.replier",
     "ReqChannel": ".channels.requests.requester",
     "RequestStatistics": ".channels.requests.requester",
     "RequestTarget": ".channels.requests.requester",
     "ResultStream": ".channels.requests.stream",
+    "StateChannel": ".channels.state",
+    "StateStatistics": ".channels.state",
+    "UNSET": ".channels.state",
+    "Unset": ".channels.state",
     "hidden": ".channels.requests.handlers",
     "register_exception": ".protocol.failures",
 }
-_ROOMS = {"testing"}
+_ROOMS = {"blocking", "clientserver", "events", "testing"}
 
 
 def __getattr__(name: str) -> object:
     if name in _LATER:
-        value = globals()[name] = getattr(importlib.import_module(_LATER[name], __name__), name)
+        value = globals()[name] = getattr(_importlib.import_module(_LATER[name], __name__), name)
         return value
     if name in _ROOMS:
-        return importlib.import_module(f".{name}", __name__)
+        return _importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

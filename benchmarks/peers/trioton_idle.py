@@ -7,6 +7,7 @@ import gc
 import resource
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
@@ -41,8 +42,11 @@ async def be_idle(seconds: int) -> float:
     return (time.process_time() - used) / (time.monotonic() - begin) * 100
 
 
-async def settle() -> None:
-    """Let what follows a connection come to rest."""
+async def settle(contexts: Sequence[trioton.Context], others: int) -> None:
+    """Wait until all know all, which a hub with many neighbours tells them in turns of some seconds; then nothing is told any more."""
+    for context in contexts:
+        while len(context.contexts) < others:  # noqa: ASYNC110 - only the last of many matters
+            await trio.sleep(0.1)
     await trio.sleep(1)
 
 
@@ -56,12 +60,10 @@ async def send(control: Control) -> None:
         await bind(control, ctx)
         # One link first: what is loaded or made on first use does not belong to the links.
         await go.wait_subscribers(1)
-        await settle()
+        await settle([ctx], 1)
         before = resident()
         await go.send("the others")
-        while len(ctx.connections) < links + 1:  # noqa: ASYNC110 - only the last of many matters
-            await trio.sleep(0.05)
-        await settle()
+        await settle([ctx], links + 1)
         each = (resident() - before) / links
 
         async def memory(_: int) -> Answer:
@@ -82,8 +84,11 @@ async def leave(control: Control, address: str) -> None:
         go = trioton.SubChannel(first, "go")
         await connect(first, address)
         await go.receive()
+        contexts = [first]
         for number in range(links):
-            await connect(await stack.enter_async_context(trioton.open_context(f"leaf {number}")), address)
+            contexts.append(await stack.enter_async_context(trioton.open_context(f"leaf {number}")))
+            await connect(contexts[-1], address)
+        await settle(contexts, links + 1)
 
         async def memory(_: int) -> Answer:
             return {}

@@ -12,15 +12,22 @@ async def work(address: str, name: str) -> None:
         await trioton.PubChannel(ctx, "hello", trioton.OBJECT).send([name, questions_in])
         async for number, answer in questions:
             async with answer:
-                await answer.send(f"{name}: {number} squared is {number**2}")
+                try:
+                    await answer.send(f"{name}: {number} squared is {number**2}")
+                except trio.BrokenResourceError:
+                    pass  # nobody waits for this answer any more
 
 
 async def ask(boss: trioton.Context, worker: trioton.Sender[object], number: int) -> object:
+    """Give the answer; None if the worker is gone, before it heard the question or before it answered."""
     answer_in, answers = trioton.open_channel(boss)
     async with answer_in, answers:
-        await worker.send([number, answer_in])
-        with trio.fail_after(10):
-            return await answers.receive()
+        try:
+            await worker.send([number, answer_in])
+            with trio.fail_after(10):
+                return await answers.receive()
+        except trio.BrokenResourceError:
+            return None
 
 
 async def main() -> None:

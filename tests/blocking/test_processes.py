@@ -169,3 +169,39 @@ def test_ctrl_c_cuts_short_what_is_drained_at_the_end(tmp_path: Path) -> None:
         assert "Traceback" not in err
         assert process.returncode == 0
         assert sub.receive(timeout=20) == "x"
+
+
+def test_ctrl_c_cancels_the_request_whose_result_is_waited_for(tmp_path: Path) -> None:
+    program = """
+        import trio
+
+        class Sleeper(blocking.RepChannel):
+            async def sleep(self):
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    print("cancelled", flush=True)
+
+        def tell():
+            main = threading.main_thread().ident
+            while not (future.running() and sys._current_frames()[main].f_code.co_name == "wait_released"):
+                time.sleep(0.001)
+            print("ready", flush=True)
+
+        rep = Sleeper(a, "sleep")
+        req = blocking.ReqChannel(b, "sleep")
+        future = req.sleep()
+        threading.Thread(target=tell, daemon=True).start()
+        try:
+            future.result()
+        except KeyboardInterrupt:
+            pass
+        future.wait(timeout=20)
+        print(future.cancelled())
+    """
+    process = start(program, tmp_path)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60) == ("cancelled\nTrue\n", "")
+    assert process.returncode == 0

@@ -301,6 +301,7 @@ async def test_a_second_congestion_is_told_again(autojump_clock: object, pair: P
 # ---------------------------------------------------------------------------------------------------- one of a hundred
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("policy", [Block(10), DropOldest(1000)], ids=["Block", "DropOldest"])
 async def test_one_stopped_subscriber_out_of_a_hundred(autojump_clock: object, policy: trioton.Policy) -> None:
     net = Network(seed=6, latency=0.01, buffer_size=4096)

@@ -255,8 +255,7 @@ async def test_input_waits_for_a_line_in_a_thread(ends: Ends, monkeypatch: pytes
         await typing.send("Ann")
         assert await echoed.receive() == "Ann"
         assert await out_sub.receive() == "more? "
-        await until(lambda: typed.statistics().waiting == 1)
-        await source.aclose()
+        typed.close()  # the end of the input, wherever the thread is
     assert answers == ["Ann"]
 
 
@@ -412,6 +411,26 @@ def test_a_reader_that_ctrl_c_interrupts_takes_no_line() -> None:
     command = [sys.executable, "-c", INTERRUPTED_READER]
     result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert (result.stdout, result.stderr) == ("first\nsecond\n", "")
+
+
+async def test_several_threads_share_the_lines(ends: Ends) -> None:
+    typing, typed = PubChannel(ends.reader, "in"), SubChannel(ends.writer, "in")
+    await typing.wait_subscribers()
+    file = FileWrapper(typed)
+    lines: list[str] = []
+
+    def read() -> None:
+        while line := file.readline():
+            lines.append(line)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(in_thread, read)
+        for number in range(400):
+            await typing.send(f"{number:03}")
+        await until(lambda: len(lines) == 400)
+        typed.close()
+    assert sorted(lines) == [f"{number:03}\n" for number in range(400)]
 
 
 async def test_what_a_reader_writes_comes_after_the_echo(ends: Ends) -> None:

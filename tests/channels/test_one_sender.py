@@ -10,6 +10,7 @@ import pytest
 import trio
 
 import trioton
+from tests.conftest import Pair
 from trioton import OBJECT, DeadError, PubChannel, Receiver, Sender, SubChannel, open_channel
 from trioton.testing import Network
 
@@ -122,6 +123,37 @@ async def test_who_closes_without_having_sent_does_not_end_it_for_the_one_that_s
         await at_b.send("second")
         await at_b.aclose()
         assert [message async for message in answers] == ["second"]
+
+
+async def test_an_end_that_is_closed_as_soon_as_it_arrives_ends_the_channel(pair: Pair, autojump_clock: object) -> None:
+    pub, sub = PubChannel(pair.b, "x", OBJECT), SubChannel(pair.a, "x", OBJECT)
+    await pub.wait_subscribers()
+    sender, receiver = open_channel(pair.b)
+    await pub.send(sender)
+    (await sub.receive()).close()
+    with trio.fail_after(60), pytest.raises(trio.EndOfChannel):
+        await receiver.receive()
+
+
+@pytest.mark.parametrize("relinked", [False, True])
+async def test_an_end_hears_that_its_receiver_is_gone_also_after_a_new_link(
+    pair: Pair, relinked: bool, autojump_clock: object
+) -> None:
+    pub, sub = PubChannel(pair.b, "x", OBJECT), SubChannel(pair.a, "x", OBJECT)
+    await pub.wait_subscribers()
+    sender, receiver = open_channel(pair.b)
+    await pub.send(sender)
+    arrived = await sub.receive()
+    await arrived.send(1)
+    assert await receiver.receive() == 1
+    if relinked:
+        pair.net.cut("a", "b")
+        await arrived.send(2)
+        assert await receiver.receive() == 2
+    pair.net.isolate("b")
+    with trio.fail_after(500), pytest.raises(trio.BrokenResourceError):
+        while True:
+            await arrived.send(3)
 
 
 async def test_the_loss_of_one_that_has_not_sent_does_no_harm(autojump_clock: object) -> None:

@@ -77,7 +77,7 @@ async def test_disconnect_ends_after_what_fits(autojump_clock: object, pair: Pai
     await publish(pub, range(COUNT), style)
     assert [await sub.receive() for _ in range(size)] == list(range(size))
     for _ in range(2):
-        with pytest.raises(trio.BrokenResourceError, match="messages waited"):
+        with pytest.raises(trio.BrokenResourceError, match=r"messages? waited"):
             await sub.receive()
         with pytest.raises(trio.BrokenResourceError):
             sub.receive_nowait()
@@ -105,7 +105,7 @@ async def test_disconnect_that_overflows_while_its_messages_are_being_taken(auto
     await publish(pub, range(10), "at once")
     assert [await sub.receive() for _ in range(3)] == [0, 1, 2]
     await publish(pub, range(10, 20), "at once")
-    with pytest.raises(trio.BrokenResourceError, match="messages waited"):
+    with pytest.raises(trio.BrokenResourceError, match=r"messages? waited"):
         async for number in sub:
             assert number < 13
             last = number

@@ -269,6 +269,46 @@ async def test_synced_means_that_both_know(autojump_clock: object, pair: Pair) -
         assert here.value == f"{value} from there", "and also the other way round"
 
 
+async def test_several_tasks_may_wait_until_it_is_synced(autojump_clock: object, pair: Pair) -> None:
+    here = StateChannel(pair.a, "x")
+    await here.send("x")
+    for cancelled in range(3):
+        scopes = [trio.CancelScope() for _ in range(3)]
+        async with trio.open_nursery() as nursery:
+
+            async def wait(scope: trio.CancelScope) -> None:
+                with scope, trio.fail_after(10):
+                    await here.wait_synced()
+
+            for scope in scopes:
+                nursery.start_soon(wait, scope)
+            await trio.testing.wait_all_tasks_blocked()
+            scopes[cancelled].cancel()
+        assert [scope.cancelled_caught for scope in scopes] == [number == cancelled for number in range(3)]
+
+
+@pytest.mark.parametrize("value", [f"other {number}" for number in range(5)])
+async def test_what_is_sent_while_it_is_waited_for_holds_nobody_up(
+    autojump_clock: object, pair: Pair, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If both had the same counter, chance would make some of these older than what is waited for."""
+    here, there = StateChannel(pair.a, "x"), StateChannel(pair.b, "x")
+    retaining = pair.a._mesh.retaining
+    flush = retaining.flush
+
+    def flush_and_send() -> None:
+        flush()
+        monkeypatch.undo()
+        here.send_nowait(value)
+
+    await here.send("first")
+    monkeypatch.setattr(retaining, "flush", flush_and_send)
+    with trio.fail_after(10):
+        await here.wait_synced()
+    await here.wait_synced()
+    assert there.value == here.value == value
+
+
 async def test_alone_it_is_synced_at_once(autojump_clock: object) -> None:
     async with trioton.open_context() as ctx:
         state = StateChannel(ctx, "x")

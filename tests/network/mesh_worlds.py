@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import attrs
 import trio
@@ -29,20 +29,19 @@ class Life:
     Attributes:
         context: The context.
         sent: How many numbers it has sent.
-        got: The sender and the number of each message, and deaths and joins of others between them.
+        numbers: The numbers that came, in order, by the identity of the sender.
+        events: What the context told, in order.
         state: What all contexts write now and then, and must agree on.
     """
 
     context: trioton.Context
     state: StateChannel[list[int]]
     sent: int = 0
-    got: list[tuple[int, int] | Event] = attrs.field(factory=list)
-
-    def numbers_of(self, source: int) -> list[int]:
-        return [each[1] for each in self.got if isinstance(each, tuple) and each[0] == source]
+    numbers: dict[int, list[int]] = attrs.field(factory=dict)
+    events: list[Event] = attrs.field(factory=list)
 
     def deaths_of(self, other: int) -> int:
-        return sum(isinstance(each, ContextDied) and each.id == other for each in self.got)
+        return sum(isinstance(each, ContextDied) and each.id == other for each in self.events)
 
 
 class World:
@@ -113,7 +112,7 @@ class World:
     async def _watch(self, life: Life) -> None:
         async with life.context.events() as events:
             async for event in events:
-                life.got.append(event)
+                life.events.append(event)
                 self.changed.unpark_all()
 
     async def _watch_state(self, life: Life) -> None:
@@ -122,7 +121,7 @@ class World:
 
     async def _listen(self, life: Life, sub: SubChannel[tuple[int, int]]) -> None:
         async for source, number in sub:
-            life.got.append((source, number))
+            life.numbers.setdefault(source, []).append(number)
             self.changed.unpark_all()
             if self._random.random() < 0.2:
                 await trio.sleep(self._random.random() * 0.2)
@@ -157,7 +156,7 @@ class World:
 
     async def wait_all_have_come(self) -> None:
         """Wait until the last number of each context has come to all that listen to it."""
-        while self._missing():
+        while any(self._missing()):
             await self.changed.park()
 
     async def wait_states_agree(self) -> None:
@@ -165,33 +164,31 @@ class World:
         while len({repr(life.state.value) for life in self.current().values()}) > 1:
             await self.changed.park()
 
-    def _missing(self) -> list[str]:
+    def _missing(self) -> Iterator[str]:
+        """Who lacks numbers of whom; asked after each message, so whoever asks takes no more of this than must be."""
         current = self.current()
-        missing = []
         for name in self.names:
             for source in self.sources[name]:
                 is_there = name in current and source in current
-                numbers = current[name].numbers_of(int(current[source].context.id)) if is_there else []
+                numbers = current[name].numbers.get(int(current[source].context.id)) if is_there else None
                 if not numbers or numbers[-1] < self.limit - 1:
-                    missing.append(f"{name} has {len(numbers)} of {self.limit} numbers of {source}")
-        return missing
+                    yield f"{name} has {len(numbers or [])} of {self.limit} numbers of {source}"
 
     def check_nothing_lost(self) -> None:
         """All has come, once, in order, and nobody was told of anything worse than a suspended link."""
-        assert self._missing() == []
+        assert list(self._missing()) == []
         for life in self.lives:
-            for source in {each[0] for each in life.got if isinstance(each, tuple)}:
-                assert life.numbers_of(source) == list(range(self.limit))
-            bad = [each for each in life.got if isinstance(each, (trioton.Gap, trioton.SessionLost, ContextDied))]
+            for numbers in life.numbers.values():
+                assert numbers == list(range(self.limit))
+            bad = [each for each in life.events if isinstance(each, (trioton.Gap, trioton.SessionLost, ContextDied))]
             assert bad == []
 
     def check_orders(self) -> None:
         """Nothing has come twice or out of order; a number is missing only where one of both has counted as dead for the other."""
         by_id = {int(life.context.id): life for life in self.lives}
         for life in self.lives:
-            assert not [each for each in life.got if isinstance(each, trioton.BadMessage)]
-            for source in {each[0] for each in life.got if isinstance(each, tuple)}:
-                numbers = life.numbers_of(source)
+            assert not [each for each in life.events if isinstance(each, trioton.BadMessage)]
+            for source, numbers in life.numbers.items():
                 assert numbers == sorted(set(numbers)), f"{life.context.name} got {numbers}"
                 holes = sum(after - before > 1 for before, after in itertools.pairwise(numbers))
                 partings = life.deaths_of(source) + by_id[source].deaths_of(int(life.context.id))
@@ -201,7 +198,7 @@ class World:
         """Who watches hears of each join and each death once, in turn."""
         for life in self.lives:
             here: set[int] = set()
-            for each in life.got:
+            for each in life.events:
                 if isinstance(each, ContextJoined):
                     assert each.id not in here, f"{life.context.name} heard twice that {each.name} has joined"
                     here.add(each.id)

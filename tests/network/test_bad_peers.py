@@ -155,6 +155,7 @@ async def test_too_many_subscriptions(stage: Stage, limits: Limits) -> None:
     assert stage.server._traffic.interests._by_slot == {}
 
 
+@pytest.mark.long
 async def test_who_asks_on_and_on_and_never_reads(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits for it has a bound; one that asks as much, and reads, is served."""
     monkeypatch.setattr(talk, "MAX_ANSWER_BYTES", 600_000)

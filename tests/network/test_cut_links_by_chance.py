@@ -426,6 +426,7 @@ class Chance:
                     start += size
 
 
+@pytest.mark.long
 def test_a_thousand_histories() -> None:
     for number in range(HISTORIES):
         history = Chance(number)

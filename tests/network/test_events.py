@@ -41,6 +41,24 @@ def drain(stream: trioton.EventStream) -> list[trioton.Event]:
             return events
 
 
+def test_identities_are_shown_in_the_short_form() -> None:
+    identity = ContextId.from_parts(0x7D2F46EAAB72_0123456789AB, 3)
+    shown = [
+        repr(trioton.ContextJoined(identity, "ann")),
+        repr(trioton.ContextDied(identity, "ann", "gone")),
+        repr(trioton.Gap("slot", identity, 2)),
+        repr(trioton.BadMessage(identity, "slot", "damaged")),
+        repr(trioton.Congested("slot", identity, 1.5)),
+    ]
+    assert shown == [
+        "ContextJoined(id=3@7d2f46eaab72, name='ann')",
+        "ContextDied(id=3@7d2f46eaab72, name='ann', reason='gone')",
+        "Gap(slot='slot', source=3@7d2f46eaab72, count=2)",
+        "BadMessage(source=3@7d2f46eaab72, slot='slot', reason='damaged')",
+        "Congested(slot='slot', subscriber=3@7d2f46eaab72, seconds=1.5)",
+    ]
+
+
 # ---------------------------------------------------------------- the life of a peer
 
 

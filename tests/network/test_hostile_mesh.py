@@ -20,6 +20,7 @@ from trioton.protocol.records import (
     InterestRecord,
     InterestSnapshot,
     LinkRecord,
+    NodeChange,
     NodeRecord,
     Record,
     encode_batch,
@@ -110,7 +111,7 @@ class Nonsense:
 
     def record(self) -> Record | Digest:
         origin, numbers = self.origin(), (self.number(), self.number())
-        kind = self.rng.randrange(4)
+        kind = self.rng.randrange(5)
         if kind == 0:
             links = {self.context(): LinkRecord(self.rng.random() < 0.2, self.number()) for _ in range(3)}
             partings = {self.context(): self.number() for _ in range(self.rng.randrange(3))}
@@ -120,6 +121,11 @@ class Nonsense:
         if kind == 2:
             slots = sorted({self.slot(), self.slot()})
             return InterestSnapshot(origin, numbers[0], tuple(self.interest(origin, slot) for slot in slots))
+        if kind == 3:
+            since, number = sorted(self.rng.sample([1, 2, 3, 4, 9, MAX_SEQUENCE - 2, MAX_SEQUENCE - 1], 2))
+            links = {self.context(): LinkRecord(self.rng.random() < 0.2, self.number()) for _ in range(2)}
+            gone = {self.context() for _ in range(2)} - links.keys()
+            return NodeChange(origin, since, number, links, tuple(sorted(gone)), {self.context(): self.number()})
         return Digest({origin: numbers, self.context(): numbers})
 
     def message(self) -> Control:
@@ -134,6 +140,8 @@ class Nonsense:
             control.Flush(*flow, self.number()),
             control.Unreachable(*flow, "why"),
             control.Position(*flow[1:], self.number_or_none()),
+            control.AskState(self.slot()),
+            control.StateKnown(self.slot(), self.number(), self.context(), bytes(8)),
         ]
         return self.rng.choice(messages)
 

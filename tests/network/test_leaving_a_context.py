@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -141,3 +142,52 @@ async def test_leaving_leaves_no_task_in_any_state(
             else:
                 await events.wait_for(trioton.TimedOut)
         await trio.sleep(0.1)
+
+
+# ---------------- tasks that wait
+
+
+WAITS: dict[str, Callable[[trioton.Context, PubChannel[object], SubChannel[object]], Awaitable[object]]] = {
+    "send": lambda a, pub, sub: pub.send_many(range(100)),
+    "wait_subscribers": lambda a, pub, sub: pub.wait_subscribers(5),
+    "receive": lambda a, pub, sub: sub.receive(),
+    "wait_context": lambda a, pub, sub: a.wait_context("nobody"),
+    "connect": lambda a, pub, sub: a.connect("nobody:1", wait=True),
+    "flush": lambda a, pub, sub: a.flush(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("closes", [False, True], ids=["left", "closed"])
+@pytest.mark.parametrize("wait", WAITS)
+async def test_a_task_of_the_context_that_waits_is_cancelled_and_one_of_another_is_told(
+    autojump_clock: object, wait: str, closes: bool
+) -> None:
+    """Whoever started it with the context need not catch anything; others hear that it was closed under them."""
+    net, ended = Network(seed=3, latency=0.01), dict[str, str]()
+
+    async def run(name: str, a: trioton.Context, pub: PubChannel[object], sub: SubChannel[object]) -> None:
+        ended[name] = "not at all"
+        try:
+            await WAITS[wait](a, pub, sub)
+        except trio.Cancelled:
+            ended[name] = "Cancelled"
+            raise
+        except (trio.ClosedResourceError, trio.EndOfChannel) as error:
+            ended[name] = type(error).__name__
+
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery, trioton.open_context("b", network=net.host("b")) as b:
+            await b.bind("b:1")
+            SubChannel(b, "full", trioton.OBJECT, policy=trioton.Block(1))
+            async with trioton.open_context("a", network=net.host("a"), grace=1) as a:
+                await a.connect("b:1")
+                pub, sub = PubChannel[object](a, "full", trioton.OBJECT), SubChannel[object](a, "empty", trioton.OBJECT)
+                await pub.wait_subscribers()
+                await pub.send("takes all the room")
+                a.start_soon(run, "own", a, pub, sub)
+                nursery.start_soon(run, "other", a, pub, sub)
+                await trio.sleep(3)
+                assert ended == {"own": "not at all", "other": "not at all"}
+                if closes:
+                    await a.aclose()
+    assert ended == {"own": "Cancelled", "other": "EndOfChannel" if wait == "receive" else "ClosedResourceError"}

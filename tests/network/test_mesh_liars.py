@@ -12,7 +12,15 @@ from trioton import ContextDied
 from trioton.protocol import control
 from trioton.protocol.frames import FrameKind, encode_prefix
 from trioton.protocol.packages import MAX_SEQUENCE, PackageKind, PackageTemplate
-from trioton.protocol.records import InterestSnapshot, LinkRecord, NodeRecord, Record, encode_batch, encode_record
+from trioton.protocol.records import (
+    InterestSnapshot,
+    LinkRecord,
+    NodeChange,
+    NodeRecord,
+    Record,
+    encode_batch,
+    encode_record,
+)
 from trioton.protocol.routed import HOP_SHIFT, MOST_HOPS, encode_routed
 from trioton.transports.address import parse_address
 
@@ -82,6 +90,41 @@ async def test_what_is_told_in_the_name_of_a_context_itself_is_outdone(
         await check_innocents(mesh)
         for each in watches:
             assert each.all(ContextDied) == []
+        peer.stream.close()
+
+
+async def test_changes_that_are_made_up_are_outdone(autojump_clock: object, watch: MakeWatch) -> None:
+    async with open_mesh(RING) as mesh:
+        watches = [watch(mesh[name]) for name in "abc"]
+        peer = await open_liar(mesh)
+        await trio.sleep(1)
+        for name in "abc":
+            victim = mesh[name]._mesh.topology.own
+            others = [mesh[other].id.to_wire() for other in "abc" if other != name]
+            for ahead in (0, 1, 1000, MAX_SEQUENCE // 2):
+                number = victim.number + ahead
+                made_up = dict.fromkeys([peer.id], LinkRecord(False, 1))
+                lies = [
+                    NodeChange(victim.origin, number, number + 1, made_up, (), {}),
+                    NodeChange(victim.origin, 1, number + 2, {}, tuple(sorted(others[:1])), {peer.id: 7}),
+                ]
+                await peer.stream.send_all(records(*lies))
+                await trio.sleep(1)
+        await check_innocents(mesh)
+        for each in watches:
+            assert each.all(ContextDied) == []
+        peer.stream.close()
+
+
+async def test_changes_of_contexts_of_which_nothing_is_known_change_nothing(autojump_clock: object) -> None:
+    async with open_mesh(RING) as mesh:
+        peer = await open_liar(mesh)
+        unknown, own = b"\x07" * 16, mesh["a"].id.to_wire()
+        links = {each: LinkRecord(False, 1) for each in (own, peer.id)}
+        await peer.stream.send_all(records(NodeChange(unknown, 1, 2, links, (), {own: 3})))
+        await trio.sleep(5)
+        assert mesh["a"]._mesh.topology.digest([unknown]).known.keys() == {own}
+        await check_innocents(mesh)
         peer.stream.close()
 
 

@@ -304,6 +304,56 @@ async def test_both_begin_anew_if_the_outage_was_too_long_for_one_of_them(
         assert await receive(hears_there, 10) == await receive(hears_back, 10) == list(range(10, 20))
 
 
+@pytest.mark.parametrize("dials", ["ab", "ba"])
+@pytest.mark.parametrize("latency", [LATENCY, (0.001, 0.05)], ids=repr)
+async def test_both_begin_anew_if_one_has_given_up_and_they_meet_over_a_link_of_their_own(
+    latency: float | tuple[float, float], dials: str, autojump_clock: object, watch: MakeWatch
+) -> None:
+    # Neither p nor q can reach b for longer than their windows, and so a gives it up; b would wait for them much longer.
+    short, long = {"limits": Limits(resume_window=5)}, {"limits": Limits(resume_window=600)}
+    options = {"a": short, "p": short, "q": short, "b": long}
+    async with open_mesh("ap aq bp bq", net=Network(seed=4, latency=latency), options=options) as mesh:
+        heard_by_a, heard_by_b = watch(mesh["a"]), watch(mesh["b"])
+        there, back = mesh.pub("a", "there"), mesh.pub("b", "back")
+        hears_there, hears_back = mesh.sub("b", "there"), mesh.sub("a", "back")
+        await there.wait_subscribers()
+        await back.wait_subscribers()
+        for number in range(10):
+            await there.send(number)
+            await back.send(number)
+        assert await receive(hears_there, 10) == await receive(hears_back, 10) == list(range(10))
+        mesh.net.partition(["p", "q"], ["b"])
+        await trio.sleep(30)
+        assert deaths(heard_by_a) == "b"
+        assert deaths(heard_by_b) == ""
+        assert there.statistics().subscribers == 0
+        await there.send("nobody hears this")
+        await back.send("nor this")
+        await mesh.link(dials)
+        await trio.sleep(100)
+        assert (deaths(heard_by_a), joins(heard_by_a)) == ("b", "b")
+        assert deaths(heard_by_b) == "apq"  # the others are found anew behind a
+        assert "".join(sorted(joins(heard_by_b))) == "apq"
+        about_a = [event for event in heard_by_b.events if getattr(event, "name", "") == "a"]
+        assert [type(event) for event in about_a] == [ContextDied, ContextJoined]
+        assert mesh.hops("b")["a"] == mesh.hops("a")["b"] == 1
+        for number in range(10, 20):
+            await there.send(number)
+            await back.send(number)
+        assert await receive(hears_there, 10) == await receive(hears_back, 10) == list(range(10, 20))
+        # That was one parting, whatever they hear of it later.
+        mesh.net.heal()
+        await mesh.wait_hops("b", {"a": 1, "p": 1, "q": 1})
+        await mesh.dialled[dials].aclose()
+        await mesh.wait_hops("a", {"p": 1, "q": 1, "b": 2})
+        await trio.sleep(100)
+        assert (deaths(heard_by_a), joins(heard_by_a)) == ("b", "b")
+        assert deaths(heard_by_b).count("a") == joins(heard_by_b).count("a") == 1
+        await there.send(20)
+        assert await receive(hears_there, 1) == [20]
+        assert await nothing_comes(hears_back)
+
+
 async def test_a_short_partition_is_no_death_and_loses_nothing(autojump_clock: object, watch: MakeWatch) -> None:
     async with open_mesh("ab bc cd") as mesh:
         watches = {name: watch(mesh[name]) for name in "abcd"}

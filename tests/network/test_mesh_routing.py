@@ -119,6 +119,26 @@ async def test_many_flows_through_one_router(autojump_clock: object) -> None:
 # ---------------------------------------------------------------- what is for one only
 
 
+async def test_who_has_one_neighbour_left_passes_nothing_on(autojump_clock: object) -> None:
+    async with open_mesh("ab bc") as mesh:
+        relays = mesh["b"]._mesh.relays
+        far, near = mesh.sub("c"), mesh.sub("b")
+        await send_spaced(mesh, "a", 1)
+        assert await receive(far, 1) == await receive(near, 1) == [0]
+        for number in range(1, 4):
+            assert relays.is_router
+            await mesh.dialled["bc"].aclose()
+            assert not relays.is_router
+            await send_spaced(mesh, "a", 1)
+            assert await receive(near, 1) == [0]
+            assert relays.relayed == number
+            await mesh.link("bc")
+            await mesh.wait_all_see()
+            far = mesh.sub("c", f"flow {number}")
+            await send_spaced(mesh, "a", 1, f"flow {number}")
+            assert await receive(far, 1) == [0]
+
+
 async def test_what_is_for_one_takes_the_shortest_way(autojump_clock: object) -> None:
     async with open_mesh("ab bc cd de ea") as mesh:
         sender, receiver = open_channel(mesh["c"])

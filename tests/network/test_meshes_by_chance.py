@@ -9,6 +9,7 @@ import os
 import random
 from typing import Final
 
+import pytest
 import trio
 import trio.testing
 
@@ -45,6 +46,7 @@ async def outages(net: Network) -> None:
     world.check_nothing_lost()
 
 
+@pytest.mark.long
 def test_nothing_is_lost_doubled_or_reordered_while_links_come_back() -> None:
     run_simulation(
         outages,
@@ -72,6 +74,7 @@ async def deaths(net: Network) -> None:
     world.check_deaths()
 
 
+@pytest.mark.long
 def test_all_find_each_other_again_after_deaths_and_long_outages() -> None:
     run_simulation(
         deaths,
@@ -93,6 +96,7 @@ async def many(net: Network) -> None:
     world.check_nothing_lost()
 
 
+@pytest.mark.long
 def test_fifty_contexts() -> None:
     run_simulation(
         many,
@@ -138,6 +142,7 @@ async def grow(net: Network) -> None:
         await wait_all_see(len(names))
 
 
+@pytest.mark.long
 def test_a_tree_of_many() -> None:
     run_simulation(
         grow,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
+import pytest
 import trio
 
 import trioton
@@ -113,6 +114,7 @@ async def storm(net: Network) -> None:
     sometimes("a link was lost", net.statistics().dialled > 4)
 
 
+@pytest.mark.long
 def test_nothing_is_lost_doubled_or_stuck_in_a_storm() -> None:
     run_simulation(
         storm,

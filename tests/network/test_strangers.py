@@ -183,7 +183,8 @@ async def test_more_handshakes_than_the_limit_are_closed(stage: Stage, limits: L
         for stream in streams:
             nursery.start_soon(read, stream)
     assert len(closed) == 3
-    assert ["too many handshakes at once; closed" in line for line in stage.warnings()] == [True] * 3
+    [line] = stage.warnings()  # the others are from the same address
+    assert "too many handshakes at once; closed" in line
     for stream in streams:
         await stream.aclose()
     await stage.check_innocent()

@@ -14,11 +14,13 @@ from trioton.errors import ProtocolError
 from trioton.protocol.limits import MAX_RUN_MESSAGES
 from trioton.protocol.packages import MAX_SEQUENCE
 from trioton.protocol.records import (
+    MAX_LINKS,
     MAX_SLOTS,
     Digest,
     InterestRecord,
     InterestSnapshot,
     LinkRecord,
+    NodeChange,
     NodeRecord,
     Record,
     RecordKind,
@@ -28,7 +30,7 @@ from trioton.protocol.records import (
     parse_record,
 )
 
-A, B, C = (bytes([number]) * 16 for number in (1, 2, 3))
+A, B, C, D = (bytes([number]) * 16 for number in (1, 2, 3, 4))
 BIG = MAX_SEQUENCE - 1
 
 RECORDS: list[Record | Digest] = [
@@ -39,6 +41,8 @@ RECORDS: list[Record | Digest] = [
     InterestRecord(A, "slot", 9, 0, 0, 0, None),
     InterestSnapshot(A, 0, ()),
     InterestSnapshot(A, 5, (InterestRecord(A, "a", 3, 1, 5, 1, None), InterestRecord(A, "b", 9, 0, 0, 0, None))),
+    NodeChange(A, 1, 2, {}, (), {}),
+    NodeChange(A, 7, BIG, {C: LinkRecord(True, BIG), B: LinkRecord(False, 0)}, (A, D), {C: 0, B: 300}),
     Digest({}),
     Digest({C: (0, 7), A: (3, 0)}),
 ]
@@ -85,6 +89,11 @@ HEADS: dict[RecordKind, dict[str, tuple[object, list[object]]]] = {
     },
     RecordKind.SNAPSHOT: {"origin": (A, IDENTITY), "record": (1, NUMBER)},
     RecordKind.DIGEST: {},
+    RecordKind.CHANGE: {
+        "origin": (A, IDENTITY),
+        "since": (1, [0, 2, 3, *NUMBER]),
+        "number": (2, [0, *NUMBER]),
+    },
 }
 ROWS: dict[tuple[RecordKind, int], tuple[list[list[object]], dict[str, list[object]]]] = {
     (RecordKind.NODE, 2): ([[A, False, 1]], {"neighbour": IDENTITY, "is_suspended": [0, None], "generation": NUMBER}),
@@ -93,9 +102,18 @@ ROWS: dict[tuple[RecordKind, int], tuple[list[list[object]], dict[str, list[obje
         [["s", 1, 0, 1, 1, None]],
         {"slot": ["", b"s", 5], "record": [0, *NUMBER], "mode": [3, *NUMBER], "size": [0, *NUMBER], "count": NUMBER},
     ),
+    (RecordKind.CHANGE, 2): ([[A, False, 1]], {"neighbour": IDENTITY, "is_suspended": [0, None], "generation": NUMBER}),
+    (RecordKind.CHANGE, 3): ([[A]], {"neighbour": IDENTITY}),
+    (RecordKind.CHANGE, 4): ([[A, 1]], {"context": IDENTITY, "count": NUMBER}),
     (RecordKind.DIGEST, 2): ([[A, 1, 1]], {"origin": IDENTITY, "number": NUMBER, "record": NUMBER}),
 }
-TABLES = {RecordKind.NODE: 2, RecordKind.INTEREST: 0, RecordKind.SNAPSHOT: 1, RecordKind.DIGEST: 1}
+TABLES = {
+    RecordKind.NODE: 2,
+    RecordKind.INTEREST: 0,
+    RecordKind.SNAPSHOT: 1,
+    RecordKind.DIGEST: 1,
+    RecordKind.CHANGE: 3,
+}
 
 
 def good(kind: RecordKind) -> list[Any]:
@@ -158,6 +176,15 @@ def test_a_table_has_a_limit() -> None:
     refused([2, [A, 1], slots], f"not an array of at most {MAX_SLOTS}")
 
 
+def test_a_change_has_a_limit_of_links_that_are_gone() -> None:
+    gone = [[number.to_bytes(16, "big")] for number in range(MAX_LINKS + 1)]
+    refused([4, [A, 1, 2], [], gone, []], f"the gone of a CHANGE are not an array of at most {MAX_LINKS}")
+
+
+def test_a_link_is_not_new_and_gone_in_one_change() -> None:
+    refused([4, [A, 1, 2], [[B, False, 1]], [[B]], []], "the gone of a CHANGE name a neighbour that is in its links")
+
+
 def test_one_who_does_not_listen_wants_nothing() -> None:
     for fields in ([1, 0, 0, None], [0, 5, 0, None], [0, 0, 0, 3]):
         refused([1, [A, "s", 1, *fields]], "the field count of a INTEREST is wrong: nobody listens")
@@ -176,7 +203,7 @@ def test_the_length_of_a_slot_may_be_another() -> None:
         b"",
         b"\x80",
         b"\x00\x00",
-        b"\x82\x04\x80",
+        b"\x82\x05\x80",
         b"\x82\x18\x00",
         b"\x9f\x03\x80\x80\xff",
         b"\x83\x03\x80\x80\x00",

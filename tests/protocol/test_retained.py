@@ -143,6 +143,10 @@ def test_bursts_use_up_no_numbers_until_somebody_has_heard() -> None:
     list(kept.names())
     kept.put("s", b"next")
     assert kept.version("s").counter == 2
+    assert kept.tell("s") == kept.version("s")
+    kept.put("s", b"and next")
+    assert kept.version("s").counter == 3
+    assert kept.tell("unknown") == UNKNOWN
 
 
 def test_a_counter_that_leaps_is_not_believed() -> None:

@@ -14,7 +14,7 @@ from trioton.protocol.records import MAX_PARTINGS, Digest, InterestSnapshot, Lin
 from trioton.protocol.topology import Changes, Topology
 from trioton.protocol.trees import MAX_HOPS
 
-from .topology_worlds import ident, interest, node, nodes_of, numbers, tell, topology_of
+from .topology_worlds import came_from, ident, interest, node, nodes_of, numbers, tell, topology_of
 
 LINE = [(1, 2), (2, 3), (3, 4)]
 RING = [(1, 2), (2, 3), (3, 4), (4, 1)]
@@ -54,20 +54,19 @@ def test_all_agree_on_the_path(name: str) -> None:
         assert hop == (ident(following[own]) if own in following else None)
         assert topology.next_hop(ident(source), ident(destination)) == hop
         if path[-1:] == [own]:
-            came_from = topology.came_from(ident(source))
-            assert came_from == (ident(path[-2]) if len(path) > 1 else None)
+            assert came_from(topology, ident(source)) == (ident(path[-2]) if len(path) > 1 else None)
 
 
 def test_packages_come_from_the_parent() -> None:
     topology = topology_of(3, nodes_of([*LINE, (8, 9)]))
     for _ in range(2):
-        assert [topology.came_from(ident(source)) for source in (1, 2, 4, 3, 9, 99)] == [
+        assert [came_from(topology, ident(source)) for source in (1, 2, 4, 3, 9, 99)] == [
             *(ident(2), ident(2), ident(4)),
             *(None, None, None),
         ]
     far = topology_of(MAX_HOPS + 2, nodes_of(LONG))
-    assert far.came_from(ident(1)) is None
-    assert far.came_from(ident(2)) == ident(MAX_HOPS + 1)
+    assert came_from(far, ident(1)) is None
+    assert came_from(far, ident(2)) == ident(MAX_HOPS + 1)
 
 
 def test_only_the_near_are_contexts() -> None:
@@ -117,6 +116,14 @@ def test_parts_of_a_network_come_together_and_part_again() -> None:
     assert left.digest().known[ident(4)] == (1, 0), "it may come back"
     left.forget_unreachable()
     assert left.digest().known.keys() == {ident(1), ident(2)}
+
+
+def test_a_link_that_comes_and_goes_between_two_looks_was_never_there() -> None:
+    topology = topology_of(1, nodes_of([(1, 2)]))
+    for record in (node(3, [2]), node(2, [1, 3], number=2), node(2, [1], number=3)):
+        assert topology.learn_node(record)
+    assert topology.update() == Changes([], [])
+    assert numbers(topology.contexts()) == [2]
 
 
 def test_more_links_grow_the_tree_as_if_it_were_new() -> None:
@@ -173,35 +180,22 @@ def test_who_speaks_in_our_name_is_outdone() -> None:
     assert not topology.learn_node(node(1, [9], number=MAX_SEQUENCE - 1))
 
 
-def test_our_interest_is_what_we_say() -> None:
-    topology = Topology(node(1))
-    first = topology.set_interest("a", mode=0, size=5, count=1, blocks_since=topology.next_record)
-    assert first is not None
-    assert (first.record, first.blocks_since) == (1, 1)
-    assert topology.set_interest("a", mode=0, size=5, count=1, blocks_since=1) is None
-    assert topology.set_interest("b", mode=1, size=5, count=0, blocks_since=None) is None
-    second = topology.set_interest("a", mode=0, size=5, count=0, blocks_since=1)
-    assert second == interest(1, "a", 2, count=0)
-    assert topology.set_interest("b", mode=1, size=5, count=1, blocks_since=None) == interest(1, "b", 3, mode=1)
-    assert not topology.learn_interest(interest(1, "b", 2))
-    assert topology.next_record == 4
+def test_a_digest_may_be_of_those_only_whom_the_neighbour_knows() -> None:
+    topology = topology_of(1, nodes_of(LINE))
+    tell(topology, [interest(9, "s", 1)])
+    assert topology.digest([ident(3), ident(9), ident(50)]) == Digest(
+        {ident(1): (1, 0), ident(3): (1, 0), ident(9): (0, 1)}
+    )
+    assert topology.digest().known.keys() == {ident(number) for number in (1, 2, 3, 4, 9)}
+
+
+def test_of_our_own_interest_we_learn_from_nobody() -> None:
+    topology = topology_of(1, nodes_of([(1, 2)]))
     assert not topology.learn_interest(interest(1, "b", 9))
-    assert not topology.is_news(InterestSnapshot(ident(1), 19, ()))
-    assert topology.learn_snapshot(InterestSnapshot(ident(1), 19, ())) == []
-    assert topology.slots_of(ident(1)) == ["b"]
-    assert topology.next_record == 21
-    assert topology.lacking(Digest({ident(1): (1, 19)})) == [
-        InterestSnapshot(ident(1), 20, (interest(1, "b", 3, mode=1),))
-    ]
-    assert list(topology.interested("b")) == [], "it speaks of others"
-
-
-def test_a_slot_too_many_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trioton.protocol.interests.MAX_SLOTS", 1)
-    topology = Topology(node(1))
-    topology.set_interest("a", mode=0, size=5, count=1, blocks_since=None)
-    with pytest.raises(ValueError, match="slot 'b' is one too many"):
-        topology.set_interest("b", mode=0, size=5, count=1, blocks_since=None)
+    assert not topology.is_news(InterestSnapshot(ident(1), 19, (interest(1, "b", 9),)))
+    assert topology.learn_snapshot(InterestSnapshot(ident(1), 19, (interest(1, "b", 9),))) == []
+    assert topology.slots_of(ident(1)) == []
+    assert topology.digest().known[ident(1)] == (1, 0)
 
 
 # ------------------------------------------------------------------------------------------------------------- interest
@@ -388,9 +382,8 @@ def test_routes_that_are_kept_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> N
     for _ in range(2):
         for source in (1, 3, 4, 2):
             assert topology.next_hop(ident(source), ident(99)) is None
-            assert topology.came_from(ident(source)) == {1: ident(1), 3: ident(3), 4: ident(3), 2: None}[source]
             assert len(topology.branches(ident(source), "s")) == (source < 3)
-    caches = (topology._next_hops, topology._came_from, topology._branches)
+    caches = (topology._next_hops, topology._branches)
     assert all(1 <= len(cache) <= 2 for cache in caches)
     assert len(topology._trees) == 2
     assert topology._places == 8

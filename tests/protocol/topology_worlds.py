@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from trioton.protocol.records import InterestRecord, InterestSnapshot, LinkRecord, NodeRecord, Record
+from trioton.protocol.records import InterestRecord, InterestSnapshot, LinkRecord, NodeChange, NodeRecord, Record
 from trioton.protocol.topology import Topology
 
 
@@ -53,8 +53,36 @@ def tell(topology: Topology, records: Iterable[Record]) -> None:
     for record in records:
         if isinstance(record, NodeRecord):
             topology.learn_node(record)
+        elif isinstance(record, NodeChange):
+            topology.learn_change(record)
         elif isinstance(record, InterestSnapshot):
             topology.learn_snapshot(record)
         else:
             topology.learn_interest(record)
     topology.update()
+
+
+def came_from(topology: Topology, source: bytes) -> bytes | None:
+    """The neighbour from which packages of a source come; None if they do not."""
+    path = topology.path(source, topology.own.origin)
+    return path[-2] if len(path) > 1 else None
+
+
+class Listener:
+    """What a context listens to, as it tells its neighbours; its own topology need not know."""
+
+    def __init__(self, origin: bytes) -> None:
+        self.origin = origin
+        self.record = 0
+        self.slots: dict[str, InterestRecord] = {}
+
+    def listen(self, slot: str, *, mode: int, size: int, count: int) -> InterestRecord:
+        self.record += 1
+        self.slots.pop(slot, None)
+        if not count:
+            return InterestRecord(self.origin, slot, self.record, 0, 0, 0, None)
+        said = self.slots[slot] = InterestRecord(self.origin, slot, self.record, mode, size, count, None)
+        return said
+
+    def snapshot(self) -> InterestSnapshot:
+        return InterestSnapshot(self.origin, self.record, tuple(self.slots[slot] for slot in sorted(self.slots)))

@@ -77,6 +77,7 @@ def simulate(scenario: Any, seeds: int) -> None:
     )
 
 
+@pytest.mark.long
 def test_nothing_is_found_where_nothing_is_planted() -> None:
     simulate(everything_comes_once_and_in_order, 30)
 

@@ -6,6 +6,7 @@ import gc
 import os
 import socket
 import ssl
+import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -80,6 +81,13 @@ def client_context(ca: trustme.CA) -> ssl.SSLContext:
 @pytest.fixture
 def network() -> SystemNetwork:
     return SystemNetwork()
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """An empty folder whose name is so short that socket files still fit into folders of it; `tmp_path` may be very long."""
+    with tempfile.TemporaryDirectory(prefix="t", dir="/tmp") as folder:  # its name is made up, and only we may read it
+        yield Path(folder).resolve()
 
 
 Dial = Callable[[TransportListener], Awaitable[Pair]]

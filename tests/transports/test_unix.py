@@ -228,15 +228,15 @@ def test_systems_that_do_not_vouch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_the_private_listener(
-    network: SystemNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dial: Dial
+    network: SystemNetwork, short_path: Path, monkeypatch: pytest.MonkeyPatch, dial: Dial
 ) -> None:
-    tmp_path.chmod(0o700)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    short_path.chmod(0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(short_path))
     listener = await network.open_private_listener()
     assert listener is not None
     file = Path(parse_address(listener.address).path)
     directory = file.parent
-    assert directory.parent == tmp_path
+    assert directory.parent == short_path
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     other = await network.open_private_listener()
@@ -248,20 +248,20 @@ async def test_the_private_listener(
     await listener.aclose()
     assert not directory.exists()
     other.close()
-    assert not list(tmp_path.iterdir())
+    assert not list(short_path.iterdir())
 
 
 @pytest.mark.parametrize("case", ["open to others", "missing", "relative", "somebody else's", "unset"])
 async def test_a_runtime_directory_that_cannot_be_trusted(
-    network: SystemNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
+    network: SystemNetwork, short_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
-    runtime, temporary = tmp_path / "r", tmp_path / "t"
+    runtime, temporary = short_path / "r", short_path / "t"
     runtime.mkdir(mode=0o755 if case == "open to others" else 0o700)
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     value = {"missing": f"{runtime}/x", "relative": "r", "unset": ""}.get(case, str(runtime))
     monkeypatch.setenv("XDG_RUNTIME_DIR", value)
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(short_path)
     if case == "somebody else's":
         monkeypatch.setattr(os, "geteuid", lambda: 12345)
     listener = await network.open_private_listener()
@@ -299,11 +299,11 @@ def leave_private_directory(base: Path, *, pid: int = DEAD, age: float = 3600.0)
 
 
 @pytest.fixture
-def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def base(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty place for private directories that was not yet swept."""
     monkeypatch.setattr(unix, "_swept", set())
-    monkeypatch.setattr(unix, "_private_bases", lambda: iter([str(tmp_path)]))
-    return tmp_path
+    monkeypatch.setattr(unix, "_private_bases", lambda: iter([str(short_path)]))
+    return short_path
 
 
 async def open_and_close_private_listener(network: SystemNetwork) -> None:

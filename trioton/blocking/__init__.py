@@ -20,9 +20,9 @@ everything as a timeout does. What was made before a fork raises `ForkedError` i
 
 from __future__ import annotations
 
-from .context import Connection as Connection
+from .connection import Connection as Connection
+from .connection import Listener as Listener
 from .context import Context as Context
-from .context import Listener as Listener
 from .context import open_context as open_context
 from .portal import ForkedError as ForkedError
 from .receiving import EventStream as EventStream
@@ -30,6 +30,11 @@ from .receiving import Merge as Merge
 from .receiving import Receiver as Receiver
 from .receiving import SubChannel as SubChannel
 from .receiving import merge as merge
+from .replying import RepChannel as RepChannel
+from .requesting import Future as Future
+from .requesting import ReqChannel as ReqChannel
+from .requesting import RequestTarget as RequestTarget
+from .requesting import ResultStream as ResultStream
 from .sending import PubChannel as PubChannel
 from .sending import Sender as Sender
 from .sending import open_channel as open_channel

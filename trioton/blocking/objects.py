@@ -30,6 +30,8 @@ def wrap_senders(context: Context, message: Any) -> Any:
     """The message that came, with sending ends as threads can use them."""
     from .sending import Sender
 
+    if not holds_senders(message, trioton.Sender):
+        return message
     return _replace(message, trioton.Sender, lambda sender: Sender(context, sender))
 
 
@@ -37,6 +39,8 @@ def unwrap_senders(message: Any) -> Any:
     """The message to send, with sending ends as they can travel."""
     from .sending import Sender
 
+    if not holds_senders(message, Sender):
+        return message
     return _replace(message, Sender, lambda sender: sender._sender)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 import trio
 
@@ -20,7 +20,8 @@ from .portal import Deadline, Loop, new_waiter, wait_released
 if TYPE_CHECKING:
     import _thread
 
-T = TypeVar("T")
+_COPIED: Final = (trio.ClosedResourceError, trio.BrokenResourceError, trio.EndOfChannel, MessageDecodeError)
+
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -365,7 +366,9 @@ def _split(ready: deque[Any], most: int | None) -> tuple[list[Any], deque[Any]]:
 
 
 def _again(error: Exception) -> Exception:
-    """Such an error for one more caller: one object must not be raised in several threads."""
+    """Such an error for one more caller: one object should not be raised in several threads, where it can be copied."""
+    if not isinstance(error, _COPIED):
+        return error
     copy = type(error)(*error.args)
     copy.__cause__ = error.__cause__
     return copy

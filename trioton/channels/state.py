@@ -252,6 +252,7 @@ class StateChannel(trio.abc.Channel[T], Generic[T]):
     def __aiter__(self) -> Self:
         return self
 
+    @trio.lowlevel.enable_ki_protection
     async def __anext__(self) -> T:
         """As `receive`, and ends the loop where that raises `trio.EndOfChannel`."""
         try:
@@ -279,7 +280,6 @@ class StateChannel(trio.abc.Channel[T], Generic[T]):
     @overload
     async def wait_value(self, *, predicate: Callable[[T], bool]) -> T: ...
 
-    @trio.lowlevel.enable_ki_protection
     async def wait_value(self, value: Any = _Missing.MISSING, *, predicate: Callable[[Any], bool] | None = None) -> Any:
         """Wait until the value equals one, or until a function says that it is the right one; a checkpoint.
 

@@ -84,8 +84,15 @@ def _flag(_instance: object, attribute: attrs.Attribute[bool], value: object) ->
     check_flag(attribute.name, value)
 
 
-def _text(_instance: object, attribute: attrs.Attribute[str], value: object) -> None:
-    check_text(attribute.name, value)
+def _name(_instance: object, attribute: attrs.Attribute[str], value: object) -> None:
+    _check_name(attribute.name, value)
+
+
+def _check_name(key: str, value: object) -> None:
+    """Refuse what a broker cannot be called: others know it by its name, which a context by itself may do without."""
+    check_text(key, value)
+    if not value:
+        raise ValueError(f"{key} must not be empty")
 
 
 def _seconds(_instance: object, attribute: attrs.Attribute[float], value: object) -> None:
@@ -106,7 +113,7 @@ def _path(_instance: object, attribute: attrs.Attribute[Any], value: object) -> 
 class _BrokerTable:
     """The table ``[broker]``."""
 
-    name: str = attrs.field(default=DEFAULT_NAME, validator=_text)
+    name: str = attrs.field(default=DEFAULT_NAME, validator=_name)
     listen: Iterable[str] = attrs.field(default=(DEFAULT_ADDRESS,), validator=_addresses)
     connect: Iterable[str] = attrs.field(default=(), validator=_addresses)
     insecure: bool = attrs.field(default=False, validator=_flag)
@@ -220,7 +227,7 @@ def read_settings(options: Options, path: Path | None = None) -> Settings:
 
 def _checked_name(name: str) -> str:
     try:
-        check_text("--name", name)
+        _check_name("--name", name)
     except ValueError as error:
         raise SettingsError(str(error)) from error
     return name

@@ -137,7 +137,7 @@ async def publish(place: Place, messages: Sequence[str] | None, subscribers: int
         await context.flush()
         unheard = pub.statistics().unheard
     if unheard and subscribers:
-        say(f"{unheard} messages found nobody who listens any more")
+        say(f"{unheard} message{'s' * (unheard != 1)} found nobody who listens any more")
         return 1
     return 0
 
@@ -202,7 +202,7 @@ async def subscribe(place: Place, policy: trioton.Policy, count: int | None, *, 
         finally:
             dropped = sub.statistics().dropped
             if dropped:
-                say(f"{dropped} messages were dropped")
+                say("1 message was dropped" if dropped == 1 else f"{dropped} messages were dropped")
         if not is_complete and connection is not None:
             say(f"the connection has ended: {connection.close_reason}")
         return 0 if is_complete or count is None else 1

@@ -39,6 +39,7 @@ class Association:
         awaits_snapshot: Whether the other is still telling how far it is.
         announced: The slots that it has told of since the way to it is the present one.
         is_answered: Whether it has read what this context has told.
+        goes_on: Whether it was there before the connection, over which the other has not said yet that this is so for it, too.
         is_over: Whether the other cannot be reached any more.
     """
 
@@ -47,6 +48,7 @@ class Association:
         "awaits_snapshot",
         "connection",
         "context",
+        "goes_on",
         "is_answered",
         "is_over",
         "max_package",
@@ -67,6 +69,7 @@ class Association:
         self.awaits_snapshot = True
         self.announced: dict[str, None] = {}
         self.is_answered = False
+        self.goes_on = False
         self.is_over = False
 
     @property

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ..protocol.identity import ContextId
 from .association import Association
+from .peer import Peer
 
 if TYPE_CHECKING:
     from .connection import Connection
     from .context import Context
-    from .peer import Peer
 
 ROUND_BITS: Final = 32
 """Rounds are counted anew, from a higher number on, each time that two contexts have given each other up."""
@@ -30,7 +31,18 @@ class Associations:
         self._by_id: dict[bytes, Association] = {}
 
     def get(self, wire_id: bytes) -> Association | None:
-        """The association with a context, or None if that cannot be reached."""
+        """The association with a context, or None if that cannot be reached.
+
+        Most contexts of a large network have nothing to do with each other: what is between two that are no neighbours is made when it is first
+        asked for.
+        """
+        known = self._by_id.get(wire_id)
+        if known is None and self._context._mesh.membership.can_reach(wire_id):
+            known = self._begin_routed(wire_id)
+        return known
+
+    def known(self, wire_id: bytes) -> Association | None:
+        """The same, but None if it was never asked for."""
         return self._by_id.get(wire_id)
 
     def direct(self) -> list[Association]:
@@ -41,16 +53,26 @@ class Associations:
 
     def attach(self, connection: Connection) -> None:
         """A session with a neighbour begins: what is sent to it goes over the connection from now on."""
-        known = self._by_id.get(connection.peer.wire_id)
+        known = self.get(connection.peer.wire_id)
         if known is not None and not known.is_remote:
             self.end(known)  # it has come in by two doors at once
             known = None
-        association = known or Association(self._context, connection.peer)
+        association = known or self._begin(connection.peer)
+        association.goes_on = known is not None
         association.peer = connection.peer
         association.window_bytes, association.max_package = connection.window_bytes, connection.max_package
         connection.association = association
         self._by_id[connection.peer.wire_id] = association
         self.go_straight(connection)
+
+    def _begin(self, peer: Peer) -> Association:
+        """A context can be reached: if it could not for a while, both begin anew."""
+        membership = self._context._mesh.membership
+        membership.meet_again(peer.wire_id)
+        association = Association(self._context, peer)
+        # What was said before they last gave each other up is not heard any more.
+        association.round = membership.parted(peer.wire_id) << ROUND_BITS
+        return association
 
     def detach(self, connection: Connection) -> list[str]:
         """A session with a neighbour is over: it is reached another way, or not at all.
@@ -70,12 +92,14 @@ class Associations:
 
     # ---------------------------------------------------------------- ways
 
-    def begin_routed(self, peer: Peer) -> Association:
-        """A context that is no neighbour can be reached from now on."""
-        association = self._by_id[peer.wire_id] = Association(self._context, peer)
-        # There is nothing to talk about yet. What was said before they last gave each other up is not heard any more.
-        association.awaits_snapshot, association.is_answered = False, True
-        association.round = self._context._mesh.membership.parted(peer.wire_id) << ROUND_BITS
+    def _begin_routed(self, wire_id: bytes) -> Association:
+        """Begin to have to do with a context that is no neighbour."""
+        node = self._context._mesh.topology.node(wire_id)
+        assert node is not None
+        peer = Peer(ContextId.from_wire(wire_id), node.name, node.pid, None, wire_id=wire_id, host=b"")
+        association = self._by_id[wire_id] = self._begin(peer)
+        association.awaits_snapshot, association.is_answered = False, True  # there is nothing to talk about yet
+        association.window_bytes = min(association.window_bytes, node.window_bytes)
         return association
 
     def go_straight(self, connection: Connection) -> None:

@@ -98,6 +98,7 @@ class Context:
         self._inspector = self._traffic.audience.inspector = Inspector(self)
         self._doorman = Doorman(self)
         self._shared: dict[str, Any] = {}  # what channels of one kind have in common, by the kind
+        self._before_closing: dict[object, Callable[[], None]] = {}
         self._changed = trio.lowlevel.ParkingLot()
         self._gatherers: list[Gatherer] = []
         self._is_leaving = False
@@ -247,6 +248,9 @@ class Context:
     def start_soon(self, async_fn: Callable[..., Awaitable[object]], *args: object) -> None:
         """Start a task that is cancelled when the context's block ends; as `trio.Nursery.start_soon`.
 
+        It is cancelled before anything is closed. A task of another nursery that waits in a channel of the context then gets
+        `trio.ClosedResourceError`, or `trio.EndOfChannel` where it receives.
+
         Raises:
             trio.ClosedResourceError: The context was closed.
         """
@@ -329,9 +333,11 @@ class Context:
     def _take_no_more(self) -> None:
         """Nothing more is sent or taken in, and the tasks of the user end."""
         self._closing = True
+        self._user_nursery.cancel_scope.cancel()  # first: the tasks of the context must not hear that it is closed, as others do
+        for tell in list(self._before_closing.values()):
+            tell()
         for outlet in self._traffic.outlets.all():
             outlet.abandon_all_waiting()
-        self._user_nursery.cancel_scope.cancel()
         for listener in self._listeners:
             listener.close()
         self._doorman.close()
@@ -349,6 +355,7 @@ class Context:
         for outlet in self._traffic.outlets.all():
             outlet.die(CONTEXT_CLOSED)
         self._hub.end()
+        self._doorman.refusals.end()
         self._changed.unpark_all()
         self._nursery.cancel_scope.cancel()
 

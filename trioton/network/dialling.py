@@ -49,6 +49,7 @@ class Dialler:
 
         Raises:
             ConnectError: There is none to be had.
+            trio.ClosedResourceError: The context was closed while this waited to dial again.
             trio.Cancelled: Nothing is left of the attempt.
         """
         context = self._context
@@ -73,8 +74,20 @@ class Dialler:
             if not wait:
                 raise failure
             logger.debug("%s: %s; dialling again in %.2f s", context, failure, delay)
-            await trio.sleep(delay)
+            await self._pause(delay)
         raise AssertionError("the delays never end")
+
+    async def _pause(self, delay: float) -> None:
+        """Wait before dialling again.
+
+        Raises:
+            trio.ClosedResourceError: The context was closed meanwhile.
+        """
+        context = self._context
+        with trio.move_on_after(delay):
+            while not context._closing:
+                await context._changed.park()
+        context._check_open()
 
     def _new_connection(self, shaken: Shaken) -> Connection:
         """Start the life of a connection over a transport.

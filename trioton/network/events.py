@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 QUEUE_SIZE: Final = 1000
 
 
+# Identities are shown in the short form that logs and `trioton top` have, too.
 # Those about connections are plain subclasses: each class that attrs builds adds a third of a millisecond to the import.
 @attrs.frozen
 class _OfConnection:
@@ -69,7 +70,7 @@ class Recovered(_OfConnection):
 class ContextJoined:
     """A context can be reached from here, over a connection or over others."""
 
-    id: ContextId
+    id: ContextId = attrs.field(repr=str)
     name: str
 
 
@@ -77,7 +78,7 @@ class ContextJoined:
 class ContextDied:
     """A context has ended, or counts as such since no way leads to it any more; if it is found again, it joins anew."""
 
-    id: ContextId
+    id: ContextId = attrs.field(repr=str)
     name: str
     reason: str
 
@@ -87,7 +88,7 @@ class Gap:
     """Messages on a slot were lost for a subscription of this context, by its policy or with a link; `count` adds up."""
 
     slot: str
-    source: ContextId
+    source: ContextId = attrs.field(repr=str)
     count: int
 
 
@@ -95,7 +96,7 @@ class Gap:
 class BadMessage:
     """A package was dropped because its body makes no sense."""
 
-    source: ContextId
+    source: ContextId = attrs.field(repr=str)
     slot: str
     reason: str
 
@@ -105,7 +106,7 @@ class Congested:
     """A task has waited in `send` for `seconds`, because this subscriber, a neighbour or not, has no room."""
 
     slot: str
-    subscriber: ContextId
+    subscriber: ContextId = attrs.field(repr=str)
     seconds: float
 
 
@@ -289,6 +290,11 @@ class EventHub:
         stream = EventStream(self)
         self._streams.append(stream)
         return stream
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether anybody listens, so that events need to be made at all."""
+        return bool(self._streams)
 
     def emit(self, event: Event) -> None:
         """Give an event to all listeners; never waits."""

@@ -151,4 +151,5 @@ class Goodbye:
     def _count_lost(self, messages: int) -> None:
         if messages:
             self._connection.outbox.dropped += messages
-            logger.warning("%s: closed before %d messages were sent", self._connection, messages)
+            were_sent = "1 message was sent" if messages == 1 else f"{messages} messages were sent"
+            logger.warning("%s: closed before %s", self._connection, were_sent)

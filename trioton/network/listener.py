@@ -18,6 +18,7 @@ from ..transports.address import ports_to_try
 from .connection import Connection
 from .establish import Shaken, answer_damage, hear_client, refuse
 from .peer import Peer
+from .refusals import Refusals
 from .resuming import end_given_up, may_give_up, wait_given_up, waits_for_client
 
 if TYPE_CHECKING:
@@ -36,9 +37,13 @@ class Doorman:
 
     Args:
         context: The context.
+
+    Attributes:
+        refusals: Tells the log who was turned away.
     """
 
     def __init__(self, context: Context) -> None:
+        self.refusals = Refusals(context)
         self._context = context
         self._pending = 0
         self._pending_by_address: Counter[str] = Counter()
@@ -57,7 +62,7 @@ class Doorman:
         if host is not None and self._pending_by_address[host] >= limits.pending_handshakes_per_address:
             too_many = True
         if too_many:
-            logger.warning("%s: too many handshakes at once; closed", transport.remote_address)
+            self.refusals.tell(logging.WARNING, transport, "too many handshakes at once; closed")
             transport.close()
             return
         session = Session(Role.SERVER, limits)
@@ -67,17 +72,19 @@ class Doorman:
             with trio.move_on_after(limits.handshake_deadline) as scope:
                 await self._shake(transport, session)
             if scope.cancelled_caught:
-                logger.warning(
-                    "%s: no handshake within %g s; closed", transport.remote_address, limits.handshake_deadline
-                )
+                reason = f"no handshake within {limits.handshake_deadline:g} s; closed"
+                self.refusals.tell(logging.WARNING, transport, reason)
                 transport.close()
         except ProtocolError as error:
-            logger.warning("%s: %s; closed", transport.remote_address, error)
+            self.refusals.tell(logging.WARNING, transport, f"{error}; closed")
             with trio.move_on_after(limits.handshake_deadline):
                 await answer_damage(transport, session, str(error), self._context._wire_id)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            level = logging.WARNING if transport.kind == "tls" else logging.DEBUG
-            logger.log(level, "%s: left during the handshake: %s", transport.remote_address, error.__cause__ or error)
+            reason = f"left during the handshake: {error.__cause__ or error}"
+            if transport.kind == "tls":
+                self.refusals.tell(logging.WARNING, transport, reason)
+            else:
+                logger.debug("%s: %s", transport.remote_address, reason)
             transport.close()
         except BaseException:
             transport.close()
@@ -97,7 +104,7 @@ class Doorman:
         await self._wait_given_up(shaken.hello)
         objection = self._objection(shaken)
         if objection is not None:
-            logger.info("%s: refused %s: %s", transport.remote_address, shaken.hello.name or "a client", objection)
+            self.refusals.tell(logging.INFO, transport, f"refused {shaken.hello.name or 'a client'}: {objection}")
             await refuse(transport, objection, self._context._wire_id)
             return
         if shaken.hello.move is not None:
@@ -129,7 +136,8 @@ class Doorman:
             return f"{hello.name or 'this context'} is connected already"
         expected = context._neighbours.count + self._welcomed
         if known is None and hello.move is None and expected >= context._limits.connections:
-            return f"{context._limits.connections} connections are open already"
+            most = context._limits.connections
+            return "1 connection is open already" if most == 1 else f"{most} connections are open already"
         return None
 
     async def _answer(self, shaken: Shaken) -> None:

@@ -82,6 +82,7 @@ class LocalLoop:
 
     def interest_changed(self, slot: str) -> None:
         """The context's own subscriptions on a slot have changed."""
+        self._audience.tell_watcher(slot)
         outlets = [outlet for outlet in self._outlets.on(slot) if outlet.is_local]
         if not outlets:
             return

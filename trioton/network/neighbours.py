@@ -76,13 +76,13 @@ class Neighbours:
         self._without_session.pop(connection, None)
         self._by_id[connection.peer.wire_id] = connection
         self._context._associations.attach(connection)
-        self._context._mesh.relays.is_router = len(self._by_id) > 1
+        self._count_changed()
 
     def came_up(self, connection: Connection, *, is_new: bool) -> None:
         """A session is up, for the first time or again."""
         context = self._context
         if is_new:
-            context._mesh.membership.joined(connection.peer)
+            context._mesh.membership.joined(connection.peer.wire_id, connection.peer.name, connection.peer.pid)
             context._hub.emit(events.Connected(connection))
         else:
             context._hub.emit(events.Resumed(connection))
@@ -114,13 +114,18 @@ class Neighbours:
     def _tell_gone(self, connection: Connection, reason: str) -> None:
         # If there is an association, it began anew when the other was heard of again, or leads another way.
         if self._context._associations.get(connection.peer.wire_id) is None:
-            self._context._mesh.membership.gone(connection.peer, reason)
+            self._context._mesh.membership.gone(connection.peer.wire_id, reason)
+
+    def _count_changed(self) -> None:
+        # With one neighbour there is nobody to pass anything on to, and what comes from it goes the shorter way.
+        self._context._mesh.relays.is_router = len(self._by_id) > 1
 
     def _forget(self, connection: Connection) -> None:
         """Nothing comes from a peer any more, nor goes there."""
         context, wire_id = self._context, connection.peer.wire_id
         if self._by_id.get(wire_id) is connection:
             del self._by_id[wire_id]
+            self._count_changed()
         deserted = context._associations.detach(connection)
         if deserted and not connection.goodbye.was_said and not context._closing:
             slots = ", ".join(map(repr, deserted[:3])) + (

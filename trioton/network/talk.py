@@ -153,7 +153,7 @@ def _sync_came(connection: Connection, message: control.Sync) -> None:
         connection._context._traffic.audience.forget_unannounced(association, association.announced)
     connection._context._mesh.snapshot_came(connection, message)
     connection._context._mesh.membership.link_settled(connection)
-    association.awaits_snapshot = False
+    association.awaits_snapshot = association.goes_on = False
     association.round = max(association.round, min(message.round, LAST_ROUND))
     connection.send_control(control.Synced())
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import builtins
 import traceback
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Final, TypeVar
 
 from ..errors import MessageTypeError, ProtocolError, RemoteError, RemoteTraceback
@@ -21,6 +23,9 @@ MAX_DEPTH: Final = 8
 
 MAX_EXCEPTIONS: Final = 64
 """Exceptions of a group that travel."""
+
+MAX_IN_ALL: Final = 256
+"""Exceptions that travel together: groups in groups, and causes."""
 
 MAX_TEXT: Final = 32_768
 """Characters of a text or a traceback that travel; what is in the middle is left out."""
@@ -72,22 +77,33 @@ def register_exception(cls: E) -> E:
 
 def encode_failure(error: BaseException) -> bytes:
     """Encode an exception, with its notes, causes and, for a group, exceptions. It never fails."""
-    return encode_value(_to_data(error, 0))
+    left = iter(range(MAX_IN_ALL))
+    return encode_value(_to_data(error, 0, left))
 
 
-def _to_data(error: BaseException, depth: int) -> list[Any]:
+def _to_data(error: BaseException, depth: int, left: Iterator[int]) -> list[Any]:
     cause: list[Any] | None = None
     exceptions: list[Any] | None = None
     if depth < MAX_DEPTH:
         origin = error.__cause__
-        if origin is not None and not isinstance(origin, RemoteTraceback):
-            cause = _to_data(origin, depth + 1)
+        if origin is not None and not isinstance(origin, RemoteTraceback) and next(left, None) is not None:
+            cause = _to_data(origin, depth + 1, left)
         if isinstance(error, BaseExceptionGroup):
-            exceptions = [_to_data(each, depth + 1) for each in error.exceptions[:MAX_EXCEPTIONS]]
+            members = [each for each in error.exceptions[:MAX_EXCEPTIONS] if next(left, None) is not None]
+            exceptions = [_to_data(each, depth + 1, left) for each in members] or None
     text = _text_of(error)
-    notes = [_cut(str(note)) for note in getattr(error, "__notes__", [])[:MAX_NOTES]]
-    arguments = [error.message] if isinstance(error, BaseExceptionGroup) else _arguments(error)
-    return [name_of(type(error)), arguments, text, notes, _traceback_of(error) if not depth else "", cause, exceptions]
+    notes = getattr(error, "__notes__", None)
+    texts = [_text_of(note) for note in notes[:MAX_NOTES]] if isinstance(notes, (list, tuple)) else []
+    arguments = [_cut(error.message)] if isinstance(error, BaseExceptionGroup) else _arguments(error)
+    return [
+        _cut(name_of(type(error))),
+        arguments,
+        text,
+        texts,
+        _traceback_of(error) if not depth else "",
+        cause,
+        exceptions,
+    ]
 
 
 def _arguments(error: BaseException) -> list[Any] | None:
@@ -102,18 +118,27 @@ def _arguments(error: BaseException) -> list[Any] | None:
     return arguments
 
 
-def _text_of(error: BaseException) -> str:
+def _text_of(value: object) -> str:
     try:
-        return _cut(str(error))
+        return _cut(str(value))
     except Exception as second:  # noqa: BLE001  # anything may go wrong in there
         return f"<its text raises {type(second).__name__}>"
 
 
 def _traceback_of(error: BaseException) -> str:
     try:
+        if isinstance(error, BaseExceptionGroup) and sum(1 for _ in islice(_members(error), MAX_IN_ALL)) == MAX_IN_ALL:
+            raise ValueError("it would take too long")
         return _cut("".join(traceback.format_exception(error)))
     except Exception:  # noqa: BLE001  # anything may go wrong in there
         return "".join(traceback.format_tb(error.__traceback__))[:MAX_TEXT]
+
+
+def _members(error: BaseException) -> Iterator[BaseException]:
+    yield error
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _members(each)
 
 
 def _cut(text: str) -> str:

@@ -283,7 +283,7 @@ class Inbox:
         """Messages were lost on the way; a subscription that may not lose any ends with those that came before."""
         self.counts.dropped += count
         if isinstance(self.policy, Disconnect):
-            self._break(f"{count} messages were lost on the way here")
+            self._break(f"{'1 message was' if count == 1 else f'{count} messages were'} lost on the way here")
 
     def _break(self, reason: str) -> None:
         if not self.is_broken:
@@ -308,7 +308,7 @@ class Inbox:
         if run.start == run.stop:
             self._runs.pop()
         if isinstance(self.policy, Disconnect):
-            self._break(f"more than {self.policy.size} messages waited")
+            self._break(f"more than {self.policy.size} message{'s' * (self.policy.size != 1)} waited")
 
     def next_run(self) -> Run | None:
         """Give the next run out to be decoded, or None if none waits. The messages of the one before count as taken."""

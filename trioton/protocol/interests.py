@@ -179,10 +179,6 @@ class Interests:
                 self._drop(known, record)
         return slots
 
-    def skip_to(self, origin: bytes, number: int) -> None:
-        """Whatever has been said in the name of an origin up to this number, what is known of it is all there is."""
-        self._of(origin).cover(number)
-
     def _of(self, origin: bytes) -> _Known:
         known = self._known.get(origin)
         if known is None:

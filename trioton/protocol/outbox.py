@@ -82,6 +82,10 @@ class _Large:
         self.waiting: deque[_Entry] = deque()
 
 
+_NOTHING: Final[deque[_Entry]] = deque()
+"""Stands for the packages of links that have had none: it takes 700 bytes to have a deque of one's own. Nothing is ever added to it."""
+
+
 class Outbox:
     """The lanes of one link.
 
@@ -101,7 +105,7 @@ class Outbox:
         self._queue_bytes = queue_bytes
         self._control: list[bytes] = []
         self.control_bytes = 0
-        self._data: deque[_Entry] = deque()
+        self._data = _NOTHING
         self._large: dict[Branch | Way, _Large] = {}
         self._turns: list[
             _Large
@@ -165,6 +169,8 @@ class Outbox:
         if entry.is_droppable:
             self._droppable.setdefault(branch, deque()).append(entry)
             self._droppable_bytes += package.body_size
+        if self._data is _NOTHING:
+            self._data = deque()
         self._data.append(entry)
 
     def _make_room(self, branch: Branch | Way, package: Package) -> bool:
@@ -206,13 +212,13 @@ class Outbox:
 
     def restart(self) -> None:
         """The link is gone: forget all but what waits for neighbours that do not block. The rest is kept by its flows."""
-        waiting = self._all_waiting()
-        self._data.clear()
-        for entry in waiting:
+        kept = []
+        for entry in self._all_waiting():
             if entry.branch.mode is Mode.BLOCK:
                 self._forget(entry)
             else:
-                self._data.append(entry)
+                kept.append(entry)
+        self._data = deque(kept) if kept else _NOTHING
         self._control.clear()
         self.control_bytes = 0
         self._large.clear()

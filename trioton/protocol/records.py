@@ -1,8 +1,8 @@
 """Records: what every context of a network is told about every other, so that each can compute by itself how to reach it.
 
-A context floods a `NodeRecord`, which says what it is and which neighbours it has, and an `InterestRecord` for each slot whose
-interest changes. Who comes later gets an `InterestSnapshot` in place of the many records before it, and a `Digest` lets two
-neighbours find out what the other lacks.
+A context floods a `NodeRecord`, which says what it is and which neighbours it has. If these are many, a `NodeChange` says what is
+another since. For each slot whose interest changes there is an `InterestRecord`; who comes later gets an `InterestSnapshot` in place
+of the many records before it. A `Digest` lets two neighbours find out what the other lacks.
 
 A record travels as the CBOR array ``[kind, head, *tables]``: the head is an array of fields, each table an array of rows, which
 are arrays of fields and stand in the order of their first field. One description of each kind serves to write, to read and to
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from ..errors import ProtocolError
@@ -80,6 +81,26 @@ class NodeRecord(NamedTuple):
     partings: Mapping[bytes, int]
 
 
+class NodeChange(NamedTuple):
+    """What is another in the record of a context since an earlier number of it.
+
+    Attributes:
+        origin: The 16 bytes of its identity.
+        since: Who knows its record of this number, or of any between this and `number`, knows it of that when it has learned this.
+        number: The number that its record has after this; larger than `since`.
+        links: Its ends of those links that are new or another, by the neighbour's identity.
+        gone: The neighbours to which it has no link any more, in the order of their identities.
+        partings: The counts of partings that are new or another.
+    """
+
+    origin: bytes
+    since: int
+    number: int
+    links: Mapping[bytes, LinkRecord]
+    gone: tuple[bytes, ...]
+    partings: Mapping[bytes, int]
+
+
 class InterestRecord(NamedTuple):
     """What a context listens to on one slot; the fields from `mode` on mean what they mean in `control.Subscribe`.
 
@@ -127,7 +148,7 @@ class Digest(NamedTuple):
     known: Mapping[bytes, tuple[int, int]]
 
 
-Record: TypeAlias = NodeRecord | InterestRecord | InterestSnapshot
+Record: TypeAlias = NodeRecord | NodeChange | InterestRecord | InterestSnapshot
 """What is known of a context."""
 
 
@@ -138,6 +159,7 @@ class RecordKind(enum.IntEnum):
     INTEREST = 1
     SNAPSHOT = 2
     DIGEST = 3
+    CHANGE = 4
 
 
 # --------------------------------------------------------------------------------------------------------------- checks
@@ -197,6 +219,8 @@ _INTEREST: Final[_Checks] = {
     "count": _is_number,
     "blocks_since": _is_number_or_none,
 }
+_LINKS: Final = _Table(MAX_LINKS, {"neighbour": is_identity, "is_suspended": _is_flag, "generation": _is_number})
+_PARTINGS: Final = _Table(MAX_PARTINGS, {"context": is_identity, "count": _is_number})
 _SHAPES: Final[Mapping[RecordKind, _Shape]] = {
     RecordKind.NODE: _Shape(
         {
@@ -207,10 +231,7 @@ _SHAPES: Final[Mapping[RecordKind, _Shape]] = {
             "max_package": _is_number,
             "window_bytes": _is_number,
         },
-        {
-            "links": _Table(MAX_LINKS, {"neighbour": is_identity, "is_suspended": _is_flag, "generation": _is_number}),
-            "partings": _Table(MAX_PARTINGS, {"context": is_identity, "count": _is_number}),
-        },
+        {"links": _LINKS, "partings": _PARTINGS},
     ),
     RecordKind.INTEREST: _Shape({"origin": is_identity, **_INTEREST}, {}),
     RecordKind.SNAPSHOT: _Shape(
@@ -218,6 +239,10 @@ _SHAPES: Final[Mapping[RecordKind, _Shape]] = {
     ),
     RecordKind.DIGEST: _Shape(
         {}, {"known": _Table(MAX_KNOWN, {"origin": is_identity, "number": _is_number, "record": _is_number})}
+    ),
+    RecordKind.CHANGE: _Shape(
+        {"origin": is_identity, "since": _is_positive, "number": _is_positive},
+        {"links": _LINKS, "gone": _Table(MAX_LINKS, {"neighbour": is_identity}), "partings": _PARTINGS},
     ),
 }
 # The record, its kind and its head; the rows with their fields; and the tables themselves.
@@ -236,7 +261,10 @@ def encode_record(record: Record | Digest) -> bytes:
     tables: Sequence[list[Any]]
     if isinstance(record, NodeRecord):
         kind, head = RecordKind.NODE, record[:6]
-        tables = [[(neighbour, *link) for neighbour, link in record.links.items()], list(record.partings.items())]
+        tables = [_link_rows(record.links), list(record.partings.items())]
+    elif isinstance(record, NodeChange):
+        kind, head = RecordKind.CHANGE, record[:3]
+        tables = [_link_rows(record.links), [(neighbour,) for neighbour in record.gone], list(record.partings.items())]
     elif isinstance(record, InterestRecord):
         kind, head, tables = RecordKind.INTEREST, record, []
     elif isinstance(record, InterestSnapshot):
@@ -249,6 +277,10 @@ def encode_record(record: Record | Digest) -> bytes:
         parts.append(codec.array_head(len(rows)))
         parts += [codec.encode_header(row) for row in sorted(rows, key=_first)]
     return b"".join(parts)
+
+
+def _link_rows(links: Mapping[bytes, LinkRecord]) -> list[tuple[object, ...]]:
+    return [(neighbour, *link) for neighbour, link in links.items()]
 
 
 def _first(row: Sequence[Any]) -> Any:
@@ -315,9 +347,10 @@ def parse_record(data: bytes, *, slot_length: int = MAX_SLOT) -> Record | Digest
         for (name, table), rows in zip(shape.tables.items(), parts[2:], strict=True)
     ]
     if kind is RecordKind.NODE:
-        links = {neighbour: LinkRecord(is_suspended, generation) for neighbour, is_suspended, generation in tables[0]}
         origin, number, name, pid, max_package, window_bytes = head
-        return NodeRecord(origin, number, name, pid, max_package, window_bytes, links, dict(tables[1]))
+        return NodeRecord(origin, number, name, pid, max_package, window_bytes, _links(tables[0]), dict(tables[1]))
+    if kind is RecordKind.CHANGE:
+        return _change(head, *tables)
     if kind is RecordKind.INTEREST:
         return _interest(kind.name, head, slot_length)
     if kind is RecordKind.SNAPSHOT:
@@ -358,6 +391,24 @@ def _check_table(what: str, name: str, table: _Table, rows: object) -> list[list
             raise ProtocolError(f"the {name} of a {what} are out of order, or name one twice: {first!r:.100}")
         before = first
     return rows
+
+
+_link = lru_cache(maxsize=1024)(LinkRecord)  # most links are alike
+
+
+def _links(rows: list[list[Any]]) -> dict[bytes, LinkRecord]:
+    return {neighbour: _link(is_suspended, generation) for neighbour, is_suspended, generation in rows}
+
+
+def _change(head: list[Any], links: list[list[Any]], gone: list[list[Any]], partings: list[list[Any]]) -> NodeChange:
+    origin, since, number = head
+    left = tuple(neighbour for (neighbour,) in gone)
+    change = NodeChange(origin, since, number, _links(links), left, dict(partings))
+    if change.since >= change.number:
+        raise ProtocolError(f"the field since of a CHANGE is wrong: {change.since} is not before {change.number}")
+    if not change.links.keys().isdisjoint(change.gone):
+        raise ProtocolError("the gone of a CHANGE name a neighbour that is in its links, too")
+    return change
 
 
 def _interest(what: str, fields: list[Any], slot_length: int) -> InterestRecord:

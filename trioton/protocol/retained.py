@@ -273,6 +273,13 @@ class RetainedStore:
         known = self._known.get(slot) or self._gone.get(slot)
         return UNKNOWN if known is None else known.version
 
+    def tell(self, slot: str) -> Version:
+        """The version of a slot, as `version`; it is told to somebody, or remembered, and must not get another value."""
+        retained = self._known.get(slot)
+        if retained is not None:
+            retained.is_told = True
+        return self.version(slot)
+
     def put(self, slot: str, data: bytes) -> bool:
         """Write a value; gives whether it is another than before.
 

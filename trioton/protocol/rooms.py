@@ -8,7 +8,7 @@ The replier remembers who was turned away, in turn, and keeps the next free room
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 R = TypeVar("R", bound=Hashable)
 
@@ -50,7 +50,21 @@ class Candidate:
         self.is_full = True
 
 
-C = TypeVar("C", bound=Candidate)
+class HasRoom(Protocol):
+    """What `Choice` needs to know.
+
+    Attributes:
+        last_chosen: A number that grows with each choice; 0 at first.
+    """
+
+    last_chosen: int
+
+    @property
+    def room(self) -> int:
+        """What may be sent to it, as far as is known."""
+
+
+C = TypeVar("C", bound=HasRoom)
 
 
 class Choice(Generic[C]):
@@ -96,7 +110,8 @@ class Rooms(Generic[R]):
             requester: Whose it is.
             clock: Tells the time, if that is needed.
         """
-        if self._kept and self._kept.pop(requester, None) is not None:
+        # Even what was kept may be gone if there is less room in all.
+        if self._kept and self._kept.pop(requester, None) is not None and self.running < self.capacity:
             self.running += 1
             return True
         if self.running + len(self._kept) >= self.capacity:

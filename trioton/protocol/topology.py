@@ -19,11 +19,12 @@ from .records import (
     InterestRecord,
     InterestSnapshot,
     LinkRecord,
+    NodeChange,
     NodeRecord,
     Record,
     is_identity,
 )
-from .trees import Graph, Tree
+from .trees import Graph, Tree, is_near
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -36,6 +37,12 @@ MOST_ROUTES: Final = 65_536
 
 MOST_PLACES: Final = 250_000
 """Places in all trees together that are kept, of 100 bytes each: all trees of 500 contexts, or 250 trees of 1000."""
+
+FEW_ENTRIES: Final = 16
+"""Links and partings of a context up to which its record is always told whole: what has changed would not be much shorter."""
+
+MOST_SAID: Final = 64
+"""Changes of the own record that are remembered, to know them when they come back."""
 
 Branches: TypeAlias = tuple[tuple[bytes, MergedInterest], ...]
 """Neighbours, and what those behind each of them want."""
@@ -79,15 +86,17 @@ class Topology:
         self._graph = Graph()
         self._graph.install(own, self._nodes)
         self._tree = Tree(own.origin, self._graph)
-        self._reached: dict[bytes, int] = {}
-        self._stable: list[bytes] = []
         self._unreachable: dict[bytes, None] = {}  # those that became so first stand first
         self._trees: dict[bytes, Tree] = {}
         self._places = 0
         self._next_hops: dict[tuple[bytes, bytes], bytes | None] = {}
-        self._came_from: dict[bytes, bytes | None] = {}
         self._branches: dict[tuple[bytes, str], Branches] = {}
         self._sources_of_slot: dict[str, list[bytes]] = {}
+        self._few_entries = FEW_ENTRIES
+        self._whole = own.number  # who knows less of the own record must be told all of it
+        # In which number since then what has changed, and whether that is a link.
+        self._touched: list[tuple[int, bytes, bool]] = []
+        self._said: dict[int, NodeChange] = {}
 
     # ------------------------------------------------------------------------------------------- what this context says
 
@@ -104,14 +113,14 @@ class Topology:
             return False
         if neighbour not in self.own.links and len(self.own.links) >= MAX_LINKS:
             raise ValueError(f"neighbour {neighbour.hex()} is one too many: there may be {MAX_LINKS}")
-        self._renew(links={**self.own.links, neighbour: link})
+        self._renew_links(neighbour, {**self.own.links, neighbour: link})
         return True
 
     def remove_link(self, neighbour: bytes) -> bool:
         """Say that a link is gone; gives whether that makes a new own record."""
         if neighbour not in self.own.links:
             return False
-        self._renew(links={other: link for other, link in self.own.links.items() if other != neighbour})
+        self._renew_links(neighbour, {other: link for other, link in self.own.links.items() if other != neighbour})
         return True
 
     def set_parting(self, context: bytes, count: int) -> bool:
@@ -125,51 +134,56 @@ class Topology:
         partings[context] = count
         if len(partings) > MAX_PARTINGS:
             del partings[next(iter(partings))]
-        self._renew(partings=partings)
+            self._whole = self.own.number + 1  # a change cannot say what is left out
+        own = self.own._replace(number=self.own.number + 1, partings=partings)
+        self._renew(own, context, is_link=False)
         return True
 
-    @property
-    def next_record(self) -> int:
-        """The number that the next of this context's own interests will have."""
-        return self._interests.covered(self.own.origin) + 1
+    def own_news(self, since: int) -> NodeRecord | NodeChange:
+        """What to tell those who know the own record of this number, or a later one: what has changed, or all if that is not much more.
 
-    def set_interest(
-        self, slot: str, *, mode: int, size: int, count: int, blocks_since: int | None
-    ) -> InterestRecord | None:
-        """Say what this context listens to on a slot, with a `count` of 0 if it no longer does.
-
-        Returns:
-            The new record, or None if it says nothing new.
-
-        Raises:
-            ValueError: There are too many slots.
+        When as much has changed as there is, it is all, too: so whoever has not heard everything, or has been told lies, is right again.
         """
-        origin = self.own.origin
-        known = self._interests.get(origin, slot)
-        if not count:
-            mode, size, blocks_since = 0, 0, None
-        if (None if known is None else known[3:]) == ((mode, size, count, blocks_since) if count else None):
-            return None
-        record = InterestRecord(origin, slot, self.next_record, mode, size, count, blocks_since)
-        if not self._interests.learn(record):
-            raise ValueError(f"slot {slot!r} is one too many to listen to")
-        self._void_slot(slot)
-        return record
-
-    def _renew(
-        self,
-        *,
-        number: int | None = None,
-        links: Mapping[bytes, LinkRecord] | None = None,
-        partings: Mapping[bytes, int] | None = None,
-    ) -> None:
         own = self.own
-        self.own = own._replace(
-            number=(own.number if number is None else number) + 1,
-            links=own.links if links is None else links,
-            partings=own.partings if partings is None else partings,
+        if since < self._whole or len(own.links) + len(own.partings) <= self._few_entries:
+            return own
+        touched = {other for number, other, is_link in self._touched if number > since and is_link}
+        parted = {other for number, other, is_link in self._touched if number > since and not is_link}
+        change = NodeChange(
+            own.origin,
+            since,
+            own.number,
+            {other: own.links[other] for other in touched & own.links.keys()},
+            tuple(sorted(touched - own.links.keys())),
+            {other: own.partings[other] for other in parted},
         )
-        self._install(self.own)
+        self._said[own.number] = change
+        if len(self._said) > MOST_SAID:
+            del self._said[next(iter(self._said))]
+        return change
+
+    def _renew_links(self, neighbour: bytes, links: Mapping[bytes, LinkRecord]) -> None:
+        self._renew(self.own._replace(number=self.own.number + 1, links=links), neighbour, is_link=True)
+
+    def _renew(self, own: NodeRecord, touched: bytes, *, is_link: bool) -> None:
+        self.own = own
+        self._touched.append((own.number, touched, is_link))
+        if len(self._touched) >= len(own.links) + len(own.partings):
+            self._whole = own.number
+            self._touched.clear()
+        self._install(own, [touched])
+
+    def _outnumber(self, number: int) -> bool:
+        """Give the own record a larger number than one that somebody has made up, so that all take it instead: whole.
+
+        Nobody can go beyond the largest number, nor should we try.
+        """
+        if number + 1 >= MAX_SEQUENCE:
+            return False
+        self._nodes[self.own.origin] = self.own = self.own._replace(number=max(number, self.own.number) + 1)
+        self._whole = self.own.number
+        self.version += 1
+        return True
 
     # ------------------------------------------------------------------------------------------------ what others say
 
@@ -180,11 +194,8 @@ class Topology:
         flooded, not `record`.
         """
         if record.origin == self.own.origin:
-            # Our own record comes back to us over every circle. Nobody can go beyond the largest number, nor should we try.
-            if record.number < self.own.number or record == self.own or record.number + 1 >= MAX_SEQUENCE:
-                return False
-            self._renew(number=record.number)
-            return True
+            # Our own record comes back to us over every circle.
+            return record.number >= self.own.number and record != self.own and self._outnumber(record.number)
         known = self._nodes.get(record.origin)
         if known is not None and record.number <= known.number:
             return False
@@ -192,10 +203,30 @@ class Topology:
         self._install(record)
         return True
 
+    def learn_change(self, change: NodeChange) -> bool:
+        """Take what has changed in the record of a context; gives whether it is news. What is not known whole cannot change.
+
+        In this context's own name it is as with `learn_node`.
+        """
+        origin, since, number, links, gone, partings = change
+        if origin == self.own.origin:
+            return self._said.get(number) != change and self._outnumber(number)
+        known = self._nodes.get(origin)
+        if known is None or not since <= known.number < number:
+            return False
+        after = {**known.links, **links}
+        for neighbour in gone:
+            after.pop(neighbour, None)
+        record = known._replace(number=number, links=after, partings={**known.partings, **partings})
+        if len(record.links) > MAX_LINKS or len(record.partings) > MAX_PARTINGS:
+            return False  # nobody has so many: it is made up
+        self._note(origin)
+        self._install(record, [*links, *gone])
+        return True
+
     def learn_interest(self, record: InterestRecord) -> bool:
-        """Take what a context says about one slot; gives whether it is news."""
+        """Take what another context says about one slot; gives whether it is news. What this context listens to it knows itself."""
         if record.origin == self.own.origin:
-            self._outdo(record.record)
             return False
         self._note(record.origin)
         if not self._interests.learn(record):
@@ -209,7 +240,6 @@ class Topology:
         A snapshot may be worth passing on though none has changed: ask `is_news` first.
         """
         if snapshot.origin == self.own.origin:
-            self._outdo(max([snapshot.record, *(record.record for record in snapshot.interests)]))
             return []
         self._note(snapshot.origin)
         changed = self._interests.learn_snapshot(snapshot)
@@ -221,17 +251,18 @@ class Topology:
         """Whether a snapshot says anything that is not known, so that it should be passed on when it has been learned."""
         return snapshot.origin != self.own.origin and self._interests.is_news(snapshot)
 
-    def _outdo(self, number: int) -> None:
-        """Somebody has given a number in our name that we have not reached: what we know of ourselves is newer than that, too."""
-        if self.next_record <= number < MAX_SEQUENCE - 1:
-            self._interests.skip_to(self.own.origin, number + 1)
-
     # ----------------------------------------------------------------------------------------------------- comparing
 
-    def digest(self) -> Digest:
-        """What is known, for a neighbour to find out what is lacking here."""
+    def digest(self, of: Iterable[bytes] | None = None) -> Digest:
+        """What is known, for a neighbour to find out what is lacking here.
+
+        If the neighbour has said of which contexts it knows, nothing needs to be said of others; of this context itself there always is.
+        """
+        origins: Iterable[bytes] = self._nodes.keys() | self._interests.origins()
+        if of is not None:
+            origins = {each for each in of if each in self._nodes or self._interests.newest(each)} | {self.own.origin}
         known = {}
-        for origin in self._nodes.keys() | self._interests.origins():
+        for origin in origins:
             node = self._nodes.get(origin)
             known[origin] = (0 if node is None else node.number, self._interests.covered(origin))
         return Digest(known)
@@ -241,10 +272,9 @@ class Topology:
 
         What is known of others may be old. Who was told of it would not pass it on when it comes true again, since it is no news then.
         """
-        far = len(self._reached) + 1
-        known = [origin for origin in self._nodes.keys() | self._interests.origins() if origin in self._tree]
-        distances = {**self._reached, self.own.origin: 0}
-        origins = sorted(known, key=lambda origin: (distances.get(origin, far), origin))
+        tree = self._tree
+        known = [origin for origin in self._nodes.keys() | self._interests.origins() if origin in tree]
+        origins = sorted(known, key=lambda origin: (tree.cost(origin), origin))
         records: list[Record] = []
         for origin in origins:
             number, covered = digest.known.get(origin, (0, 0))
@@ -267,28 +297,36 @@ class Topology:
 
     def update(self) -> Changes:
         """Find out who can be reached, after records were learned; it does nothing if no link has changed."""
-        graph = self._graph
-        if not graph.touched:
+        graph, tree = self._graph, self._tree
+        if not graph.better and not graph.worse:
             return Changes([], [])
-        lost: list[bytes] = []
-        if graph.is_worse:
-            known, self._tree = self._tree, Tree(self.own.origin, graph)
-            lost = sorted(known.members() - self._tree.members())
-        else:
-            self._tree.grow(graph.touched)
+        before = tree.adapt()
+        if before is None:
+            self._tree = Tree(self.own.origin, graph)
+            before = self._tree.changed_from(tree)
+        self._adapt_trees()
         graph.settle()
-        self._void_routes()
-        before, self._reached = self._reached, self._tree.reached()
-        joined = sorted(self._reached.keys() - before.keys(), key=lambda context: (self._reached[context], context))
-        gone = sorted(before.keys() - self._reached.keys())
-        if joined or gone:
-            self._stable = sorted(self._reached)
+        self._void_answers()
+        costs = {context: self._tree.cost(context) for context in before}
+        joined = [context for context, cost in costs.items() if is_near(cost) and not is_near(before[context])]
+        gone = [context for context, cost in costs.items() if is_near(before[context]) and not is_near(cost)]
         # Those that are linked with us but too far away are none of the unreachable: the trees of others need them.
-        for context in [context for context in self._unreachable if context in self._tree]:
-            del self._unreachable[context]
-        for context in lost:
+        for context, cost in costs.items():
+            if cost is not None:
+                self._unreachable.pop(context, None)
+        for context in sorted(context for context, cost in costs.items() if cost is None):
             self._note(context)
-        return Changes(joined, gone)
+        return Changes(sorted(joined, key=lambda context: (self._tree.hops(context), context)), sorted(gone))
+
+    def _adapt_trees(self) -> None:
+        """Let the trees of others follow the links that have changed; those that would have to be made anew are, when they are needed."""
+        for source, tree in list(self._trees.items()):
+            places = len(tree)
+            if source in self._tree and tree.adapt() is not None:
+                self._places += len(tree) - places
+            else:
+                self._places -= places
+                del self._trees[source]
 
     def _note(self, context: bytes) -> None:
         """Something is known of a context: if it cannot be reached, the oldest of those that cannot may have to be forgotten."""
@@ -322,11 +360,16 @@ class Topology:
 
     def node(self, context: bytes) -> NodeRecord | None:
         """The record of a context that can be reached, or of this one."""
-        return self._nodes[context] if context in self._reached or context == self.own.origin else None
+        return self._nodes[context] if self._tree.reaches(context) else None
 
     def contexts(self) -> list[bytes]:
         """All that can be reached, without this context itself, in the order of their identities."""
-        return self._stable.copy()
+        tree = self._tree
+        return sorted(context for context in tree.members() if tree.reaches(context) and context != self.own.origin)
+
+    def reaches(self, context: bytes) -> bool:
+        """Whether a context can be reached, or is this one."""
+        return self._tree.reaches(context)
 
     def hops(self, context: bytes) -> int:
         """How many links away a context is.
@@ -334,9 +377,7 @@ class Topology:
         Raises:
             ValueError: It cannot be reached.
         """
-        if context == self.own.origin:
-            return 0
-        hops = self._reached.get(context)
+        hops = self._tree.hops(context)
         if hops is None:
             raise ValueError(f"context {context.hex()} cannot be reached")
         return hops
@@ -349,7 +390,10 @@ class Topology:
 
     def interested(self, slot: str) -> Iterator[InterestRecord]:
         """What others that can be reached want of a slot."""
-        return (record for record in self._interests.of_slot(slot) if record.origin in self._reached)
+        own, tree = self.own.origin, self._tree
+        return (
+            record for record in self._interests.of_slot(slot) if record.origin != own and tree.reaches(record.origin)
+        )
 
     def slots_of(self, context: bytes) -> list[str]:
         """The slots that a context that can be reached, or this one, listens to."""
@@ -368,19 +412,6 @@ class Topology:
             hop = tree.child_towards(self.own.origin, destination)
             _make_room(self._next_hops)[source, destination] = hop
             return hop
-
-    def came_from(self, source: bytes) -> bytes | None:
-        """The neighbour from which packages of `source` come here; None if they do not."""
-        try:
-            return self._came_from[source]
-        except KeyError:
-            tree = self._tree_of(source)
-            if tree is None:
-                return None
-            own = self.own.origin
-            neighbour = tree.parents.get(own) if tree.reaches(own) else None
-            _make_room(self._came_from)[source] = neighbour
-            return neighbour
 
     def branches(self, source: bytes, slot: str) -> Branches:
         """The neighbours to which this context passes what `source` publishes on a slot, and what those behind each of them want."""
@@ -422,11 +453,14 @@ class Topology:
 
     # ---------------------------------------------------------------------------------------------------- inside
 
-    def _install(self, record: NodeRecord) -> None:
+    def _install(self, record: NodeRecord, neighbours: Iterable[bytes] | None = None) -> None:
+        """Take a new record; if `neighbours` are given, only the links to these can be others than before."""
         self._nodes[record.origin] = record
-        if self._graph.install(record, self._nodes):
-            self._void_routes()
-        elif record.origin in self._tree:
+        if neighbours is None:
+            has_changed = self._graph.install(record, self._nodes)
+        else:
+            has_changed = self._graph.change(record, neighbours, self._nodes)
+        if has_changed or record.origin in self._tree:
             self.version += 1
 
     def _tree_of(self, source: bytes) -> Tree | None:
@@ -442,12 +476,9 @@ class Topology:
                 self._places -= len(self._trees.pop(next(iter(self._trees))))
         return tree
 
-    def _void_routes(self) -> None:
+    def _void_answers(self) -> None:
         self.version += 1
-        self._trees.clear()
-        self._places = 0
         self._next_hops.clear()
-        self._came_from.clear()
         self._branches.clear()
         self._sources_of_slot.clear()
 

@@ -6,7 +6,6 @@ compute the same trees, and a package needs to carry nothing but its source to f
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable, KeysView, Mapping
 from typing import Final
 
@@ -30,57 +29,60 @@ class Graph:
 
     Attributes:
         steps: For each context that has a record, what it takes to each of its neighbours.
-        touched: Contexts with a link that is new, gone or of another cost since `settle` was called.
-        is_worse: Whether one of these is gone or costs more than before.
+        better: The links that are new, or cost less than before, since `settle` was called.
+        worse: Those that are gone or cost more.
     """
 
     def __init__(self) -> None:
         self.steps: dict[bytes, dict[bytes, int]] = {}
-        self.touched: set[bytes] = set()
-        self.is_worse = False
+        self.better: set[tuple[bytes, bytes]] = set()
+        self.worse: set[tuple[bytes, bytes]] = set()
 
     def install(self, record: NodeRecord, nodes: Mapping[bytes, NodeRecord]) -> bool:
         """Take the links of a context from its new record, which is among `nodes`; gives whether any has changed."""
-        origin = record.origin
-        before = self.steps.get(origin, {})
-        after = self._steps_of(record, nodes)
-        self.steps[origin] = after
-        if before == after:
-            return False
-        for neighbour in before.keys() - after.keys():
-            del self.steps[neighbour][origin]
-            self.touched.add(neighbour)
-            self.is_worse = True
-        for neighbour, step in after.items():
-            known = before.get(neighbour)
-            if known != step:
-                self.steps[neighbour][origin] = step
-                self.touched.add(neighbour)
-                self.is_worse = self.is_worse or (known is not None and known < step)
-        self.touched.add(origin)
-        return True
+        return self.change(record, self.steps.get(record.origin, {}).keys() | record.links.keys(), nodes)
+
+    def change(self, record: NodeRecord, neighbours: Iterable[bytes], nodes: Mapping[bytes, NodeRecord]) -> bool:
+        """The same, if only the links to some neighbours may be others than in the record before."""
+        origin, steps = record.origin, self.steps
+        own = steps.setdefault(origin, {})
+        has_changed = False
+        for neighbour in neighbours:
+            step, known = _step(record, neighbour, nodes), own.get(neighbour)
+            if step == known:
+                continue
+            has_changed = True
+            if step is None:
+                del own[neighbour], steps[neighbour][origin]
+            else:
+                own[neighbour] = steps[neighbour][origin] = step
+            is_better = known is None or (step is not None and step < known)
+            (self.better if is_better else self.worse).add((origin, neighbour))
+        return has_changed
 
     def remove(self, origin: bytes) -> None:
         """Forget a context, which nobody can reach, with its links."""
         for neighbour in self.steps.pop(origin, ()):
             del self.steps[neighbour][origin]
-        self.touched.discard(origin)
 
     def settle(self) -> None:
-        """All that was touched has been considered."""
-        self.touched.clear()
-        self.is_worse = False
+        """All that has changed has been considered."""
+        self.better.clear()
+        self.worse.clear()
 
-    @staticmethod
-    def _steps_of(record: NodeRecord, nodes: Mapping[bytes, NodeRecord]) -> dict[bytes, int]:
-        origin = record.origin
-        steps: dict[bytes, int] = {}
-        for neighbour, link in record.links.items():
-            other = nodes.get(neighbour)
-            back = None if other is None or other is record else other.links.get(origin)
-            if back is not None:
-                steps[neighbour] = SUSPENDED_STEP if link.is_suspended or back.is_suspended else PLAIN_STEP
-        return steps
+
+def _step(record: NodeRecord, neighbour: bytes, nodes: Mapping[bytes, NodeRecord]) -> int | None:
+    """What the link between a context and a neighbour costs; None if not both know of it."""
+    link, other = record.links.get(neighbour), nodes.get(neighbour)
+    back = None if link is None or other is None or other is record else other.links.get(record.origin)
+    if link is None or back is None:
+        return None
+    return SUSPENDED_STEP if link.is_suspended or back.is_suspended else PLAIN_STEP
+
+
+def is_near(cost: int | None) -> bool:
+    """Whether a context to which a way of this cost leads is reached; None stands for no way."""
+    return cost is not None and cost & _HOPS <= MAX_HOPS
 
 
 class Tree:
@@ -104,7 +106,7 @@ class Tree:
         self._graph = graph
         self._costs = {source: 0}
         self.parents: dict[bytes, bytes] = {}
-        self.grow((source,))
+        self._grow({0: [source]}, {})
 
     def __contains__(self, context: bytes) -> bool:
         return context in self._costs
@@ -116,44 +118,90 @@ class Tree:
         """All contexts that are linked with the source, however far away, and the source."""
         return self._costs.keys()
 
-    def grow(self, touched: Iterable[bytes]) -> None:
-        """Take in links that are new or cost less than before, at both ends of which are `touched` contexts."""
-        costs, parents, steps = self._costs, self.parents, self._graph.steps
+    def cost(self, context: bytes) -> int | None:
+        """What the way to a context costs; None if there is none, however long."""
+        return self._costs.get(context)
+
+    def changed_from(self, before: Tree) -> dict[bytes, int | None]:
+        """What the ways cost in another tree of the same source, for all contexts to which they cost something else here."""
+        known = before._costs
+        changed = {context: known.get(context) for context, cost in self._costs.items() if known.get(context) != cost}
+        changed.update((context, cost) for context, cost in known.items() if context not in self._costs)
+        return changed
+
+    def adapt(self) -> dict[bytes, int | None] | None:
+        """Follow the links that have changed since the graph was settled, if that takes little.
+
+        New links let the tree grow. What is lost matters if it was part of the tree; but a context that has lost its only link just leaves it.
+
+        Returns:
+            What the ways cost before, for all contexts to which they cost something else now. None if the tree must be made anew, and is
+            as it was.
+        """
+        parents, steps = self.parents, self._graph.steps
+        lost = []
+        for one, other in self._graph.worse:
+            for parent, child in ((one, other), (other, one)):
+                if parents.get(child) == parent:
+                    if steps.get(child):
+                        return None
+                    lost.append(child)
+        before: dict[bytes, int | None] = {}
+        for child in lost:
+            del parents[child]
+            before[child] = self._costs.pop(child)
         to_visit: dict[int, list[bytes]] = {}
-        for context in touched:
-            if context in costs:
-                to_visit.setdefault(costs[context], []).append(context)
-        order = list(to_visit)
-        heapq.heapify(order)
-        while order:
-            cost = heapq.heappop(order)
+        for one, other in self._graph.better:
+            step = steps.get(one, {}).get(other)
+            if step is not None:
+                self._take(one, other, step, to_visit, before)
+                self._take(other, one, step, to_visit, before)
+        self._grow(to_visit, before)
+        return before
+
+    def _grow(self, to_visit: dict[int, list[bytes]], before: dict[bytes, int | None]) -> None:
+        """Look where the ways lead on from contexts to which there is a way of another cost now; they are ordered by it."""
+        costs, parents, steps = self._costs, self.parents, self._graph.steps
+        while to_visit:
+            cost = min(to_visit)
             for context in to_visit.pop(cost):
                 if costs[context] != cost:
                     continue  # there was a better way to it
-                for neighbour, step in steps[context].items():
-                    further = cost + step
+                for neighbour, step in steps.get(context, {}).items():
                     known = costs.get(neighbour)
-                    if known is None or further < known:
-                        costs[neighbour] = further
-                        parents[neighbour] = context
-                        if further in to_visit:
-                            to_visit[further].append(neighbour)
-                        else:
-                            to_visit[further] = [neighbour]
-                            heapq.heappush(order, further)
-                    elif further == known and context < parents[neighbour]:
-                        parents[neighbour] = context
+                    # As in `_take`: this is done for each link of the network.
+                    if known is None or cost + step < known or (cost + step == known and context < parents[neighbour]):
+                        self._take(context, neighbour, step, to_visit, before)
 
-    def reached(self) -> dict[bytes, int]:
-        """The contexts that are reached, without the source, and how many links away each is."""
-        reached = {context: hops for context, cost in self._costs.items() if (hops := cost & _HOPS) <= MAX_HOPS}
-        del reached[self.source]
-        return reached
+    def _take(
+        self,
+        context: bytes,
+        neighbour: bytes,
+        step: int,
+        to_visit: dict[int, list[bytes]],
+        before: dict[bytes, int | None],
+    ) -> None:
+        """Take the way over a context to its neighbour, if there is one and it is better than what was known."""
+        cost = self._costs.get(context)
+        if cost is None:
+            return
+        further, known = cost + step, self._costs.get(neighbour)
+        if known is None or further < known:
+            before.setdefault(neighbour, known)
+            self._costs[neighbour] = further
+            self.parents[neighbour] = context
+            to_visit.setdefault(further, []).append(neighbour)
+        elif further == known and context < self.parents[neighbour]:
+            self.parents[neighbour] = context
 
     def reaches(self, context: bytes) -> bool:
         """Whether a context is the source, or in the tree and not too far away."""
+        return is_near(self._costs.get(context))
+
+    def hops(self, context: bytes) -> int | None:
+        """How many links away a context is; None if it is not reached."""
         cost = self._costs.get(context)
-        return cost is not None and cost & _HOPS <= MAX_HOPS
+        return None if cost is None or not is_near(cost) else cost & _HOPS
 
     def child_towards(self, context: bytes, destination: bytes) -> bytes | None:
         """The neighbour of `context` that is next on the way to a destination below it; None if that is not below it."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
+from collections.abc import Callable, Collection
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -28,6 +30,7 @@ from .future import ABANDONED, CANCELLED, UNKNOWN, Stage
 if TYPE_CHECKING:
     from ...network.context import Context
     from .future import Future
+    from .requester import ReqChannel
 
 logger = logging.getLogger("trioton.requests")
 
@@ -75,18 +78,19 @@ class RequestDesk:
         slot: The full name of the slot.
 
     Attributes:
-        users: How many channels use it.
+        channels: Those who use it.
         repliers: The contexts that answer, or have something of ours.
     """
 
     def __init__(self, context: Context, slot: str) -> None:
         self.slot = slot
-        self.users = 0
+        self.channels: dict[ReqChannel, None] = {}
         self.repliers: dict[bytes, Replier] = {}
         self._context = context
         self._traffic = context._traffic
         self._choice: Choice[Replier] = Choice()
-        self._queue: deque[Future[Any]] = deque()
+        # Those that may go to repliers of this context, too, and those that may not.
+        self._queues: dict[bool, deque[Future[Any]]] = {True: deque(), False: deque()}
         self._targeted: dict[bytes, deque[Future[Any]]] = {}
         self._new: deque[Future[Any]] = deque()
         self._last_id = 0
@@ -99,13 +103,28 @@ class RequestDesk:
             lambda body: values.decode_run(body, decode_extra=decoders),
             self._heard,
             self._refused,
+            own=(context._wire_id, context._dispatcher.do_later),
         )
         self._traffic.listening.add(self._replies)
         self._traffic.audience.watch(slot, self.repliers_changed)
+        context._before_closing[self] = self._context_closing
         self.repliers_changed()
 
-    def close(self) -> None:
+    def _context_closing(self) -> None:
+        for channel in list(self.channels):
+            channel.close()
+
+    def leave(self, channel: ReqChannel) -> None:
+        """A channel is closed."""
+        del self.channels[channel]
+        self._lot.unpark_all()
+        if not self.channels:
+            self._close()
+
+    def _close(self) -> None:
         """Nobody uses it any more."""
+        del self._context._shared["requests"][self.slot]
+        del self._context._before_closing[self]
         self._traffic.audience.watch(self.slot, None)
         for replier in list(self.repliers.values()):
             replier.end.close()
@@ -135,20 +154,25 @@ class RequestDesk:
             replier = self.repliers[wire_id]
             replier.capacity = replier.count = 0
             self._forget_if_idle(replier)
+        for target in list(self._targeted):
+            self._fail_targeted(target)
         self.pump()
         self._lot.unpark_all()
 
     _uses_own = False
 
     def use_own(self) -> None:
-        """Repliers of the context itself are asked, too."""
-        self._uses_own = True
-        self.repliers_changed()
+        """Repliers of the context itself are asked, too, by some."""
+        if not self._uses_own:
+            self._uses_own = True
+            self.repliers_changed()
 
     def _open(self, wire_id: bytes) -> Replier | None:
         replier = Replier(wire_id)
         slot = self.slot
-        replier.end = AddressedEnd(self._context, slot, wire_id, lambda reason: self._died(replier, reason))
+        replier.end = AddressedEnd(
+            self._context, slot, wire_id, lambda reason: self._died(replier, reason), self._pump_if_needed
+        )
         if replier.end.dead_reason is not None:
             return None
         self.repliers[wire_id] = replier
@@ -159,18 +183,14 @@ class RequestDesk:
         if self.repliers.get(replier.wire_id) is replier:
             del self.repliers[replier.wire_id]
         pending, replier.pending = replier.pending, {}
-        closed = self._context._closing
         for future in pending.values():
-            if closed:
-                error: Exception = trio.ClosedResourceError("the context was closed")
-            elif future._ask_to_stop:
-                error = RequestCancelled(UNKNOWN, is_clean=False)
+            if future._ask_to_stop:
+                error: Exception = RequestCancelled(UNKNOWN, is_clean=False)
             else:
                 started = True if replier.end.taken > future._position else None
                 error = DeadError(reason, context=replier.id, started=started)
             future._finish(None, error)
-        if not closed:
-            self._fail_targeted(replier.wire_id)
+        self._fail_targeted(replier.wire_id)
         self._lot.unpark_all()
 
     def _fail_targeted(self, wire_id: bytes) -> None:
@@ -184,10 +204,10 @@ class RequestDesk:
             del self.repliers[replier.wire_id]
             replier.end.close()
 
-    @property
-    def count(self) -> int:
-        """How many channels answer, in all contexts."""
-        return sum(replier.count for replier in self.repliers.values())
+    def count(self, *, is_local: bool) -> int:
+        """How many channels answer, in all other contexts or in really all."""
+        own = self._context._wire_id
+        return sum(replier.count for replier in self.repliers.values() if is_local or replier.wire_id != own)
 
     async def wait_changed(self) -> None:
         """Wait until something about the repliers, or the requests, changes."""
@@ -228,37 +248,36 @@ class RequestDesk:
             if future._stage is Stage.QUEUED:
                 self._fail_targeted(target)
             return
-        if self._queue:
-            self._queue.append(future)
+        queue = self._queues[future._channel._is_local]
+        if queue:
+            queue.append(future)
             self.pump()
         elif not self._send_to_best(future):
-            self._queue.append(future)
+            queue.append(future)
 
     def pump(self) -> None:
         """Send as many of the requests that wait as there is room for."""
         for target in list(self._targeted):
             self._pump_targeted(target)
-        queue = self._queue
-        while queue:
-            future = queue[0]
-            if future._stage is Stage.QUEUED and not self._send_to_best(future):
-                return
-            if queue and queue[0] is future:
-                queue.popleft()
+        for queue in self._queues.values():
+            _send_all(queue, self._send_to_best)
 
     def _pump_targeted(self, target: bytes) -> None:
-        queue, replier = self._targeted[target], self.repliers.get(target)
-        while queue and (queue[0]._stage is not Stage.QUEUED or self._send(queue[0], replier)):
-            queue.popleft()
-        if not queue:
-            self._targeted.pop(target, None)
+        queue = self._targeted.get(target)
+        if queue is not None:
+            _send_all(queue, lambda future: self._send(future, self.repliers.get(target)))
+            if not queue and self._targeted.get(target) is queue:
+                del self._targeted[target]
 
     def _send_to_best(self, future: Future[Any]) -> bool:
-        repliers = self.repliers
+        repliers: Collection[Replier] = self.repliers.values()
+        if self._uses_own and not future._channel._is_local:
+            own = self._context._wire_id
+            repliers = [replier for replier in repliers if replier.wire_id != own]
         if len(repliers) == 1:
-            (only,) = repliers.values()
+            (only,) = repliers
             return self._send(future, only)
-        return self._send(future, self._choice.choose(repliers.values(), lambda replier: replier.end.is_reachable))
+        return self._send(future, self._choice.choose(repliers, lambda replier: replier.end.is_reachable))
 
     def _send(self, future: Future[Any], replier: Replier | None) -> bool:
         """Send a request to a replier if that has room; whether it waits no longer."""
@@ -308,9 +327,14 @@ class RequestDesk:
         future._finish(None, RequestCancelled(UNKNOWN, is_clean=False))
 
     def _unqueue(self, future: Future[Any]) -> None:
-        for queue in (self._new, self._queue, self._targeted.get(future._target or b"", self._new)):
-            if future in queue:
+        waiting = (
+            self._queues[future._channel._is_local] if future._target is None else self._targeted.get(future._target)
+        )
+        for queue in (self._new, waiting):
+            if queue and future in queue:
                 queue.remove(future)
+        if waiting is not None and not waiting and future._target is not None:
+            del self._targeted[future._target]
 
     def fail(self, future: Future[Any], error: Exception) -> None:
         """A request that waits for a replier ends otherwise."""
@@ -377,15 +401,35 @@ class RequestDesk:
             pass  # nobody waits for it any more
         elif future._ask_to_stop:
             future._finish(None, RequestCancelled(CANCELLED, is_clean=True))
+        elif future._impatient_at <= trio.current_time():
+            future._finish(None, future._channel._out_of_patience(future))
         else:
             future._stage, future._replier = Stage.QUEUED, None
-            if future._target is None:
-                self._queue.appendleft(future)
-            else:
-                self._targeted.setdefault(future._target, deque()).appendleft(future)
+            future._channel._watch_patience(future)
+            target = future._target
+            queue = (
+                self._queues[future._channel._is_local]
+                if target is None
+                else self._targeted.setdefault(target, deque())
+            )
+            queue.insert(sum(1 for _ in takewhile(lambda other: other._id < future._id, queue)), future)
         self._settled(replier)
 
     def _settled(self, replier: Replier) -> None:
         self._forget_if_idle(replier)
-        if self._queue or self._targeted:
+        self._pump_if_needed()
+
+    def _pump_if_needed(self) -> None:
+        """There may be room for requests that wait."""
+        if self._queues[False] or self._queues[True] or self._targeted:
             self.pump()
+
+
+def _send_all(queue: deque[Future[Any]], send: Callable[[Future[Any]], bool]) -> None:
+    """Send requests in their order until one finds no room. A callback of one that fails may make others meanwhile."""
+    while queue:
+        future = queue[0]
+        if future._stage is Stage.QUEUED and not send(future):
+            return
+        if queue and queue[0] is future:
+            queue.popleft()

@@ -12,6 +12,7 @@ import outcome
 import trio
 
 from ...errors import RequestCancelled
+from ...network.cancellation import is_cancelled
 
 if TYPE_CHECKING:
     from ...protocol.identity import ContextId
@@ -28,6 +29,10 @@ UNKNOWN: Final = (
     "the request was cancelled, and the replier did not say that its handler has stopped: the outcome is unknown"
 )
 ABANDONED: Final = "the request was cancelled; its handler is a thread that cannot be stopped, and goes on"
+
+
+_OWN_DOING: Final = (RequestCancelled, trio.ClosedResourceError)
+"""How requests end by what was done here: that is no news."""
 
 
 class Stage(enum.IntEnum):
@@ -74,6 +79,7 @@ class Future(Generic[T_co]):
         "_desk",
         "_error",
         "_id",
+        "_impatient_at",
         "_is_answered",
         "_leaving",
         "_position",
@@ -107,6 +113,7 @@ class Future(Generic[T_co]):
         self._stream = stream
         self._stage = Stage.NEW
         self._deadline = math.inf
+        self._impatient_at = math.inf
         self._position = 0
         self._replier: Any = None
         self._ask_to_stop = False
@@ -162,7 +169,9 @@ class Future(Generic[T_co]):
             await trio.lowlevel.checkpoint()
         else:
             if self._stage is Stage.NEW:
-                await trio.lowlevel.checkpoint_if_cancelled()
+                if is_cancelled():
+                    self._stop()  # before it has begun
+                    await trio.lowlevel.checkpoint()
                 self._desk.start_new(self, trio.current_effective_deadline())
             if self.done():
                 await trio.lowlevel.checkpoint()
@@ -285,7 +294,7 @@ class Future(Generic[T_co]):
             self._call(callback)
 
     def __del__(self) -> None:
-        if self._error is not None and not self._was_looked_at and type(self._error) is not RequestCancelled:
+        if self._error is not None and not self._was_looked_at and not isinstance(self._error, _OWN_DOING):
             error = self._error
             logger.warning("%r failed, and nobody looked: %s: %s", self, type(error).__name__, error)
 

@@ -82,9 +82,16 @@ class Runner:
             return False
 
     async def call(
-        self, function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any], sender: Sender[Any] | None
+        self,
+        function: Callable[..., Any],
+        args: list[Any],
+        kwargs: dict[str, Any],
+        sender: Sender[Any] | None,
+        left_behind: Callable[[], None],
     ) -> Any:
         """Run a handler; its items go to `sender`, if it is a generator.
+
+        `left_behind` is called if a plain generator cannot be closed, since a thread still runs in it.
 
         Returns:
             What it returns; None for a generator.
@@ -103,7 +110,7 @@ class Runner:
             await self._send_items(result, _check_wanted(sender))
             return None
         if inspect.isgenerator(result):
-            await self._send_plain_items(result, _check_wanted(sender))
+            await self._send_plain_items(result, _check_wanted(sender), left_behind)
             return None
         if sender is None:
             return result
@@ -130,7 +137,9 @@ class Runner:
             async for item in items:
                 await sender.send(item)
 
-    async def _send_plain_items(self, items: Iterator[Any], sender: Sender[Any]) -> None:
+    async def _send_plain_items(
+        self, items: Iterator[Any], sender: Sender[Any], left_behind: Callable[[], None]
+    ) -> None:
         """Each item of a plain generator is made in a thread."""
         try:
             while True:
@@ -139,7 +148,8 @@ class Runner:
                     return
                 await sender.send(item)
         finally:
-            _close_generator(items)
+            if not _close_generator(items):
+                left_behind()
 
 
 def _awaits(function: Any) -> bool:
@@ -168,13 +178,14 @@ def run_quickly(function: Callable[..., Any], args: list[Any], kwargs: dict[str,
     raise AssertionError(f"{function!r} was taken for one that awaits nothing")
 
 
-def _close_generator(items: Iterator[Any]) -> None:
+def _close_generator(items: Iterator[Any]) -> bool:
+    """Close a generator; False if its thread was abandoned, and still runs in it."""
+    if getattr(items, "gi_running", False):
+        return False
     close: Callable[[], None] | None = getattr(items, "close", None)
     if close is not None:
-        try:
-            close()
-        except ValueError:
-            pass  # its thread was abandoned, and still runs in it
+        close()
+    return True
 
 
 def _check_wanted(sender: Sender[Any] | None) -> Sender[Any]:

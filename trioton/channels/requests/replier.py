@@ -105,10 +105,7 @@ class RepChannel:
         self._closed = False
         self._idle = trio.lowlevel.ParkingLot()
         self._runner = Runner(max_running, is_simulated=context._network.is_simulated)
-        services: dict[str, Service] = context._shared.setdefault("services", {})
-        self._services = services
-        service = services.get(self._slot)
-        self._service = services[self._slot] = Service(context, self._slot) if service is None else service
+        self._service = Service.of(context, self._slot)
         self._service.add(self)
 
     def _check_methods(self, target: object, methods: Iterable[str] | None) -> frozenset[str]:
@@ -190,7 +187,7 @@ class RepChannel:
                 message = await self._result(job)
             if job.scope.cancelled_caught:
                 self._counts["cancelled"] += 1
-                message = requests.encode_cancelled(call.id, is_clean=True)
+                message = requests.encode_cancelled(call.id, is_clean=not job.is_left_behind)
                 if job.gone_reason is not None and not job.is_cancelled:
                     message = requests.encode_gone(call.id, job.gone_reason)
             await self._answer(job, message)
@@ -200,8 +197,7 @@ class RepChannel:
             self._running -= 1
             del self._jobs[job]
             self._service.left(job)
-            if self._closed and not self._jobs:
-                self._let_service_go()
+            if not self._jobs:
                 self._idle.unpark_all()
 
     async def _result(self, job: Job) -> bytes:
@@ -211,7 +207,7 @@ class RepChannel:
         try:
             if function is None:
                 raise AttributeError(f"{self._slot!r} has no method {call.method!r} that may be called")
-            value = await self._runner.call(function, call.arguments, call.keywords, job.sender)
+            value = await self._runner.call(function, call.arguments, call.keywords, job.sender, job.leave_behind)
             encoded = self._encode(call.method, value)
         except trio.Cancelled:
             raise
@@ -230,7 +226,7 @@ class RepChannel:
         return requests.encode_failed(job.call.id, encode_failure(error))
 
     def _encode(self, method: str, value: object) -> bytes:
-        references.leaving.clear()
+        references.forget_leaving()
         try:
             encoded = OBJECT.encode_message(value, references.ENCODE_EXTRA)
         except MessageTypeError as error:
@@ -278,12 +274,6 @@ class RepChannel:
         if not self._closed:
             self._closed = True
             self._service.remove(self)
-            if not self._jobs:
-                self._let_service_go()
-
-    def _let_service_go(self) -> None:
-        if self._service.close_if_idle() and self._services.get(self._slot) is self._service:
-            del self._services[self._slot]
 
     def close(self) -> None:
         """Take no more requests, and stop those that run: their requesters get `DeadError`. May be called twice."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
 import math
-from collections import deque
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
@@ -187,12 +187,12 @@ class ReqChannel(_Methods):
         self._made = 0
         self._futures: dict[int, Future[Any]] = {}
         self._room = trio.lowlevel.ParkingLot()
-        self._impatient: deque[tuple[float, Future[Any]]] = deque()
+        self._impatient: list[tuple[float, int, Future[Any]]] = []  # a heap
+        self._nap: trio.CancelScope | None = None
         desks: dict[str, RequestDesk] = context._shared.setdefault("requests", {})
-        self._desks = desks
         self._desk = desks.get(self._slot) or RequestDesk(context, self._slot)
         desks[self._slot] = self._desk
-        self._desk.users += 1
+        self._desk.channels[self] = None
         self._is_local = local
         if local:
             self._desk.use_own()
@@ -207,7 +207,7 @@ class ReqChannel(_Methods):
     @property
     def repliers(self) -> int:
         """Channels that answer on the slot now, as far as is known."""
-        return self._desk.count
+        return self._desk.count(is_local=self._is_local)
 
     async def wait_repliers(self, count: int) -> None:
         """Wait until at least so many channels answer.
@@ -220,14 +220,15 @@ class ReqChannel(_Methods):
             raise TypeError(f"count must be a number of repliers, not {count!r}")
         await trio.lowlevel.checkpoint()
         self._check_open()
-        while self._desk.count < count:
+        while self.repliers < count:
             await self._desk.wait_changed()
             self._check_open()
 
     def to(self, context_id: int) -> RequestTarget:
         """Give what calls methods in one context only.
 
-        If that cannot be reached, requests fail with `DeadError`; if nobody answers there, they wait.
+        If that cannot be reached, requests fail with `DeadError`; if nobody answers there, they wait. It may be the channel's own
+        context, also if `local` is not set.
 
         Args:
             context_id: The identity of the context, as `ContextInfo.id` has it.
@@ -240,7 +241,10 @@ class ReqChannel(_Methods):
             raise TypeError(f"context_id must be the identity of a context, not {context_id!r}")
         if not 0 <= context_id < 1 << 128:
             raise ValueError(f"context_id must be the identity of a context, not {context_id!r}")
-        return RequestTarget(self, int(context_id).to_bytes(16, "big"))
+        target = int(context_id).to_bytes(16, "big")
+        if target == self._context._wire_id:
+            self._desk.use_own()
+        return RequestTarget(self, target)
 
     # ---------------------------------------------------------------- requests
 
@@ -248,11 +252,11 @@ class ReqChannel(_Methods):
         self._made += 1
         self._pending += 1
         self._futures[future._id] = future
+        if self._patience != math.inf:
+            future._impatient_at = trio.current_time() + self._patience
         self._desk.add(future)
         if self._patience != math.inf and future._stage < Stage.SENT:
-            self._impatient.append((trio.current_time() + self._patience, future))
-            if len(self._impatient) == 1:
-                self._context._start_soon(self._lose_patience)
+            self._watch_patience(future)
         return future
 
     def _ended(self, future: Future[Any]) -> None:
@@ -262,15 +266,31 @@ class ReqChannel(_Methods):
             if self._room:
                 self._room.unpark()
 
+    def _watch_patience(self, future: Future[Any]) -> None:
+        """A request waits for a replier, perhaps not for long."""
+        if future._impatient_at == math.inf:
+            return
+        heapq.heappush(self._impatient, (future._impatient_at, future._id, future))
+        if self._nap is not None:
+            self._nap.deadline = self._impatient[0][0]
+        else:
+            self._nap = trio.CancelScope()
+            self._context._start_soon(self._lose_patience)
+
     async def _lose_patience(self) -> None:
         while self._impatient:
-            deadline, future = self._impatient[0]
+            deadline, _, future = self._impatient[0]
+            if future._stage < Stage.SENT and deadline > trio.current_time():
+                with trio.CancelScope(deadline=deadline) as self._nap:
+                    await trio.sleep_forever()
+                continue
+            heapq.heappop(self._impatient)
             if future._stage < Stage.SENT:
-                await trio.sleep_until(deadline)
-            self._impatient.popleft()
-            if future._stage < Stage.SENT:
-                text = f"no replier took {future.method!r} on {self._slot!r} within {self._patience:g} s"
-                self._desk.fail(future, NoReplierError(text))
+                self._desk.fail(future, self._out_of_patience(future))
+        self._nap = None
+
+    def _out_of_patience(self, future: Future[Any]) -> NoReplierError:
+        return NoReplierError(f"no replier took {future.method!r} on {self._slot!r} within {self._patience:g} s")
 
     def _check_open(self) -> None:
         if self._closed:
@@ -295,11 +315,7 @@ class ReqChannel(_Methods):
                 future._stop()
             self._desk.fail(future, trio.ClosedResourceError(f"{self!r} was closed"))
         self._room.unpark_all()
-        desk = self._desk
-        desk.users -= 1
-        if not desk.users:
-            del self._desks[self._slot]
-            desk.close()
+        self._desk.leave(self)
 
     @trio.lowlevel.enable_ki_protection
     async def aclose(self) -> None:
@@ -328,7 +344,7 @@ class ReqChannel(_Methods):
     def statistics(self) -> RequestStatistics:
         """What the channel has done so far."""
         running = sum(future._stage is Stage.SENT for future in self._futures.values())
-        return RequestStatistics(self._made, self._pending, running, self._desk.count)
+        return RequestStatistics(self._made, self._pending, running, self.repliers)
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{self._pending} pending"
@@ -351,5 +367,5 @@ def _encode(method: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> by
         raise TypeError(f"method must be a str, not {method!r}")
     if not 1 <= len(method) <= MAX_METHOD:
         raise ValueError(f"the name of a method has 1 to {MAX_METHOD} characters, not {len(method)}: {method[:40]!r}")
-    references.leaving.clear()
+    references.forget_leaving()
     return OBJECT.encode_message([method, list(args), kwargs], references.ENCODE_EXTRA)

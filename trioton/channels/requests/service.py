@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from ...network.context import Context
     from ...network.sending.outlet import Piece
     from .replier import RepChannel
+
+LINGER: Final = 10.0
+"""Seconds for which requests that are on their way when the last channel is closed are still told to go elsewhere."""
 
 MOST_LATE: Final = 10_000
 """Short answers that wait for a requester to give room for them; whoever lets more wait does not mean to take them."""
@@ -56,10 +60,21 @@ class Job:
         sender: Where its items go, or None.
         is_cancelled: Whether its requester wants it to stop.
         is_abandoned: Whether its requester was told that it cannot be stopped.
+        is_left_behind: Whether it goes on in a thread though it was stopped.
         gone_reason: Why it is stopped though nobody asked for that, or None.
     """
 
-    __slots__ = ("call", "channel", "client", "gone_reason", "is_abandoned", "is_cancelled", "scope", "sender")
+    __slots__ = (
+        "call",
+        "channel",
+        "client",
+        "gone_reason",
+        "is_abandoned",
+        "is_cancelled",
+        "is_left_behind",
+        "scope",
+        "sender",
+    )
 
     def __init__(self, client: Client, call: Call, channel: RepChannel, sender: Sender[Any] | None) -> None:
         self.client = client
@@ -69,29 +84,44 @@ class Job:
         self.sender = sender
         self.is_cancelled = False
         self.is_abandoned = False
+        self.is_left_behind = False
         self.gone_reason: str | None = None
+
+    def leave_behind(self) -> None:
+        """It is a thread that could not be stopped."""
+        self.is_left_behind = True
 
 
 class Service:
     """Answers the requests of all contexts on one slot.
 
-    Args:
-        context: The context.
-        slot: The full name of the slot.
+    When the last channel is closed it stays for a while, so that requests which come then are turned away instead of being lost.
 
     Attributes:
         channels: Those who answer, older ones first.
         clients: Those who ask.
     """
 
-    def __init__(self, context: Context, slot: str) -> None:
+    @classmethod
+    def of(cls, context: Context, slot: str) -> Service:
+        """The one of a context and slot."""
+        services: dict[str, Service] = context._shared.setdefault("services", {})
+        service = services.get(slot)
+        if service is None:
+            service = services[slot] = cls(context, slot, services)
+        return service
+
+    def __init__(self, context: Context, slot: str, services: dict[str, Service]) -> None:
         self.slot = slot
         self.channels: list[RepChannel] = []
+        self._services = services
         self.clients: dict[bytes, Client] = {}
         self._context = context
         self._listening = context._traffic.listening
         self._rooms: Rooms[bytes] = Rooms()
         self._is_expiring = False
+        self._is_ending = False
+        self._lot = trio.lowlevel.ParkingLot()
         self._arrived: list[Sender[Any]] = []
         extra = dict(references.decode_extra(context))
         for tag, make in list(extra.items()):
@@ -101,12 +131,13 @@ class Service:
             self._listening,
             addressed_slot(context._wire_id, slot),
             Block(WINDOW),
-            lambda body: values.decode_run(body, decode_extra=decoders),
+            lambda body: self._decode(body, decoders),
             self._heard,
             self._refused,
             self._source_gone,
+            own=(context._wire_id, context._dispatcher.do_later),
         )
-        self._advertised: Advertisement | None = None
+        self._advertised: list[Advertisement] = []
         self._listening.add(self._requests)
 
     def _noting(self, make: Any) -> Any:
@@ -119,6 +150,19 @@ class Service:
 
         return make_and_note
 
+    def _decode(self, body: bytes, decoders: Any) -> list[Any]:
+        if self._arrived:  # in messages that had come before, or made no sense
+            _let_go(self._arrived)
+            self._arrived = []
+        return values.decode_run(body, decode_extra=decoders)
+
+    def _take_arrived(self, message: object) -> list[Sender[Any]]:
+        """The sending ends that have come in one message of a run."""
+        taken = list(_senders_in(message))
+        known = {id(sender) for sender in taken}
+        self._arrived = [sender for sender in self._arrived if id(sender) not in known]
+        return taken
+
     # ---------------------------------------------------------------- who answers
 
     def add(self, channel: RepChannel) -> None:
@@ -130,25 +174,31 @@ class Service:
         """A channel takes no more requests."""
         self.channels.remove(channel)
         self._capacity_changed()
+        if not self.channels and not self._is_ending and not self._context._closing:
+            self._is_ending = True
+            self._context._start_soon(self._end)
 
-    def close_if_idle(self) -> bool:
-        """Stop listening if nobody answers any more and nothing runs; whether that was done."""
-        if self.channels or any(client.jobs for client in self.clients.values()):
-            return False
-        self._requests.close()
-        for client in list(self.clients.values()):
-            self._forget(client)
-        return True
+    async def _end(self) -> None:
+        """Stop listening when nobody has answered or asked for a while."""
+        await trio.sleep(LINGER)
+        while not self.channels and self.clients:
+            await self._lot.park()
+        self._is_ending = False
+        if not self.channels:
+            self._requests.close()
+            del self._services[self.slot]
 
     def _capacity_changed(self) -> None:
         """Tell others how many requests run here at once."""
         capacity = self._rooms.capacity = sum(channel._max_running for channel in self.channels)
-        before, self._advertised = self._advertised, None
-        if self.channels:
-            self._advertised = advertised = Advertisement(self._listening, self.slot, DropNewest(capacity))
+        # The interest that others hear of has the largest of all sizes, and the number of channels.
+        before = self._advertised
+        self._advertised = [Advertisement(self._listening, self.slot, DropNewest(capacity)) for _ in self.channels]
+        for advertised in self._advertised:
             self._listening.add(advertised)
-        if before is not None:
-            before.close()
+        for advertised in before:
+            advertised.close()
+        self._lot.unpark_all()
         self._invite()
 
     # ---------------------------------------------------------------- what requesters say
@@ -157,7 +207,7 @@ class Service:
         self._context._hub.emit(BadMessage(ContextId.from_wire(source), self.slot, reason))
 
     def _heard(self, source: bytes, message: object) -> None:
-        arrived, self._arrived = self._arrived, []
+        arrived = self._take_arrived(message) if self._arrived else []
         try:
             fields = requests.check_ask(message)
             client = self.clients.get(source) or self._open(source)
@@ -192,7 +242,7 @@ class Service:
         if client.is_gone:
             _let_go(arrived)
             return
-        if not self.channels or not self._rooms.enter(client.wire_id, trio.current_time):
+        if not self._rooms.enter(client.wire_id, trio.current_time):
             _let_go(arrived)
             self.answer(client, requests.encode_busy(call.id))
             return
@@ -222,6 +272,7 @@ class Service:
         self.clients.pop(client.wire_id, None)
         client.is_gone = True
         client.end.close()
+        self._lot.unpark_all()
         for job in list(client.jobs.values()):
             job.channel._stop(job)
 
@@ -281,6 +332,16 @@ class Service:
                 if client is not None:
                     self.answer(client, requests.ROOM)
         self._is_expiring = False
+
+
+def _senders_in(value: object) -> Iterator[Sender[Any]]:
+    if type(value) is Sender:
+        yield value
+    elif isinstance(value, dict):
+        yield from _senders_in(list(value.values()))
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        for each in value:
+            yield from _senders_in(each)
 
 
 def _let_go(senders: list[Sender[Any]]) -> None:

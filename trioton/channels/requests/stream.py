@@ -46,7 +46,7 @@ class ResultStream:
         if channel._pending >= channel._max_pending:
             raise trio.WouldBlock
         sender, self._receiver = open_channel(channel._context, size=ITEMS)
-        references.leaving.clear()
+        references.forget_leaving()
         reference = values.encode_value(sender, references.ENCODE_EXTRA)
         leaving = [*self._leaving, *references.take_leaving()]
         future: Future[None] = Future(channel, self._method, self._body, leaving, target=self._target, stream=reference)
@@ -74,16 +74,19 @@ class ResultStream:
         """
         if self._future is None:
             raise RuntimeError(f"{self!r} is to be used as: async with req.stream(...) as items")
+        broken: BaseException | None = None
         try:
             return await self._receiver.receive()
         except trio.EndOfChannel:
             pass
-        except trio.BrokenResourceError:
-            pass  # the request tells more
+        except trio.BrokenResourceError as error:
+            broken = error.__cause__ or error  # the request tells more, as a rule
         await self._future.wait()
         self._future._was_looked_at = True
         if self._future._error is not None:
             raise self._future._error
+        if broken is not None:
+            raise broken
         raise StopAsyncIteration
 
     async def __aexit__(
@@ -99,7 +102,8 @@ class ResultStream:
         finally:
             future._was_looked_at = True
             self._receiver.close()
-        await trio.lowlevel.checkpoint()
+        if exc is None:
+            await trio.lowlevel.checkpoint()
 
     def __repr__(self) -> str:
         return f"<ResultStream of {self._method!r} on {self._channel.slot!r}>"

@@ -7,7 +7,7 @@ get what they lack. What is passed on for others never goes before the records t
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +20,7 @@ from ...protocol.records import (
     Digest,
     InterestRecord,
     InterestSnapshot,
+    NodeChange,
     NodeRecord,
     Record,
     encode_batch,
@@ -38,9 +39,12 @@ GATHER: Final = 0.02
 FEW_NEIGHBOURS: Final = 8
 
 SHORT: Final = 1024
-"""Bytes of records that are remembered for a while: most come several times, by several ways."""
+"""Bytes of records that are remembered for a while: most come several times, by several ways, and are told to many."""
 
-_parse_short = lru_cache(maxsize=4096)(parse_record)
+MOST_REMEMBERED: Final = 4096
+"""Records of others whose bytes are remembered, to be told again."""
+
+_parse_short = lru_cache(maxsize=MOST_REMEMBERED)(parse_record)
 _parse_long = lru_cache(maxsize=4)(parse_record)
 
 _HEADER: Final = codec.array_head(0)
@@ -58,27 +62,49 @@ class Flooding:
         self._context = context
         self._topology = topology
         self._pending: dict[Hashable, tuple[int, bytes, Connection | None]] = {}
+        self._own_base = topology.own.number  # all neighbours have been told the own record of this number
+        self._own_is_due = False  # it has changed since, and they should hear of that
+        self._own_news = (0, b"")  # a number of the own record, and what is told of it to those who know the base
+        self._encoded: dict[bytes, tuple[NodeRecord, bytes]] = {}
         self._count = 0
-        self._told: dict[Connection, int] = {}
+        self._told: dict[
+            Connection, tuple[int, int]
+        ] = {}  # how much was told ahead of the others: a count, and a number
         self._lot = trio.lowlevel.ParkingLot()
         self._last_flood = -math.inf
 
     # ---------------------------------------------------------------- telling
 
-    def begin(self, connection: Connection) -> None:
-        """A link is new: tell the neighbour how much is known here. What this context is, it tells when the link counts."""
-        self._send(connection, [encode_record(self._topology.digest())])
+    def begin(self, connection: Connection, *, tells_itself: bool) -> None:
+        """A link is new: who has dialled tells how much is known here, and hears as much of that in answer.
+
+        What this context is, it tells when the link counts, or at once.
+        """
+        records = [encode_record(self._topology.own)] if tells_itself else []
+        if connection.life.has_dialled:
+            records.append(encode_record(self._topology.digest()))
+        if records:
+            self._send(connection, records)
+
+    def introduce(self, connection: Connection) -> None:
+        """The link counts now: tell the neighbour all about this context, and the others that there is the link."""
+        own = self._topology.own
+        self._send(connection, [encode_record(own)])
+        self.own_changed()
+        told, _ = self._told.get(connection, (0, 0))
+        self._told[connection] = told, own.number
 
     def own_changed(self) -> None:
         """The own record has changed: all neighbours must hear of it."""
-        self.tell(self._topology.own, None)
+        self._own_is_due = True
+        self._lot.unpark()
 
     def repeat(self, wire_id: bytes) -> None:
         """A context can be reached now: neighbours were not told of it while it could not, or may have forgotten it."""
         neighbours, topology = self._context._neighbours, self._topology
-        nearer = topology.next_hop(topology.own.origin, wire_id)  # who leads there knows
-        connection = None if nearer is None else neighbours.route(nearer)
         if neighbours.count > 1:
+            nearer = topology.next_hop(topology.own.origin, wire_id)  # who leads there knows
+            connection = None if nearer is None else neighbours.route(nearer)
             for record in topology.records_of(wire_id):
                 if (type(record), record.origin, None) not in self._pending:
                     self.tell(record, connection)
@@ -87,7 +113,8 @@ class Flooding:
         """Spread a record, encoded as `data` if it has come so, to all neighbours but the one that it came from."""
         if self._context._neighbours.count > (heard_from is not None):
             slot = record.slot if isinstance(record, InterestRecord) else None
-            key = type(record), record.origin, slot
+            # The newest replaces what has not been told yet, but each change is needed.
+            key = type(record), record.origin, record.number if isinstance(record, NodeChange) else slot
             self._count += 1
             self._pending.pop(key, None)  # the newest goes behind all that came before it
             self._pending[key] = self._count, encode_record(record) if data is None else data, heard_from
@@ -95,23 +122,41 @@ class Flooding:
 
     def flush(self) -> None:
         """Tell now what has gathered."""
+        sources = {heard_from for _, _, heard_from in self._pending.values()}
+        everything = [data for _, data, _ in self._pending.values()] + self._own_records(self._own_base)
+        frames = list(_frames(everything))
         for connection in self._context._neighbours.with_session():
-            self.flush_to(connection)
+            if connection in sources or connection in self._told:
+                self.flush_to(connection)
+            else:
+                self._write(connection, frames)
         self._pending.clear()
         self._told.clear()
+        if self._own_is_due:
+            self._own_is_due, self._own_base = False, self._topology.own.number
         self._last_flood = trio.current_time()
 
     def flush_to(self, connection: Connection) -> None:
         """Tell one neighbour now what has gathered: something follows that depends on it."""
-        if not self._pending:
+        if not self._pending and not self._own_is_due:
             return
-        told = self._told.get(connection, 0)
+        told, number = self._told.get(connection, (0, self._own_base))
         records = [
             data for count, data, heard_from in self._pending.values() if count > told and heard_from is not connection
         ]
-        self._told[connection] = self._count
+        records += self._own_records(number)
+        self._told[connection] = self._count, self._topology.own.number if self._own_is_due else number
         if records:
             self._send(connection, records)
+
+    def _own_records(self, known: int) -> list[bytes]:
+        """What those must hear of the own record who know that of a number, which is the base or later."""
+        own = self._topology.own
+        if not self._own_is_due or own.number <= known:
+            return []
+        if self._own_news[0] != own.number:
+            self._own_news = own.number, encode_record(self._topology.own_news(self._own_base))
+        return [self._own_news[1]]
 
     @property
     def _pause(self) -> float:
@@ -122,7 +167,7 @@ class Flooding:
     async def run_forever(self) -> None:
         """Tell what has gathered: a lone change at once, those that follow it closely together."""
         while True:
-            if not self._pending:
+            if not self._pending and not self._own_is_due:
                 await self._lot.park()
             if trio.current_time() < self._last_flood + self._pause:
                 await trio.sleep_until(self._last_flood + self._pause)
@@ -131,11 +176,12 @@ class Flooding:
             self.flush()
 
     def _send(self, connection: Connection, records: Iterable[bytes]) -> None:
+        self._write(connection, _frames(records))
+
+    def _write(self, connection: Connection, frames: Iterable[bytes]) -> None:
         if connection.open_link is not None:
-            for body in encode_batch(records):
-                connection.outbox.add_control(
-                    encode_prefix(FrameKind.RECORDS, 0, len(_HEADER), len(body)) + _HEADER + body
-                )
+            for frame in frames:
+                connection.outbox.add_control(frame)
             self._context._dispatcher.will_write(connection.association)
 
     # ---------------------------------------------------------------- hearing
@@ -149,6 +195,7 @@ class Flooding:
         Raises:
             ProtocolError: A record makes no sense, or the neighbour asks too often.
         """
+        neighbours = self._context._neighbours
         changed: list[tuple[bytes, str]] = []
         for data in records:
             parse = _parse_short if len(data) <= SHORT else _parse_long
@@ -159,6 +206,8 @@ class Flooding:
             slots = self._learn(record)
             if slots is not None:
                 self.tell(record, connection, data)
+                if isinstance(record, NodeRecord) and neighbours.count > 1:
+                    self._remember(record, data)
                 changed += [(record.origin, slot) for slot in slots]
         return changed
 
@@ -174,23 +223,39 @@ class Flooding:
         talk.was_asked = True
         peer = connection.peer.wire_id
         self._topology.outdate(peer, digest.known.get(peer, (0, 0))[0])
+        if not connection.life.has_dialled:
+            self._send(connection, [encode_record(self._topology.digest(digest.known))])
         itself = {self._topology.own.origin, peer}
         lacking = [record for record in self._topology.lacking(digest) if record.origin not in itself]
-        self._send(connection, map(encode_record, lacking))
+        self._send(connection, map(self._encode, lacking))
+
+    def _encode(self, record: Record) -> bytes:
+        known, data = self._encoded.get(record.origin, (None, b""))
+        return data if known is record else encode_record(record)
+
+    def _remember(self, record: NodeRecord, data: bytes) -> None:
+        """Keep what a short node record looks like: all who come later are told of it."""
+        if len(data) <= SHORT:
+            if record.origin not in self._encoded and len(self._encoded) >= MOST_REMEMBERED:
+                del self._encoded[next(iter(self._encoded))]
+            self._encoded[record.origin] = record, data
 
     def _learn(self, record: Record) -> list[str] | None:
         """Give the slots on which the interest has changed, or None if the record is no news."""
         topology = self._topology
-        if isinstance(record, NodeRecord):
-            is_news = topology.learn_node(record)
+        if isinstance(record, (NodeRecord, NodeChange)):
+            is_news = topology.learn_node(record) if isinstance(record, NodeRecord) else topology.learn_change(record)
             if is_news and record.origin == topology.own.origin:
                 self.own_changed()  # somebody has older news of this context, or lies
                 return None
             if is_news and topology.own.origin in record.partings:
                 self._context._mesh.membership.heard_parting(record.origin, record.partings[topology.own.origin])
             return [] if is_news else None
-        if record.origin == topology.own.origin:
-            return None
         if isinstance(record, InterestSnapshot):
             return topology.learn_snapshot(record) if topology.is_news(record) else None
         return [record.slot] if topology.learn_interest(record) else None
+
+
+def _frames(records: Iterable[bytes]) -> Iterator[bytes]:
+    for body in encode_batch(records):
+        yield encode_prefix(FrameKind.RECORDS, 0, len(_HEADER), len(body)) + _HEADER + body

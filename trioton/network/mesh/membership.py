@@ -12,7 +12,7 @@ from ...protocol import control
 from ...protocol.identity import ContextId
 from ...protocol.records import MAX_PARTINGS
 from .. import events
-from ..peer import ContextInfo, Peer
+from ..peer import ContextInfo
 from ..states import State
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Membership:
         self._context = context
         self._topology = topology
         self._flooding = flooding
-        self._joined: dict[bytes, tuple[ContextId, str, int]] = {}
+        self._joined: dict[bytes, tuple[str, int]] = {}
         self._used: dict[Association, None] = {}
         self._parted: dict[bytes, int] = {}
         self._lost: dict[bytes, bool] = {}  # whether the other is still to hear of it
@@ -63,13 +63,21 @@ class Membership:
     def contexts(self) -> list[ContextInfo]:
         """All contexts that can be reached now."""
         found = []
-        for wire_id, (context_id, name, pid) in self._joined.items():
+        for wire_id, (name, pid) in self._joined.items():
             connection = self._context._neighbours.route(wire_id)
-            association = self._context._associations.get(wire_id)
             is_direct = connection is not None and connection.is_connected
-            if is_direct or (association is not None and association.is_remote):
-                found.append(ContextInfo(context_id, name, pid, 1 if is_direct else self._topology.hops(wire_id)))
+            if is_direct or self._is_routed(wire_id):
+                hops = 1 if is_direct else self._topology.hops(wire_id)
+                found.append(ContextInfo(ContextId.from_wire(wire_id), name, pid, hops))
         return found
+
+    def _is_routed(self, wire_id: bytes) -> bool:
+        association = self._context._associations.known(wire_id)
+        return self._topology.reaches(wire_id) if association is None else association.is_remote
+
+    def can_reach(self, wire_id: bytes) -> bool:
+        """Whether a context has joined, as far as all conclusions have been drawn, and a way leads there."""
+        return wire_id in self._joined and self._topology.reaches(wire_id)
 
     # ---------------------------------------------------------------- links of this context
 
@@ -77,14 +85,15 @@ class Membership:
         """A link to a neighbour is up, the first one or another."""
         if connection.life.has_joined:
             self.link_settled(connection)
-        self._flooding.begin(connection)
+        # Of a parting it must hear before anything else is said: what went on for it begins anew.
+        tells_itself = not connection.life.has_joined and self.parted(connection.peer.wire_id) > 0
+        self._flooding.begin(connection, tells_itself=tells_itself)
 
     def link_settled(self, connection: Connection) -> None:
         """A neighbour has heard and said all that the beginning of a link needs: others may be reached over it."""
         neighbour, generation = connection.peer.wire_id, connection._totals.transports
         if self._topology.set_link(neighbour, is_suspended=False, generation=generation):
-            self._flooding.own_changed()
-            self._flooding.flush_to(connection)
+            self._flooding.introduce(connection)
             self.update()
 
     def link_lost(self, connection: Connection) -> None:
@@ -111,19 +120,32 @@ class Membership:
 
     # ---------------------------------------------------------------- who joins and who is gone
 
-    def joined(self, peer: Peer) -> None:
+    def joined(self, wire_id: bytes, name: str, pid: int) -> None:
         """A context can be reached: tell the program, unless it knows."""
-        if peer.wire_id not in self._joined:
-            self._joined[peer.wire_id] = peer.id, peer.name, peer.pid
-            self._context._hub.emit(events.ContextJoined(peer.id, peer.name))
-            self._context._changed.unpark_all()
+        if wire_id not in self._joined:
+            self._joined[wire_id] = name, pid
+            if self._context._hub.is_heard:
+                self._context._hub.emit(events.ContextJoined(ContextId.from_wire(wire_id), name))
+            self._wake()
 
-    def gone(self, peer: Peer, reason: str) -> None:
+    def gone(self, wire_id: bytes, reason: str) -> None:
         """A context cannot be reached any more: tell the program, if it knew."""
-        self._lose(peer.wire_id)
-        if self._joined.pop(peer.wire_id, None) is not None:
-            self._context._hub.emit(events.ContextDied(peer.id, peer.name, reason))
-            self._context._changed.unpark_all()
+        self._lose(wire_id)
+        joined = self._joined.pop(wire_id, None)
+        if joined is not None:
+            if self._context._hub.is_heard:
+                self._context._hub.emit(events.ContextDied(ContextId.from_wire(wire_id), joined[0], reason))
+            self._wake()
+
+    def _wake(self) -> None:
+        waiting = self._context._changed
+        if waiting:
+            waiting.unpark_all()
+
+    def _log(self, wire_id: bytes, what: str) -> None:
+        if logger.isEnabledFor(logging.INFO):  # this is done for each context of the network
+            name, _ = self._joined.get(wire_id, ("", 0))
+            logger.info("%s: %r (%s) %s", self._context, name, ContextId.from_wire(wire_id), what)
 
     def _lose(self, wire_id: bytes) -> None:
         _make_room(self._lost)
@@ -144,16 +166,16 @@ class Membership:
         changes = topology.update()
         for wire_id in changes.gone:
             self._lose(wire_id)
-            association = associations.get(wire_id)
-            if association is not None and association.is_remote:
-                self._end(association, NO_WAY)
+            association = associations.known(wire_id)
+            if association is None or association.is_remote:
+                self._end(wire_id, NO_WAY)
         if changes.gone and not self._forgets:
             self._forgets = True
             self._context._start_soon(self._forget_in_time)
         with self._context._traffic.audience.together():
             for wire_id in changes.joined:
                 self._flooding.repeat(wire_id)
-                if associations.get(wire_id) is None:
+                if associations.known(wire_id) is None:
                     self._join(wire_id)
                 self._lost.pop(wire_id, None)
         if topology.version != self._version:
@@ -162,8 +184,8 @@ class Membership:
 
     # ---------------------------------------------------------------- partings
 
-    def _meet_again(self, wire_id: bytes) -> None:
-        """A context can be reached again that could not be for a while. It must hear of that, since it may not have noticed itself."""
+    def meet_again(self, wire_id: bytes) -> None:
+        """A context can be reached, maybe one that could not be for a while. It must hear of that, since it may not have noticed itself."""
         if self._lost.pop(wire_id, False):
             self._set_parted(wire_id, min(self.parted(wire_id) + 1, MOST_PARTINGS))
             self._flooding.own_changed()
@@ -182,21 +204,27 @@ class Membership:
         known = self._context._associations.get(wire_id)
         self.update()  # ways cannot be asked for while there are records of which no conclusions have been drawn
         association = self._context._associations.get(wire_id)
-        if association is not None and association is known and association.is_remote:
-            self._end(association, GIVEN_UP)
-            self._lost.pop(wire_id, None)
-            if self._topology.node(wire_id) is not None:
-                self._join(wire_id)
+        if association is None or association is not known or not (association.is_remote or association.goes_on):
+            return
+        connection = association.connection
+        self._end(wire_id, GIVEN_UP)
+        self._lost.pop(wire_id, None)
+        if connection is not None:
+            self._context._associations.attach(connection)
+        elif self._topology.node(wire_id) is not None:
+            self._join(wire_id)
 
     def _set_parted(self, wire_id: bytes, count: int) -> None:
         _make_room(self._parted)
         self._parted[wire_id] = count
         self._topology.set_parting(wire_id, count)
 
-    def _end(self, association: Association, reason: str) -> None:
-        self._context._associations.end(association)
-        self.gone(association.peer, reason)
-        logger.info("%s: %s is gone: %s", self._context, association.peer, reason)
+    def _end(self, wire_id: bytes, reason: str) -> None:
+        association = self._context._associations.known(wire_id)
+        if association is not None:
+            self._context._associations.end(association)
+        self._log(wire_id, f"is gone: {reason}")
+        self.gone(wire_id, reason)
 
     async def _forget_in_time(self) -> None:
         """Forget the records of contexts that could not be reached for long, as long as there are any."""
@@ -210,13 +238,13 @@ class Membership:
     def _join(self, wire_id: bytes) -> None:
         node = self._topology.node(wire_id)
         assert node is not None
-        self._meet_again(wire_id)
-        peer = Peer(ContextId.from_wire(wire_id), node.name, node.pid, None, wire_id=wire_id, host=b"")
-        association = self._context._associations.begin_routed(peer)
-        association.window_bytes = min(association.window_bytes, node.window_bytes)
-        self.learn_all(association)
-        self.joined(peer)
-        logger.info("%s: %s has joined", self._context, peer)
+        self.meet_again(wire_id)
+        self.joined(wire_id, node.name, node.pid)
+        if self._topology.slots_of(wire_id):
+            association = self._context._associations.get(wire_id)
+            assert association is not None
+            self.learn_all(association)
+        self._log(wire_id, "has joined")
 
     def learn_all(self, association: Association) -> None:
         """Take over all that is known of what a context that is no neighbour listens to."""
@@ -252,11 +280,9 @@ class Membership:
         associations, own = self._context._associations, self._context._wire_id
         for connection in self._context._neighbours.with_session():
             association = connection.association
-            leads_elsewhere = self._topology.next_hop(own, connection.peer.wire_id) not in {
-                None,
-                connection.peer.wire_id,
-            }
-            if leads_elsewhere and not association.is_remote and connection.open_link is None:
+            if connection.open_link is not None or association.is_remote:
+                continue
+            if self._topology.next_hop(own, connection.peer.wire_id) not in {None, connection.peer.wire_id}:
                 associations.leave_straight(association)
         for association in list(self._used):
             routed = association.routed

@@ -76,6 +76,23 @@ class LinkLane:
         return package
 
 
+class _Poll:
+    """What others have answered to one who waits until all know what any of them knew.
+
+    Attributes:
+        own: The version that was known here when it began.
+        first: The first answer of each, by identity.
+        last: The last one.
+    """
+
+    __slots__ = ("first", "last", "own")
+
+    def __init__(self, own: Version) -> None:
+        self.own = own
+        self.first: dict[bytes, Version] = {}
+        self.last: dict[bytes, Version] = {}
+
+
 class Retaining:
     """Keeps the values of states, and spreads them.
 
@@ -93,7 +110,7 @@ class Retaining:
         self._lot = trio.lowlevel.ParkingLot()
         self._last_flush = -math.inf
         self._watchers: dict[str, list[Callable[[], None]]] = {}
-        self._polls: dict[str, list[dict[bytes, list[Version]]]] = {}  # the first answer of each, and the last
+        self._polls: dict[str, list[_Poll]] = {}
         self._answered = trio.lowlevel.ParkingLot()
         self._has_warned = False
 
@@ -243,27 +260,27 @@ class Retaining:
             slot: The slot.
             check: Raises if there is no use in waiting any more.
         """
-        answers: dict[bytes, list[Version]] = {}
+        poll = _Poll(self.store.tell(slot))
         polls = self._polls.setdefault(slot, [])
-        polls.append(answers)
-        own, delay = self.store.version(slot), FIRST_LOOK
+        polls.append(poll)
+        delay = FIRST_LOOK
         try:
             self.flush()
-            while lagging := self._lagging(slot, own, answers):
+            while lagging := self._lagging(slot, poll):
                 for association in lagging:
                     self._ask(association, slot)
                 with trio.move_on_after(delay):
-                    while self._lagging(slot, own, answers):
+                    while self._lagging(slot, poll):
                         await self._answered.park()
                         check()
                 check()
                 delay = min(2 * delay, LONGEST_LOOK)
         finally:
-            polls.remove(answers)
+            polls.remove(poll)
             if not polls:
                 self._polls.pop(slot, None)
 
-    def _lagging(self, slot: str, own: Version, answers: dict[bytes, list[Version]]) -> list[Association]:
+    def _lagging(self, slot: str, poll: _Poll) -> list[Association]:
         """Who must be asked, once more or for the first time, before all know what any of them knew.
 
         If it is only this context that lags, all are asked: one of them tells.
@@ -273,13 +290,8 @@ class Retaining:
             association for wire_id in reached if (association := self._context._associations.get(wire_id)) is not None
         ]
         others = [each for each in found if each.is_remote or self._lane_of(each) is not None]
-        first_answers = [answers[each.peer.wire_id][0] for each in others if each.peer.wire_id in answers]
-        goal = max([own, *first_answers])
-        lagging = [
-            each
-            for each in others
-            if answers.get(each.peer.wire_id, [UNKNOWN])[-1] < goal or each.peer.wire_id not in answers
-        ]
+        goal = max([poll.own, *(poll.first.get(each.peer.wire_id, UNKNOWN) for each in others)])
+        lagging = [each for each in others if each.peer.wire_id not in poll.last or poll.last[each.peer.wire_id] < goal]
         return lagging or (others if self.store.version(slot) < goal else [])
 
     @staticmethod
@@ -293,15 +305,12 @@ class Retaining:
 
     def asked(self, association: Association, message: control.AskState) -> None:
         """Somebody asks which version of a slot is known here."""
-        retained = self.store.get(message.slot)
-        if retained is not None:
-            retained.is_told = True
-        association.send_control(control.StateKnown(message.slot, *self.store.version(message.slot)))
+        association.send_control(control.StateKnown(message.slot, *self.store.tell(message.slot)))
 
     def answered(self, association: Association, message: control.StateKnown) -> None:
         """Somebody says which version of a slot it knows."""
         version = Version(message.counter, message.writer, message.check)
-        for answers in self._polls.get(message.slot, ()):
-            known = answers.setdefault(association.peer.wire_id, [version])
-            known[1:] = [version]
+        for poll in self._polls.get(message.slot, ()):
+            poll.first.setdefault(association.peer.wire_id, version)
+            poll.last[association.peer.wire_id] = version
         self._answered.unpark_all()

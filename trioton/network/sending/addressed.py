@@ -32,18 +32,27 @@ class AddressedEnd:
         slot: The slot, without the prefix that says whose it is.
         destination: The identity of the context that receives there.
         died: Called with the reason when nothing that is sent here can arrive any more; not called by `close`.
+        room_changed: Called when there may be more room.
 
     Attributes:
         association: What leads to the other context, or None for this one itself.
         dead_reason: Why nothing can arrive any more, or None.
     """
 
-    def __init__(self, context: Context, slot: str, destination: bytes, died: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        slot: str,
+        destination: bytes,
+        died: Callable[[str], None],
+        room_changed: Callable[[], None] | None = None,
+    ) -> None:
         traffic = context._traffic
         self._traffic = traffic
         self._late: deque[Piece] = deque()
         self._closed = False
         self._died = died
+        self._room_changed = room_changed
         self.association = None if destination == context._wire_id else context._associations.get(destination)
         self._outlet = outlet = traffic.lives.open(addressed_slot(destination, slot), destination=destination)
         outlet.backlog_size = BEFORE_GRANT
@@ -129,6 +138,8 @@ class AddressedEnd:
             return
         while self._late and outlet.flow.room > 0:
             outlet.add(self._late.popleft())
+        if self._room_changed is not None and not self._late and outlet.flow.room > 0:
+            self._room_changed()
 
     async def wait_changed(self) -> None:
         """Wait until there may be more room, or nothing can arrive any more."""

@@ -99,16 +99,17 @@ class Audience:
             self._changed(outlet)
         if is_report:
             self.inspector.interest_changed()
-        self._tell_watcher(message.slot)
+        self.tell_watcher(message.slot)
 
     def watch(self, slot: str, changed: Callable[[], None] | None) -> None:
-        """Let a function be called whenever something changes about who listens to a slot; None ends that."""
+        """Let a function be called whenever something changes about who listens to a slot, or a context is gone or back; None ends that."""
         if changed is None:
             self._watchers.pop(slot, None)
         else:
             self._watchers[slot] = changed
 
-    def _tell_watcher(self, slot: str) -> None:
+    def tell_watcher(self, slot: str) -> None:
+        """Something has changed about who listens to a slot, here or elsewhere."""
         changed = self._watchers.get(slot)
         if changed is not None:
             changed()
@@ -121,20 +122,25 @@ class Audience:
 
     def forget_unannounced(self, association: Association, announced: Container[str]) -> None:
         """A peer has said, over a new link, all that it listens to: it no longer listens to anything else."""
-        for slot in self._interests.slots_of(association):
-            if slot not in announced:
-                self._forget_interest(association, slot)
         for outlet in self._outlets.all():
             flow = outlet.flow
             branch = flow.branches.get(association)
             if flow.destination is not None and branch is not None and branch.is_ready and flow.slot not in announced:
                 self._lives.die(outlet, "nobody receives on this channel any more")
+        for slot in self._interests.slots_of(association):
+            if slot not in announced:
+                self._forget_interest(association, slot)
+        self._tell_all_watchers()
+
+    def _tell_all_watchers(self) -> None:
+        for changed in list(self._watchers.values()):
+            changed()
 
     def _forget_interest(self, association: Association, slot: str) -> None:
         self._interests.forget(association, slot)
         for outlet in self._outlets.on(slot):
             self._lives.remove_branch(outlet, association)
-        self._tell_watcher(slot)
+        self.tell_watcher(slot)
 
     # ---------------------------------------------------------------- contexts that are no neighbours
 
@@ -170,6 +176,7 @@ class Audience:
             elif interest is not None:
                 self._branches.update(outlet, association, interest, tells_position=True)
                 self._lives.changed(outlet)
+        self._tell_all_watchers()
 
     # ---------------------------------------------------------------- room
 
@@ -237,13 +244,15 @@ class Audience:
             and not outlet.is_own
             and [(branch.key, branch.blocks) for branch in outlet.flow.branches.values()] == [(association, True)]
         ]
+        for outlet in self._outlets.all():  # while the flows still know what was taken, and where they have led
+            if outlet.flow.destination is not None and association in outlet.flow.branches:
+                self._lives.die(outlet, "the context that receives here is gone")
         for slot in self._interests.slots_of(association):
             self._forget_interest(association, slot)
         for outlet in self._outlets.all():
             if association in outlet.flow.branches:
                 outlet.remove_branch(association)
-                if outlet.flow.destination is not None:
-                    outlet.die("the context that receives here is gone")
                 self._lives.end_if_done(outlet)
         self._dispatcher.forget(association)
+        self._tell_all_watchers()
         return deserted

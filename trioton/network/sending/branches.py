@@ -8,7 +8,7 @@ has missed something must know it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ...protocol import control
 from ...protocol.flow import Branch
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from .dispatcher import Dispatcher
     from .outlet import Outlet
     from .outlets import Outlets
+
+FORGOTTEN: Final = "the context that receives here has given this one up meanwhile"
 
 
 class Branches:
@@ -107,6 +109,8 @@ class Branches:
     ) -> None:
         """The subscriptions that were here before are closed; those that came after begin anew."""
         flow = outlet.flow
+        if flow.destination is not None:
+            outlet.die(FORGOTTEN)
         outlet.remove_branch(association)
         self._begin(outlet, association, interest)
         if association in flow.branches:

@@ -71,6 +71,9 @@ class Lives:
 
     def drop(self, outlet: Outlet) -> None:
         """One user of an outlet is gone, and the flow goes on elsewhere: it does not end."""
+        if outlet.was_closed and outlet.users == 1:
+            self.close(outlet)  # the other end of it that came back here was closed before
+            return
         outlet.users -= 1
         if not outlet.users and self._outlets.open.get(outlet.flow.slot) is outlet:
             self._dispatcher.cut()
@@ -82,6 +85,7 @@ class Lives:
         """One user of an outlet is gone. After the last one the flow ends, when all that was accepted has left."""
         outlet.users -= 1
         if outlet.users:
+            outlet.was_closed = True
             return
         slot = outlet.flow.slot
         self._dispatcher.cut()  # while it is open, so that it counts what nobody hears
@@ -110,7 +114,9 @@ class Lives:
             return
         if not flow.branches:
             outlet.drop_backlog()
-        if not flow.is_ended and not outlet.backlog:
+        # The only receiver of an addressed flow hears of its end also if it has not given room yet, and nothing was sent.
+        is_awaited = flow.destination is not None and any(not branch.is_ready for branch in flow.branches.values())
+        if not flow.is_ended and not outlet.backlog and not is_awaited:
             self._dispatcher.cut()
             self._tell_end(flow, flow.end())
             self._dispatcher.heat()
