@@ -79,6 +79,7 @@ async def test_case_18_a_message_is_split_where_ways_part(autojump_clock: object
         assert [sub.pending for sub in subs] == [0, 0]
 
 
+@pytest.mark.slow
 async def test_case_32_a_hundred_connections_one_after_the_other(autojump_clock: object) -> None:
     """Yoton's were too many for the system; each of these brings a message, and none leaves anything behind."""
     net = Network(seed=1, latency=0.01)
