@@ -43,6 +43,7 @@ from .errors import BindError as BindError
 from .errors import CongestedError as CongestedError
 from .errors import ConnectError as ConnectError
 from .errors import DeadError as DeadError
+from .errors import JobFailed as JobFailed
 from .errors import MessageDecodeError as MessageDecodeError
 from .errors import MessageTypeError as MessageTypeError
 from .errors import NoReplierError as NoReplierError
@@ -87,6 +88,10 @@ from .protocol.policies import Policy as Policy
 
 if _TYPE_CHECKING:
     # Not loaded before they are used: programs that do without them start sooner.
+    from .channels.pipeline.pull import PullChannel as PullChannel
+    from .channels.pipeline.pull import PullStatistics as PullStatistics
+    from .channels.pipeline.push import PushChannel as PushChannel
+    from .channels.pipeline.push import PushStatistics as PushStatistics
     from .channels.requests.future import Future as Future
     from .channels.requests.handlers import hidden as hidden
     from .channels.requests.replier import RepChannel as RepChannel
@@ -99,6 +104,10 @@ if _TYPE_CHECKING:
 
 _LATER = {
     "Future": ".channels.requests.future",
+    "PullChannel": ".channels.pipeline.pull",
+    "PullStatistics": ".channels.pipeline.pull",
+    "PushChannel": ".channels.pipeline.push",
+    "PushStatistics": ".channels.pipeline.push",
     "RepChannel": ".channels.requests.replier",
     "ReplyStatistics": ".channels.requests.replier",
     "ReqChannel": ".channels.requests.requester",

@@ -226,7 +226,7 @@ class RepChannel:
         return requests.encode_failed(job.call.id, encode_failure(error))
 
     def _encode(self, method: str, value: object) -> bytes:
-        references.leaving.clear()
+        references.forget_leaving()
         try:
             encoded = OBJECT.encode_message(value, references.ENCODE_EXTRA)
         except MessageTypeError as error:

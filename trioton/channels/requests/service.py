@@ -135,6 +135,7 @@ class Service:
             self._heard,
             self._refused,
             self._source_gone,
+            own=(context._wire_id, context._dispatcher.do_later),
         )
         self._advertised: list[Advertisement] = []
         self._listening.add(self._requests)
