@@ -243,7 +243,7 @@ def test_differences_are_seen() -> None:
 async def test_attributes(autojump_clock: trio.testing.MockClock, pair: Pair) -> None:
     ctx = pair.a
     pub = trioton.PubChannel(ctx, "x")
-    things = {
+    things: dict[str, Any] = {
         "ctx": ctx,
         "connection": pair.to_b,
         "peer": pair.to_b.peer,
