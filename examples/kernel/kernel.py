@@ -82,17 +82,18 @@ class Line:
     # ---------------------------------------------------------------- Trio's thread
 
     async def _next(self) -> str | Chunk | AtRest | None:
+        pair = None
         with trio.CancelScope() as self._rest:
-            try:
-                channel, task = await anext(self._tasks)
-            except StopAsyncIteration:
-                return None
-            finally:
-                self._rest = None
-            if channel is self._lines:
-                await self._echo.send(task)
-            return task  # type: ignore[no-any-return]  # each of the two channels has its type
-        return AtRest.INTERRUPTED
+            pair = await anext(self._tasks, None)
+        was_interrupted, self._rest = self._rest.cancelled_caught, None
+        if was_interrupted:
+            return AtRest.INTERRUPTED
+        if pair is None:
+            return None  # both channels were closed
+        channel, task = pair
+        if channel is self._lines:
+            await self._echo.send(task)
+        return task  # type: ignore[no-any-return]  # each of the two channels has its type
 
     def end(self) -> None:
         """There are no more tasks, and no more lines to read."""

@@ -56,7 +56,7 @@ class Job:
         client: Who asks.
         call: What was asked.
         channel: Which channel runs it.
-        scope: What it runs in.
+        scope: What it runs in, if it has a task.
         sender: Where its items go, or None.
         is_cancelled: Whether its requester wants it to stop.
         is_abandoned: Whether its requester was told that it cannot be stopped.
@@ -80,7 +80,7 @@ class Job:
         self.client = client
         self.call = call
         self.channel = channel
-        self.scope = trio.CancelScope()
+        self.scope: trio.CancelScope
         self.sender = sender
         self.is_cancelled = False
         self.is_abandoned = False
