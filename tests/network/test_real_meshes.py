@@ -97,7 +97,7 @@ async def open_node(name: str, directory: Path, *, port: int | None = None) -> A
         async with trio.open_nursery() as nursery:
             lines = _lines(process.stdout)
             node = Process(process, int(await anext(lines)))
-            nursery.start_soon(_listen, node, lines)
+            nursery.start_soon(_listen, node, lines)  # noqa: ASYNC113  # the caller waits for the first line
             yield node
             nursery.cancel_scope.cancel()
     finally:
