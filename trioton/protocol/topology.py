@@ -22,6 +22,7 @@ from .records import (
     NodeChange,
     NodeRecord,
     Record,
+    Route,
     is_identity,
 )
 from .trees import Graph, Tree, is_near
@@ -70,6 +71,7 @@ class Topology:
 
     Attributes:
         own: This context's own record, current.
+        routes: What the parent has told, by context, if this one is a stub; the first is that of the parent itself.
         version: Grows whenever records or links that are in use have changed, so that callers may keep what they have asked.
 
     Raises:
@@ -81,6 +83,7 @@ class Topology:
             raise ValueError(f"the number of own must be positive, not {own.number!r}")
         self.own = own
         self.version = 0
+        self.routes: dict[bytes, Route] = {}
         self._nodes: dict[bytes, NodeRecord] = {own.origin: own}
         self._interests = Interests()
         self._graph = Graph()
@@ -242,14 +245,64 @@ class Topology:
         if snapshot.origin == self.own.origin:
             return []
         self._note(snapshot.origin)
-        changed = self._interests.learn_snapshot(snapshot)
-        for slot in changed:
-            self._void_slot(slot)
-        return changed
+        return self._void_slots(self._interests.learn_snapshot(snapshot))
 
     def is_news(self, snapshot: InterestSnapshot) -> bool:
         """Whether a snapshot says anything that is not known, so that it should be passed on when it has been learned."""
         return snapshot.origin != self.own.origin and self._interests.is_news(snapshot)
+
+    # ------------------------------------------------------------------------------------------ what a parent says
+
+    def learn_route(self, parent: bytes, route: Route) -> list[str] | None:
+        """Take what the parent of this stub says of a context; gives the slots on which its interest has changed.
+
+        None if it is not believed: this context knows by itself who it is, and who is below it.
+        """
+        origin = route.origin
+        is_parent = origin == parent
+        if origin == self.own.origin or (origin in self._tree and origin not in self.routes and not is_parent):
+            return None
+        if is_parent is not (route.hops == 0):
+            return None
+        known = self.routes.get(origin)
+        if known is None and not is_parent:
+            self._graph.remove(origin)  # what was known of it is old
+            self._interests.forget(origin)
+        self.routes[origin] = route
+        _, name, pid, max_package, window_bytes, hops, way, partings, interests = route
+        links = {self.own.origin if is_parent else parent: LinkRecord(is_suspended=False, generation=way)}
+        self._nodes[origin] = node = NodeRecord(origin, 1, name, pid, max_package, window_bytes, links, partings)
+        if is_parent:
+            self._graph.change(node, [self.own.origin], self._nodes)
+        else:
+            self._graph.lead(parent, origin, hops)
+        if known is None or known[3:7] != route[3:7]:
+            self.version += 1
+        return [] if is_parent else self._void_slots(self._interests.replace(origin, interests))
+
+    def remove_route(self, context: bytes) -> bool:
+        """The parent says that a context cannot be reached any more; gives whether it had said before that it can."""
+        route = self.routes.get(context)
+        if route is None or route.hops == 0:
+            return False
+        del self.routes[context]
+        self._graph.lead(next(iter(self._nodes.pop(context).links)), context, None)
+        self._void_slots(self._interests.slots_of(context))
+        self._interests.forget(context)
+        self.version += 1
+        return True
+
+    def remove_routes(self) -> None:
+        """The parent is one no longer, and no link leads there."""
+        for context, route in list(self.routes.items()):
+            if route.hops:
+                self.remove_route(context)
+        for parent in self.routes:
+            del self._nodes[parent]
+            self._graph.remove(parent)
+            self._void_slots(self._interests.slots_of(parent))
+            self._interests.forget(parent)
+        self.routes.clear()
 
     # ----------------------------------------------------------------------------------------------------- comparing
 
@@ -258,7 +311,7 @@ class Topology:
 
         If the neighbour has said of which contexts it knows, nothing needs to be said of others; of this context itself there always is.
         """
-        origins: Iterable[bytes] = self._nodes.keys() | self._interests.origins()
+        origins: Iterable[bytes] = (self._nodes.keys() | self._interests.origins()) - self.routes.keys()
         if of is not None:
             origins = {each for each in of if each in self._nodes or self._interests.newest(each)} | {self.own.origin}
         known = {}
@@ -273,7 +326,8 @@ class Topology:
         What is known of others may be old. Who was told of it would not pass it on when it comes true again, since it is no news then.
         """
         tree = self._tree
-        known = [origin for origin in self._nodes.keys() | self._interests.origins() if origin in tree]
+        all_known = (self._nodes.keys() | self._interests.origins()) - self.routes.keys()
+        known = [origin for origin in all_known if origin in tree]
         origins = sorted(known, key=lambda origin: (tree.cost(origin), origin))
         records: list[Record] = []
         for origin in origins:
@@ -348,6 +402,8 @@ class Topology:
     def outdate(self, context: bytes, number: int) -> None:
         """A context that cannot be reached has a newer record: the one that is known must not count when it can be, before that comes."""
         node = self._nodes.get(context)
+        if context in self.routes:
+            return
         if node is not None and node.number < number and context in self._unreachable:
             del self._nodes[context]
             self._graph.remove(context)
@@ -445,13 +501,14 @@ class Topology:
         None if there is no path.
         """
         path = self.path(source, destination)
-        links = [
-            (self._nodes[near].links[far].generation, self._nodes[far].links[near].generation)
-            for near, far in pairwise(path)
-        ]
+        links = [(self._generation(near, far), self._generation(far, near)) for near, far in pairwise(path)]
         return (path, tuple(links)) if path else None
 
     # ---------------------------------------------------------------------------------------------------- inside
+
+    def _generation(self, near: bytes, far: bytes) -> int:
+        link = self._nodes[near].links.get(far)  # a parent's record does not name those to which it leads
+        return 0 if link is None else link.generation
 
     def _install(self, record: NodeRecord, neighbours: Iterable[bytes] | None = None) -> None:
         """Take a new record; if `neighbours` are given, only the links to these can be others than before."""
@@ -481,6 +538,11 @@ class Topology:
         self._next_hops.clear()
         self._branches.clear()
         self._sources_of_slot.clear()
+
+    def _void_slots(self, slots: list[str]) -> list[str]:
+        for slot in slots:
+            self._void_slot(slot)
+        return slots
 
     def _void_slot(self, slot: str) -> None:
         for source in self._sources_of_slot.pop(slot, ()):
