@@ -93,15 +93,15 @@ async def test_wait_context_by_name_and_identity(autojump_clock: object) -> None
             assert (await mesh["s"].wait_context("u")).hops == 4
             assert (await mesh["s"].wait_context(int(mesh["t"].id))).name == "t"
         assert mesh.hops("s") == {"a": 1, "u": 4, "t": 3}
-        async with trio.open_nursery() as nursery:
-            found: list[trioton.ContextInfo] = []
+        found: list[trioton.ContextInfo] = []
 
-            async def look() -> None:
-                found.append(await mesh["s"].wait_context("v"))
+        async def look() -> None:
+            found.append(await mesh["s"].wait_context("v"))
 
-            nursery.start_soon(look)
-            await trio.sleep(1)
-            await add_stub(mesh, stack, "vt")
+        mesh["s"].start_soon(look)
+        await trio.sleep(1)
+        await add_stub(mesh, stack, "vt")
+        await trio.sleep(1)
         assert [info.hops for info in found] == [4]
         with trio.move_on_after(1) as scope:
             await mesh["s"].wait_context(1)
@@ -164,24 +164,34 @@ async def test_a_reference_to_one_who_is_gone(autojump_clock: object, watch: Mak
         assert [each.name for each in heard.all(ContextJoined)] == ["t"]
 
 
+class Who(trioton.RepChannel):
+    """Says in which context it is."""
+
+    def who(self) -> str:
+        return self.context.name
+
+
 async def test_requests_from_and_to_stubs(autojump_clock: object) -> None:
-    async with open_stubs("ab bc", EDGE) as mesh, trio.open_nursery() as nursery:
-
-        async def answer(name: str) -> None:
-            async with trioton.RepChannel(mesh[name], "who") as rep:
-                async for request in rep:
-                    await request.reply(name)
-
+    async with open_stubs("ab bc", EDGE) as mesh:
         for name in "cu":
-            nursery.start_soon(answer, name)
-        for name in "stba":
-            req = trioton.ReqChannel(mesh[name], "who")
+            Who(mesh[name], "who")
+        reqs = {name: trioton.ReqChannel(mesh[name], "who") for name in "stba"}
+        for req in reqs.values():
             with trio.fail_after(20):
-                answers = {await req.request(number) for number in range(10)}
-                assert answers <= {"c", "u"}
-                assert await req.to(mesh["u"].id).request(0) == "u"
-                assert await req.to(mesh["c"].id).request(0) == "c"
-        nursery.cancel_scope.cancel()
+                await req.wait_repliers(2)
+                assert {await req.who() for _ in range(10)} <= {"c", "u"}
+                for name in "cu":
+                    assert await req.to(mesh[name].id).who() == name
+
+
+async def test_a_request_to_a_context_of_which_the_stub_knows_nothing(autojump_clock: object) -> None:
+    async with open_stubs("ab bc", EDGE) as mesh:
+        Who(mesh["u"], "who")
+        req = trioton.ReqChannel(mesh["s"], "who")
+        with trio.fail_after(20):
+            assert await req.to(mesh["u"].id).who() == "u"
+            with pytest.raises(trioton.DeadError):
+                await req.to(12345).who()
 
 
 async def test_states_reach_stubs(autojump_clock: object) -> None:

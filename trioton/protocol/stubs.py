@@ -38,6 +38,22 @@ class View:
         self.wishes: dict[Wish, None] = {}
         self.told: dict[bytes, Route] = {}
         self._most = most
+        self._unconfirmed: dict[Wish, None] = {}
+
+    def begin(self) -> list[bytes]:
+        """A link is new: what the stub wanted counts until it has said what it wants now; gives of whom it was told before."""
+        self._unconfirmed = dict(self.wishes)
+        known = list(self.told)
+        self.told.clear()
+        return known
+
+    def settle(self) -> list[Wish]:
+        """It has said all that it wants now; gives what it wanted before and does not want any more."""
+        unconfirmed = list(self._unconfirmed)
+        self._unconfirmed.clear()
+        for wish in unconfirmed:
+            del self.wishes[wish]
+        return unconfirmed
 
     def hear(self, want: Want) -> None:
         """The stub wants to be told of something, or does so no longer.
@@ -46,6 +62,7 @@ class View:
             ProtocolError: It wants too much.
         """
         wish = want.what, want.key
+        self._unconfirmed.pop(wish, None)
         if not want.is_wanted:
             self.wishes.pop(wish, None)
         elif want.what != WantKind.ONCE:

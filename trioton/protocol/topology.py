@@ -84,6 +84,7 @@ class Topology:
         self.own = own
         self.version = 0
         self.routes: dict[bytes, Route] = {}
+        self._left: dict[bytes, None] = {}  # contexts to which the parent has led, until conclusions are drawn
         self._nodes: dict[bytes, NodeRecord] = {own.origin: own}
         self._interests = Interests()
         self._graph = Graph()
@@ -200,8 +201,10 @@ class Topology:
             # Our own record comes back to us over every circle.
             return record.number >= self.own.number and record != self.own and self._outnumber(record.number)
         known = self._nodes.get(record.origin)
-        if known is not None and record.number <= known.number:
+        is_led_to = record.origin in self.routes or record.origin in self._left
+        if known is not None and record.number <= known.number and not is_led_to:
             return False
+        self.forget_route(record.origin)
         self._note(record.origin)
         self._install(record)
         return True
@@ -214,7 +217,7 @@ class Topology:
         origin, since, number, links, gone, partings = change
         if origin == self.own.origin:
             return self._said.get(number) != change and self._outnumber(number)
-        known = self._nodes.get(origin)
+        known = None if origin in self.routes or origin in self._left else self._nodes.get(origin)
         if known is None or not since <= known.number < number:
             return False
         after = {**known.links, **links}
@@ -265,6 +268,7 @@ class Topology:
         if is_parent is not (route.hops == 0):
             return None
         known = self.routes.get(origin)
+        self._left.pop(origin, None)
         if known is None and not is_parent:
             self._graph.remove(origin)  # what was known of it is old
             self._interests.forget(origin)
@@ -286,9 +290,8 @@ class Topology:
         if route is None or route.hops == 0:
             return False
         del self.routes[context]
-        self._graph.lead(next(iter(self._nodes.pop(context).links)), context, None)
-        self._void_slots(self._interests.slots_of(context))
-        self._interests.forget(context)
+        self._left[context] = None
+        self._graph.lead(next(iter(self._nodes[context].links)), context, None)
         self.version += 1
         return True
 
@@ -297,12 +300,21 @@ class Topology:
         for context, route in list(self.routes.items()):
             if route.hops:
                 self.remove_route(context)
-        for parent in self.routes:
-            del self._nodes[parent]
-            self._graph.remove(parent)
-            self._void_slots(self._interests.slots_of(parent))
-            self._interests.forget(parent)
+        self._left.update(dict.fromkeys(self.routes))
         self.routes.clear()
+
+    def forget_route(self, context: bytes) -> None:
+        """From now on a context speaks for itself: what the parent said of it counts no more."""
+        self.remove_route(context)
+        self._forget_left([context] if context in self._left else [])
+
+    def _forget_left(self, contexts: Iterable[bytes]) -> None:
+        for context in list(contexts):
+            del self._left[context]
+            self._nodes.pop(context, None)
+            self._graph.remove(context)
+            self._void_slots(self._interests.slots_of(context))
+            self._interests.forget(context)
 
     # ----------------------------------------------------------------------------------------------------- comparing
 
@@ -311,7 +323,7 @@ class Topology:
 
         If the neighbour has said of which contexts it knows, nothing needs to be said of others; of this context itself there always is.
         """
-        origins: Iterable[bytes] = (self._nodes.keys() | self._interests.origins()) - self.routes.keys()
+        origins: Iterable[bytes] = self._origins()
         if of is not None:
             origins = {each for each in of if each in self._nodes or self._interests.newest(each)} | {self.own.origin}
         known = {}
@@ -320,14 +332,17 @@ class Topology:
             known[origin] = (0 if node is None else node.number, self._interests.covered(origin))
         return Digest(known)
 
+    def _origins(self) -> set[bytes]:
+        """All of whom something is known, but those to whom only a parent leads: it is no record that is known of them."""
+        return (self._nodes.keys() | self._interests.origins()) - self.routes.keys() - self._left.keys()
+
     def lacking(self, digest: Digest) -> list[Record]:
         """What somebody with this digest does not know of the contexts that are linked with this one, of the nearest first.
 
         What is known of others may be old. Who was told of it would not pass it on when it comes true again, since it is no news then.
         """
         tree = self._tree
-        all_known = (self._nodes.keys() | self._interests.origins()) - self.routes.keys()
-        known = [origin for origin in all_known if origin in tree]
+        known = [origin for origin in self._origins() if origin in tree]
         origins = sorted(known, key=lambda origin: (tree.cost(origin), origin))
         records: list[Record] = []
         for origin in origins:
@@ -353,6 +368,7 @@ class Topology:
         """Find out who can be reached, after records were learned; it does nothing if no link has changed."""
         graph, tree = self._graph, self._tree
         if not graph.better and not graph.worse:
+            self._forget_left(self._left)
             return Changes([], [])
         before = tree.adapt()
         if before is None:
@@ -368,6 +384,7 @@ class Topology:
         for context, cost in costs.items():
             if cost is not None:
                 self._unreachable.pop(context, None)
+        self._forget_left(self._left)
         for context in sorted(context for context, cost in costs.items() if cost is None):
             self._note(context)
         return Changes(sorted(joined, key=lambda context: (self._tree.hops(context), context)), sorted(gone))
@@ -402,7 +419,7 @@ class Topology:
     def outdate(self, context: bytes, number: int) -> None:
         """A context that cannot be reached has a newer record: the one that is known must not count when it can be, before that comes."""
         node = self._nodes.get(context)
-        if context in self.routes:
+        if context in self.routes or context in self._left:
             return
         if node is not None and node.number < number and context in self._unreachable:
             del self._nodes[context]

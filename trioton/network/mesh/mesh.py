@@ -123,6 +123,7 @@ class Mesh:
 
     def snapshot_came(self, connection: Connection, message: control.Sync) -> None:
         """A neighbour has said over a new link all that it listens to."""
+        self.parenthood.settle(connection)
         interests = self._context._traffic.interests
         known = [interests.of(connection.association, slot) for slot in connection.association.announced]
         records = [self._record(connection, each) for each in known if each and not each.slot.startswith(DIRECT_PREFIX)]

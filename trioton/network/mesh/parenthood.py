@@ -65,12 +65,19 @@ class Parenthood:
 
     def begin(self, connection: Connection) -> None:
         """A link to a stub is new: it says anew what it wants to be told of, and may have missed what it was told last."""
-        before = self._views.get(connection)
-        known = [] if before is None else [*before.told, *self._due.get(connection, ())]
-        self.forget(connection)
-        view = self._views[connection] = View(connection.peer.wire_id, self._context._limits.subscriptions)
+        view = self._views.get(connection)
+        if view is None:
+            self._topology.forget_route(connection.peer.wire_id)
+            view = self._views[connection] = View(connection.peer.wire_id, self._context._limits.subscriptions)
+        known = view.begin()
         self._send(connection, [encode_record(view.own_route(self._topology))])
         self._mark(connection, known)
+
+    def settle(self, connection: Connection) -> None:
+        """A stub has said, over a new link, all that it wants to be told of."""
+        view = self._views.get(connection)
+        for wish in [] if view is None else view.settle():
+            self._unwant(connection, wish)
 
     def forget(self, connection: Connection) -> None:
         """The session with a stub is over."""

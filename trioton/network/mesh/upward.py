@@ -208,6 +208,9 @@ class Upward:
             self._topology.remove_route(record.origin)
             self._answers.append(record.origin)
             return []
+        near = self._context._neighbours.route(record.origin)
+        if near is not None and near is not self.connection:
+            return []
         slots = self._topology.learn_route(self.connection.peer.wire_id, record)
         if slots is None:
             return []
