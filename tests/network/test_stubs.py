@@ -187,6 +187,7 @@ async def test_requests_from_and_to_stubs(autojump_clock: object) -> None:
 async def test_a_request_to_a_context_of_which_the_stub_knows_nothing(autojump_clock: object) -> None:
     async with open_stubs("ab bc", EDGE) as mesh:
         Who(mesh["u"], "who")
+        await trio.sleep(1)
         req = trioton.ReqChannel(mesh["s"], "who")
         with trio.fail_after(20):
             assert await req.to(mesh["u"].id).who() == "u"

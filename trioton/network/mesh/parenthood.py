@@ -97,6 +97,11 @@ class Parenthood:
         """Whether any stub wants to be told of something."""
         return wish in self._wanting
 
+    @property
+    def asked(self) -> list[bytes]:
+        """The contexts that stubs ask for and that are not known here."""
+        return list(self._asked)
+
     def wishes(self) -> Iterable[Wish]:
         """What all stubs want to be told of."""
         return self._wanting.keys()
@@ -126,7 +131,7 @@ class Parenthood:
             return
         if want.what == WantKind.ONCE:
             assert isinstance(want.key, bytes)
-            self._answer_once(connection, view, want.key)
+            self._ask_for(connection, want.key)
             return
         self._wanting.setdefault(wish, {})[connection] = None
         self._upward.refresh(wish)
@@ -145,13 +150,18 @@ class Parenthood:
         if is_answered:
             self._send(connection, [encode_record(want)])
 
-    def _answer_once(self, connection: Connection, view: View, context: bytes) -> None:
-        view.told.pop(context, None)  # it is told again
-        if self._topology.node(context) is None and self._upward.ask(context):
-            self._asked.setdefault(context, {})[connection] = None
-            if len(self._asked) > self._context._limits.subscriptions:
-                raise ProtocolError("a stub asks for too many contexts at once")
+    def _ask_for(self, connection: Connection, context: bytes) -> None:
+        """A stub asks for a context."""
+        if self._topology.node(context) is not None or not self._upward.ask(context):
+            self._answer_once(connection, context)
             return
+        self._asked.setdefault(context, {})[connection] = None
+        if len(self._asked) > self._context._limits.subscriptions:
+            raise ProtocolError("a stub asks for too many contexts at once")
+
+    def _answer_once(self, connection: Connection, context: bytes) -> None:
+        view = self._views[connection]
+        view.told.pop(context, None)  # it is told again
         self._mark(connection, [context])
         self.flush_to(connection)
         if context not in view.told:
@@ -167,7 +177,7 @@ class Parenthood:
     def answered_once(self, context: bytes) -> None:
         """The parent has said whether a context can be reached."""
         for connection in self._asked.pop(context, ()):
-            self._answer_once(connection, self._views[connection], context)
+            self._answer_once(connection, context)
 
     def give_up_asking(self) -> None:
         """There is no parent any more: nobody else can be reached."""

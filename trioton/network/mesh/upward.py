@@ -77,9 +77,8 @@ class Upward:
         self.connection = connection
         self._told.clear()
         wishes = dict.fromkeys([*self._own, *self.parenthood.wishes()])
-        records: list[Guidance] = [
-            Want(WantKind.ONCE, origin, is_wanted=True) for origin, route in self._topology.routes.items() if route.hops
-        ]
+        doubtful = [origin for origin, route in self._topology.routes.items() if route.hops] + self.parenthood.asked
+        records: list[Guidance] = [Want(WantKind.ONCE, origin, is_wanted=True) for origin in doubtful]
         records += [self._want(wish, is_wanted=True) for wish in wishes]
         self._send(connection, map(encode_record, records))
 
