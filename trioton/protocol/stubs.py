@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from ..errors import ProtocolError
 from .records import NoRoute, Route, Want, WantKind
 
 if TYPE_CHECKING:
@@ -31,6 +30,7 @@ class View:
         stub: The stub's identity.
         wishes: What it wants to be told of.
         told: What it was told of each context last.
+        has_warned: Whether it is known that it wants too much.
     """
 
     def __init__(self, stub: bytes, most: int) -> None:
@@ -39,6 +39,7 @@ class View:
         self.told: dict[bytes, Route] = {}
         self._most = most
         self._unconfirmed: dict[Wish, None] = {}
+        self.has_warned = False
 
     def begin(self) -> list[bytes]:
         """A link is new: what the stub wanted counts until it has said what it wants now; gives of whom it was told before."""
@@ -55,20 +56,17 @@ class View:
             del self.wishes[wish]
         return unconfirmed
 
-    def hear(self, want: Want) -> None:
-        """The stub wants to be told of something, or does so no longer.
-
-        Raises:
-            ProtocolError: It wants too much.
-        """
+    def hear(self, want: Want) -> bool:
+        """The stub wants to be told of something, or does so no longer; gives whether that counts: it does not if it wants too much."""
         wish = want.what, want.key
         self._unconfirmed.pop(wish, None)
         if not want.is_wanted:
             self.wishes.pop(wish, None)
-        elif want.what != WantKind.ONCE:
+        elif want.what != WantKind.ONCE and wish not in self.wishes:
+            if len(self.wishes) >= self._most:
+                return False
             self.wishes[wish] = None
-            if len(self.wishes) > self._most:
-                raise ProtocolError(f"a stub wants to be told of more than {self._most} slots, names and contexts")
+        return True
 
     def is_below(self, topology: Topology, context: bytes) -> bool:
         """Whether a context is the stub or may be below it, so that the stub may speak for it: no other way leads there."""

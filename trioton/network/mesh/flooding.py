@@ -254,7 +254,7 @@ class Flooding:
         """Hear what is only said between a stub and its parent; gives the slots on which the interest of a context has changed.
 
         Raises:
-            ProtocolError: It is said by one who may not, or the stub wants too much.
+            ProtocolError: It is said by one who may not.
         """
         if connection.tie is Tie.PARENT:
             return self.upward.heard(record)

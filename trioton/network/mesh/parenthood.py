@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
-from ...errors import ProtocolError
 from ...protocol.records import NoRoute, Want, WantKind, encode_record
 from ...protocol.stubs import View, Ways
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ..connection import Connection
     from ..context import Context
     from .upward import Upward
+
+logger = logging.getLogger("trioton.context")
 
 K = TypeVar("K")
 
@@ -119,15 +121,21 @@ class Parenthood:
     # ---------------------------------------------------------------- what they want
 
     def hear(self, connection: Connection, want: Want) -> None:
-        """A stub wants to be told of something.
-
-        Raises:
-            ProtocolError: It wants too much.
-        """
+        """A stub wants to be told of something."""
         view, topology, wish = self._views[connection], self._topology, (want.what, want.key)
-        view.hear(want)
         if not want.is_wanted:
+            view.hear(want)
             self._unwant(connection, wish)
+            return
+        # A stub can want no more of its parent than the parent takes: some of that is for itself.
+        most = self._context._limits.subscriptions
+        is_too_much = self._upward.connection is not None and len(self._wanting) >= most // 2
+        if (is_too_much and wish not in self._wanting and want.what != WantKind.ONCE) or not view.hear(want):
+            if not view.has_warned:
+                view.has_warned = True
+                logger.warning("%s: stub %s wants to be told of too much", self._context, connection.peer)
+            if want.what == WantKind.SLOT:
+                self._send(connection, [encode_record(want)])
             return
         if want.what == WantKind.ONCE:
             assert isinstance(want.key, bytes)
@@ -152,12 +160,11 @@ class Parenthood:
 
     def _ask_for(self, connection: Connection, context: bytes) -> None:
         """A stub asks for a context."""
-        if self._topology.node(context) is not None or not self._upward.ask(context):
+        is_too_much = len(self._asked) >= self._context._limits.subscriptions
+        if self._topology.node(context) is not None or is_too_much or not self._upward.ask(context):
             self._answer_once(connection, context)
             return
         self._asked.setdefault(context, {})[connection] = None
-        if len(self._asked) > self._context._limits.subscriptions:
-            raise ProtocolError("a stub asks for too many contexts at once")
 
     def _answer_once(self, connection: Connection, context: bytes) -> None:
         view = self._views[connection]
