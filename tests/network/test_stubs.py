@@ -64,6 +64,48 @@ async def test_what_a_stub_sends_at_once_waits_until_it_knows_who_listens(autoju
             assert await receive(sub, 1) == ["first"]
 
 
+async def test_a_slot_that_is_used_again_has_those_who_listen_now(autojump_clock: object) -> None:
+    async with open_stubs("ab bc", "sa ts") as mesh:
+        for name in "st":
+            first, second = mesh.sub("c"), mesh.sub("b")
+            pub = mesh.pub(name)
+            await pub.wait_subscribers(2)
+            await pub.aclose()
+            await trio.sleep(1)
+            await first.aclose()
+            await trio.sleep(1)
+            pub = mesh.pub(name)
+            with trio.fail_after(10):
+                await pub.wait_subscribers()
+                assert pub.statistics().subscribers == 1
+                await pub.send(name)
+            assert await receive(second, 1) == [name]
+            await second.aclose()
+            await pub.aclose()
+            await trio.sleep(1)
+
+
+async def test_sending_without_a_wait_before_it_is_known_who_listens(autojump_clock: object) -> None:
+    async with open_stubs("ab bc", "sa") as mesh:
+        sub = mesh.sub("c")
+        await trio.sleep(1)
+        pub = mesh.pub("s", backlog=1)
+        pub.send_nowait(1)
+        with pytest.raises(trio.WouldBlock):
+            pub.send_nowait(2)
+        await trio.sleep(1)
+        pub.send_nowait(3)
+        assert await receive(sub, 2) == [1, 3]
+
+
+async def test_those_who_look_see_stubs(autojump_clock: object) -> None:
+    async with open_stubs("ab bc", "sa ts") as mesh:
+        reports = trioton.SubChannel(mesh["c"], "trioton.reports", trioton.OBJECT)
+        await trio.sleep(3)
+        names = {(await reports.receive())["name"] for _ in range(8)}
+        assert names == {"a", "b", "s", "t"}
+
+
 async def test_connecting_brings_those_who_listen(autojump_clock: object) -> None:
     async with open_stubs("ab bc", "sa") as mesh, AsyncExitStack() as stack:
         sub = mesh.sub("c")

@@ -68,6 +68,11 @@ class View:
             self.wishes[wish] = None
         return True
 
+    def told_on(self, slot: str) -> list[bytes]:
+        """Who listens to a slot, as far as the stub was told."""
+        routes = self.told.items()
+        return [context for context, route in routes if any(each.slot == slot for each in route.interests)]
+
     def is_below(self, topology: Topology, context: bytes) -> bool:
         """Whether a context is the stub or may be below it, so that the stub may speak for it: no other way leads there."""
         return context == self.stub or topology.next_hop(topology.own.origin, context) in {None, self.stub}

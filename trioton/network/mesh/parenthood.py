@@ -148,7 +148,8 @@ class Parenthood:
         if isinstance(want.key, bytes):
             found = [want.key]
         elif want.what == WantKind.SLOT:
-            found = [record.origin for record in topology.interested(want.key)]
+            # Who has ceased to listen while the stub did not want to know must be told of, too.
+            found = [record.origin for record in topology.interested(want.key)] + view.told_on(want.key)
             is_answered = self._upward.has_answered(want.key)
         else:
             nodes = [topology.node(each) for each in topology.contexts()]
