@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 import re
@@ -18,7 +19,7 @@ import trio.testing
 
 import trioton
 from trioton.errors import ProtocolError
-from trioton.network.receiving.reception import MESSAGE_TAGS, SENDER_TAG
+from trioton.network.receiving.reception import CONTEXT_TAG, MESSAGE_TAGS, PUSHER_TAG, SENDER_TAG
 from trioton.protocol import (
     codec,
     control,
@@ -65,8 +66,9 @@ ROLES = {"client": Role.SERVER, "server": Role.CLIENT}
 
 @attrs.frozen
 class Reference:
-    """What tag 54022 stands for, where no context is at hand to make a sender of it."""
+    """What a tag from 54022 on stands for, where no context is at hand to make something of it."""
 
+    tag: int
     content: Any
 
 
@@ -94,7 +96,9 @@ MAKERS: dict[str, Callable[[Any], Any]] = {
     "datetime": datetime.fromisoformat,
     "uuid": UUID,
     "decimal": Decimal,
-    "sender": lambda content: Reference(value_of(content)),
+    "sender": lambda content: Reference(SENDER_TAG, value_of(content)),
+    "pusher": lambda content: Reference(PUSHER_TAG, content),
+    "context": lambda content: Reference(CONTEXT_TAG, value_of(content)),
 }
 
 
@@ -454,8 +458,8 @@ async def test_session_is_what_two_contexts_say(name: str, autojump_clock: trio.
 
 # ---------------------------------------------------------------- vectors of messages
 
-ENCODE_EXTRA: EncodeExtra = {Reference: lambda reference: (SENDER_TAG, reference.content)}
-DECODE_EXTRA = {SENDER_TAG: Reference}
+ENCODE_EXTRA: EncodeExtra = {Reference: lambda reference: (reference.tag, reference.content)}
+DECODE_EXTRA = {tag: functools.partial(Reference, tag) for tag in (SENDER_TAG, PUSHER_TAG, CONTEXT_TAG)}
 
 
 def is_same(one: Any, other: Any) -> bool:

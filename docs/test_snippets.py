@@ -168,6 +168,17 @@ def test_requests_are_answered_on_the_thread_that_has_the_camera() -> None:
         assert not thread.is_alive()
 
 
+async def test_a_worker_that_dies_leaves_no_gap(
+    autojump_clock: trio.testing.MockClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with Network(seed=1, latency=0.01) as net:
+        await snippet("pipeline").main(net)
+    first, second, third = capsys.readouterr().out.splitlines()
+    assert first.startswith("bob: ")
+    assert second.startswith("bob: ")
+    assert third in {f"bob: {job}, which somebody may have begun before" for job in ("one", "two", "three")}
+
+
 async def test_clock_is_followed_through_restarts(
     autojump_clock: trio.testing.MockClock, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,6 +20,7 @@ LINES = {
     "hello.py": "from the kernel",
     "merge_streams.py": "err | warning 2\nout | file 2 is done\nthe program has ended: {'exit_code': 0}",
     "one_to_one.py": "table: here comes the coffee\ntable: that was all",
+    "pipeline.py": "done: 6 given again: 1",
     "policies.py": "DropOldest(5)  [15, 16, 17, 18, 19], dropped 15",
     "pubsub_two_processes.py": "reading 4 of another process: 21.0 C",
     "reconnect.py": "received all in order: True\nthe connection had 2 transports",

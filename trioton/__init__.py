@@ -22,7 +22,6 @@ from ._version import __version__ as __version__
 from .channels.direct import Receiver as Receiver
 from .channels.direct import Sender as Sender
 from .channels.direct import open_channel as open_channel
-from .channels.files import FileWrapper as FileWrapper
 from .channels.merge import Merge as Merge
 from .channels.merge import merge as merge
 from .channels.messages import BINARY as BINARY
@@ -34,15 +33,12 @@ from .channels.pubsub import PubChannel as PubChannel
 from .channels.pubsub import SubChannel as SubChannel
 from .channels.receiving import ReceiveStatistics as ReceiveStatistics
 from .channels.sending import SendStatistics as SendStatistics
-from .channels.state import UNSET as UNSET
-from .channels.state import StateChannel as StateChannel
-from .channels.state import StateStatistics as StateStatistics
-from .channels.state import Unset as Unset
 from .errors import AddressError as AddressError
 from .errors import BindError as BindError
 from .errors import CongestedError as CongestedError
 from .errors import ConnectError as ConnectError
 from .errors import DeadError as DeadError
+from .errors import JobFailed as JobFailed
 from .errors import MessageDecodeError as MessageDecodeError
 from .errors import MessageTypeError as MessageTypeError
 from .errors import NoReplierError as NoReplierError
@@ -87,6 +83,11 @@ from .protocol.policies import Policy as Policy
 
 if _TYPE_CHECKING:
     # Not loaded before they are used: programs that do without them start sooner.
+    from .channels.files import FileWrapper as FileWrapper
+    from .channels.pipeline.pull import PullChannel as PullChannel
+    from .channels.pipeline.pull import PullStatistics as PullStatistics
+    from .channels.pipeline.push import PushChannel as PushChannel
+    from .channels.pipeline.push import PushStatistics as PushStatistics
     from .channels.requests.future import Future as Future
     from .channels.requests.handlers import hidden as hidden
     from .channels.requests.replier import RepChannel as RepChannel
@@ -95,16 +96,29 @@ if _TYPE_CHECKING:
     from .channels.requests.requester import RequestStatistics as RequestStatistics
     from .channels.requests.requester import RequestTarget as RequestTarget
     from .channels.requests.stream import ResultStream as ResultStream
+    from .channels.state import UNSET as UNSET
+    from .channels.state import StateChannel as StateChannel
+    from .channels.state import StateStatistics as StateStatistics
+    from .channels.state import Unset as Unset
     from .protocol.failures import register_exception as register_exception
 
 _LATER = {
+    "FileWrapper": ".channels.files",
     "Future": ".channels.requests.future",
+    "PullChannel": ".channels.pipeline.pull",
+    "PullStatistics": ".channels.pipeline.pull",
+    "PushChannel": ".channels.pipeline.push",
+    "PushStatistics": ".channels.pipeline.push",
     "RepChannel": ".channels.requests.replier",
     "ReplyStatistics": ".channels.requests.replier",
     "ReqChannel": ".channels.requests.requester",
     "RequestStatistics": ".channels.requests.requester",
     "RequestTarget": ".channels.requests.requester",
     "ResultStream": ".channels.requests.stream",
+    "StateChannel": ".channels.state",
+    "StateStatistics": ".channels.state",
+    "UNSET": ".channels.state",
+    "Unset": ".channels.state",
     "hidden": ".channels.requests.handlers",
     "register_exception": ".protocol.failures",
 }

@@ -88,6 +88,22 @@ class RequestCancelled(TriotonError):  # as concurrent.futures and Trio name the
         self.is_clean = is_clean
 
 
+class JobFailed(TriotonError):
+    """A job that was pushed will not be done: pullers died over it again and again, or it cannot be received.
+
+    Attributes:
+        job: The message, as it was sent.
+        deaths: For each death of a puller that may have begun the job, what it died of: a `DeadError` with the `context`.
+        others: The further failures, if there are several.
+    """
+
+    def __init__(self, reason: str, *, job: object, deaths: tuple[DeadError, ...] = ()) -> None:
+        super().__init__(reason)
+        self.job = job
+        self.deaths = deaths
+        self.others: tuple[JobFailed, ...] = ()
+
+
 class RemoteError(TriotonError):
     """What a handler has raised, if that is neither a builtin exception nor one that `register_exception` knows.
 

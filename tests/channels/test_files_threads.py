@@ -366,3 +366,94 @@ def test_a_forked_process_and_one_whose_context_is_closed_print_to_the_real_stre
         "after the context",
         "after Trio",
     ]
+
+
+INTERRUPTED_READER = """
+import os, signal, threading
+import trio
+import trioton
+
+ready = threading.Event()
+
+
+async def main():
+    global file, token, told
+    token, told = trio.lowlevel.current_trio_token(), trio.Event()
+    async with trioton.open_context() as a, trioton.open_context() as b:
+        await a.bind("mem://files")
+        await b.connect("mem://files")
+        lines, typing = trioton.SubChannel(a, "in"), trioton.PubChannel(b, "in")
+        file = trioton.FileWrapper(lines)
+        await typing.wait_subscribers()
+        ready.set()
+        while not lines.statistics().waiting:
+            await trio.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGINT)
+        await told.wait()
+        await typing.send("first")
+        await typing.send("second")
+        await trio.sleep_forever()
+
+
+threading.Thread(target=trio.run, args=(main,), daemon=True).start()
+ready.wait()
+try:
+    file.readline()
+except KeyboardInterrupt:
+    token.run_sync_soon(told.set)
+print(file.readline() + file.readline(), end="")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_reader_that_ctrl_c_interrupts_takes_no_line() -> None:
+    command = [sys.executable, "-c", INTERRUPTED_READER]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (result.stdout, result.stderr) == ("first\nsecond\n", "")
+
+
+async def test_several_threads_share_the_lines(ends: Ends) -> None:
+    typing, typed = PubChannel(ends.reader, "in"), SubChannel(ends.writer, "in")
+    await typing.wait_subscribers()
+    file = FileWrapper(typed)
+    lines: list[str] = []
+
+    def read() -> None:
+        while line := file.readline():
+            lines.append(line)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(in_thread, read)
+        for number in range(400):
+            await typing.send(f"{number:03}")
+        await until(lambda: len(lines) == 400)
+        typed.close()
+    assert sorted(lines) == [f"{number:03}\n" for number in range(400)]
+
+
+async def test_what_a_reader_writes_comes_after_the_echo(ends: Ends) -> None:
+    """Two files have two tasks that send, and chance decides which of them is first when both may go on."""
+    typing, typed = PubChannel(ends.reader, "in"), SubChannel(ends.writer, "in")
+    echo, echoed = PubChannel(ends.writer, "echo"), SubChannel(ends.reader, "echo")
+    out, said = await make(ends)
+    await typing.wait_subscribers()
+    await echo.wait_subscribers()
+    source = FileWrapper(typed, echo=echo)
+    count = 200
+
+    def answer() -> None:
+        for _ in range(count):
+            out.write(source.readline())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(in_thread, answer)
+        for number in range(count):
+            await typing.send(f"{number}\n")
+        seen: list[tuple[bool, str]] = []
+        async for channel, text in trioton.merge(echoed, said):
+            seen.append((channel is echoed, text))
+            if len(seen) == 2 * count:
+                break
+    assert seen == [(is_echo, f"{number}\n") for number in range(count) for is_echo in (True, False)]

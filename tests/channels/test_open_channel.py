@@ -489,3 +489,21 @@ async def test_nothing_stays_behind(autojump_clock: object, pair: Pair, how: str
     assert pair.a.statistics().slots_received == 0
     assert pair.a._traffic.incoming.by_slot == {}
     assert list(pair.b._traffic.incoming.by_slot) == [pub.slot]
+
+
+async def test_who_sends_hears_of_a_death_after_a_cut(pair: Pair) -> None:
+    """Over its second link the receiver has told that it listens there. That must not hide that it is gone."""
+    net, (sender, _) = pair.net, open_channel(pair.b)
+    pub, sub = PubChannel(pair.b, "travel", OBJECT), SubChannel(pair.a, "travel", OBJECT)
+    await pub.wait_subscribers()
+    await pub.send(sender)
+    arrived = await sub.receive()
+    await arrived.send(1)
+    await trio.sleep(1)
+    net.cut("a", "b")
+    await trio.sleep(10)
+    await arrived.send(2)
+    net.kill("b")
+    await trio.sleep(1000)
+    with trio.fail_after(100), pytest.raises(trio.BrokenResourceError):
+        await arrived.send(3)

@@ -23,7 +23,7 @@ KILL = 9
 
 # What is tested there needs process groups and /proc.
 collect_ignore = (
-    ["test_broker.py", "test_demo.py", "test_graph.py", "test_pub_sub.py", "test_top.py"]
+    ["test_broker.py", "test_demo.py", "test_graph.py", "test_pub_sub.py", "test_req.py", "test_top.py"]
     if sys.platform == "win32"
     else []
 )

@@ -130,6 +130,7 @@ async def test_damage_in_the_first_word_behind_the_handshake(stage: Stage) -> No
 
 @pytest.mark.parametrize("seed", range(10))
 async def test_noise_behind_a_handshake(stage: Stage, seed: int) -> None:
+    """Yoton's case 41: what makes no sense ends the link."""
     peer = await open_raw_peer(stage)
     async with peer.stream:
         await peer.stream.send_all(b"\xff" + random.Random(seed).randbytes(2000))

@@ -46,7 +46,7 @@ async def test_reprs(autojump_clock: object) -> None:
 
 
 async def test_yotons_counting_of_connections(autojump_clock: object) -> None:
-    """Three contexts that connect one after another, and go one after another."""
+    """Yoton's cases 1 to 3: three contexts that connect one after another, and go one after another."""
     net = Network(seed=1, latency=0.01)
     async with trioton.open_context("c1", network=net.host("c1")) as c1:
         assert c1.connections == []
@@ -185,6 +185,7 @@ async def test_a_listener_that_closed_does_not_take_back_who_was_suspended(pair:
 
 
 async def test_bind_tries_further_ports(autojump_clock: object) -> None:
+    """Yoton's case 42."""
     net = Network(seed=1)
     async with trioton.open_context("a", network=net.host("a")) as a:
         first = await a.bind("a:9000")

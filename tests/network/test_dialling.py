@@ -286,6 +286,7 @@ async def test_waiting_to_connect_ends_when_cancelled(autojump_clock: object) ->
 
 
 async def test_a_context_cannot_connect_to_itself(autojump_clock: object) -> None:
+    """Yoton's case 43."""
     net = Network(seed=1)
     async with trioton.open_context("a", network=net.host("a")) as a:
         listener = await a.bind("a:1")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 async def test_an_idle_link_stays_up_for_a_day(open_pair: OpenPair, watch: MakeWatch) -> None:
+    """Yoton's case 40."""
     slow = Heartbeat(interval=30, timeout=60, lease=120)
     async with open_pair(heartbeat=slow) as pair:
         at_a, at_b = watch(pair.a), watch(pair.b)
@@ -68,6 +69,7 @@ async def test_both_sides_measure_the_round_trip_when_a_link_comes_up(open_pair:
 
 @pytest.mark.parametrize("patience", [0.5, 5.0])
 async def test_silence_is_told_once_and_so_is_its_end(open_pair: OpenPair, watch: MakeWatch, patience: float) -> None:
+    """Yoton's case 38."""
     beat = Heartbeat(interval=patience / 2, timeout=patience, lease=100)
     async with open_pair(heartbeat=beat) as pair:
         events = watch(pair.a)
@@ -190,6 +192,7 @@ async def test_a_timeout_set_while_suspended_counts_from_the_next_link_on(pair: 
     ],
 )
 async def test_a_wrong_timeout_is_refused(pair: Pair, value: object, error: type[Exception]) -> None:
+    """Yoton's case 39; ours may be shorter than half a second."""
     with pytest.raises(error, match=r"^timeout must be"):
         pair.to_b.timeout = value  # type: ignore[assignment]
     assert pair.to_b.timeout == 5

@@ -54,6 +54,7 @@ STRANGERS = {
 
 @pytest.mark.parametrize("kind", STRANGERS)
 async def test_a_stranger_gets_one_line_and_a_close(stage: Stage, kind: str) -> None:
+    """Yoton's case 44, and others that are none of ours."""
     data, reason = STRANGERS[kind]
     async with await trio.open_tcp_stream("127.0.0.1", stage.port) as stream:
         port = local_port(stream)

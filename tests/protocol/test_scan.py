@@ -331,7 +331,9 @@ def test_the_tags_of_a_run_can_be_chosen() -> None:
 
 def test_a_string_is_jumped_over() -> None:
     body = array(bytes_head(1 << 24) + bytes(1 << 24))
-    start = time.perf_counter()
+    taken = []
     for _ in range(10):
+        start = time.thread_time()
         scan_run(body, 1)
-    assert time.perf_counter() - start < 0.005 * SLOWNESS
+        taken.append(time.thread_time() - start)
+    assert min(taken) < 0.0005 * SLOWNESS

@@ -40,6 +40,7 @@ async def test_a_future_that_is_only_waited_for_goes_on(asking: Asking) -> None:
 
 
 async def test_a_future_is_cancelled_by_hand_and_says_so(asking: Asking) -> None:
+    """Yoton's case 45, but that one that runs can be cancelled, too."""
     future = asking.req.clean_up(1, 0.5)
     await trio.sleep(0.1)
     assert future.running()

@@ -412,3 +412,48 @@ async def test_a_local_replier_channel_can_be_closed_by_its_own_handler(pair: Pa
         await req.slowly()
     await trio.sleep(1)
     check_rest(req)
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["closed", "cancelled"])
+async def test_channels_may_be_closed_after_their_context(dies: bool, autojump_clock: trio.testing.MockClock) -> None:
+    net = Network(seed=1, latency=0.01)
+    ended: list[object] = []
+    async with trioton.open_context("a", network=net.host("a")) as a:
+        await a.bind("a:1")
+        with trio.CancelScope() as scope:
+            async with trioton.open_context("b", network=net.host("b")) as b:
+                await b.connect("a:1")
+                rep, req = Handlers(b, "here", max_running=1), ReqChannel(b, "there", patience=50)
+                there, asker = Handlers(a, "there", max_running=1), ReqChannel(a, "here")
+                await req.wait_repliers(1)
+                await asker.wait_repliers(1)
+                futures = [req.clean_up(number, 0) for number in range(3)]
+                asked = [asker.clean_up(number, 0) for number in range(3)]
+                for future in futures:
+                    future.add_done_callback(ended.append)
+                await trio.sleep(1)
+                if dies:
+                    scope.cancel()
+        assert ended == futures
+        for end in (rep, req):
+            end.close()
+            end.close()
+            with trio.CancelScope() as late:
+                await end.aclose()
+            assert end.closed
+            assert not late.cancel_called
+        for future in futures:
+            assert isinstance(await future.exception(), trio.ClosedResourceError)
+            assert not future.cancel()
+        with trio.fail_after(100):
+            error = await asked[0].exception()
+        assert isinstance(error, DeadError)
+        for future in asked[1:]:
+            future.cancel()
+        await trio.sleep(5)
+        assert there.running() == 0
+        assert rep.begun == rep.ended
+        check_rest(asker, there)
+        for make in (lambda: ReqChannel(b, "x"), lambda: Handlers(b, "x")):
+            with pytest.raises(trio.ClosedResourceError):
+                make()

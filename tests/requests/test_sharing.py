@@ -232,3 +232,48 @@ async def test_many_that_wait_are_cancelled_without_much_ado(autojump_clock: tri
             assert future.cancel()
         assert all(future.cancelled() for future in futures)
         check_rest(req)
+
+
+@pytest.mark.parametrize("size", [0, 1_000, 1_000_000])
+async def test_a_context_that_asks_itself_may_ask_for_much(size: int, autojump_clock: trio.testing.MockClock) -> None:
+    async with trioton.open_context("alone", network=Network(seed=1).host("alone")) as alone:
+        rep = Handlers(alone, "math", max_running=5_000)
+        req = ReqChannel(alone, "math", local=True)
+        await req.wait_repliers(1)
+        value = "x" * size
+        with trio.fail_after(10):
+            futures = [req.give((number, value)) for number in range(3_000 if size < 10_000 else 10)]
+            for number, future in enumerate(futures):
+                assert await future == (number, value)
+            later = [req.work((number, value), 1) for number in range(10)]
+            for number, future in enumerate(later):
+                assert await future == (number, value)
+        check_rest(req, rep)
+
+
+async def test_handlers_may_ask_on(autojump_clock: trio.testing.MockClock) -> None:
+    """A request goes around in a ring of contexts, and is cancelled all around."""
+    async with open_star(3) as star:
+        reqs = [ReqChannel(context, f"s{number}", local=True) for number, context in enumerate(star.contexts)]
+        ended: list[int] = []
+
+        class Next:
+            def __init__(self, number: int) -> None:
+                self.number = number
+
+            async def go(self, steps: int) -> int:
+                try:
+                    if steps == 0:
+                        await trio.sleep(1)
+                        return self.number
+                    return int(await reqs[self.number].go(steps - 1))
+                finally:
+                    ended.append(steps)
+
+        for number, context in enumerate(star.contexts):
+            trioton.RepChannel(context, f"s{(number - 1) % 3}", target=Next(number), methods=["go"])
+        assert await reqs[0].go(7) == 2
+        ended.clear()
+        with trio.move_on_after(0.9):
+            await reqs[0].go(7)
+        assert ended == list(range(8)), "the innermost first"

@@ -274,6 +274,7 @@ def test_a_hash_of_ones_own() -> None:
 
 
 def test_ports_to_try_are_yotons() -> None:
+    """Yoton's case 42: which ports are tried."""
     offsets = [port - 1000 for port in ports_to_try(1000, 11)]
     assert offsets == [0, 1, 2, 3, 5, 7, 9, 11, 13, 16, 19]
     assert list(ports_to_try(1000, 256))[-1] - 1000 > 2500

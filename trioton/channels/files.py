@@ -6,6 +6,8 @@ import errno
 import io
 import sys
 import threading
+from collections import deque
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Self, TextIO, cast
 
@@ -89,6 +91,9 @@ class FileWrapper(io.TextIOBase):
         self._thread = threading.get_ident()
         self._outflow = Outflow(channel, self._real_stream, chunk) if isinstance(channel, PubChannel) else None
         self._echo = None if echo is None else Outflow(echo, None)
+        self._arrived: deque[str] = deque()
+        self._lock = threading.RLock()
+        self._turn = trio.Lock()
         self._rest = ""
         self._closed = False
 
@@ -215,52 +220,84 @@ class FileWrapper(io.TextIOBase):
         self._check_readable()
         if not self._network.is_own_process():
             return sys.__stdin__.readline(wanted) if sys.__stdin__ is not None else ""
-        if wanted and not self._rest:
-            self._fill()
-        end = self._rest.find("\n") + 1
-        return self._take(end if wanted < 0 else min(end, wanted))
+        while wanted:
+            with self._lock:
+                end = self._rest.find("\n") + 1
+                if end:
+                    return self._take(end if wanted < 0 else min(end, wanted))
+            if not self._fill():
+                break
+        return ""
 
     def _take(self, count: int) -> str:
-        text, self._rest = self._rest[:count], self._rest[count:]
+        with self._lock:
+            text, self._rest = self._rest[:count], self._rest[count:]
         return text
 
     def _fill(self) -> bool:
         """Receive one more message; whether there was one."""
-        if threading.get_ident() == self._thread:
-            message = self._receive_nowait()
-        else:
-            message = _call_in_trio(self._token, self._receive)
-        if message is None:
-            return False
-        self._rest += message if message.endswith("\n") else f"{message}\n"
+        is_in_trio = threading.get_ident() == self._thread
+        while not self._take_arrived():
+            if not (self._receive_nowait() if is_in_trio else self._receive_in_trio()):
+                return False
+        if self._echo is not None and not is_in_trio:
+            self._echo.flush()  # what the reader writes now, to whichever file, comes after it
         return True
 
-    def _receive_nowait(self) -> str | None:
+    def _take_arrived(self) -> bool:
+        with self._lock:
+            if not self._arrived:
+                return False
+            # Ctrl-C comes at calls only, and here are none: the line is in one of both places.
+            self._rest += self._arrived[0]
+            del self._arrived[0]
+        return True
+
+    def _receive_in_trio(self) -> bool:
+        """Let Trio's thread receive a message, and wait. If Ctrl-C ends that, no message is taken, or the next reader gets it."""
+        scope = trio.CancelScope()
+        is_done = False
+        try:
+            is_there = _call_in_trio(self._token, self._receive, scope)
+            is_done = True
+        finally:
+            if not is_done:
+                _post(self._token, scope.cancel)
+        return is_there
+
+    def _receive_nowait(self) -> bool:
         assert isinstance(self._channel, SubChannel)
         try:
-            return self._received(self._channel.receive_nowait())
+            self._received(self._channel.receive_nowait())
+            return True
         except trio.WouldBlock:
             raise BlockingIOError(
                 errno.EAGAIN, "nothing to read now, and Trio's thread must not wait: use await channel.receive()"
             ) from None
         except (trio.EndOfChannel, trio.ClosedResourceError):
-            return None
+            return False
         except trio.BrokenResourceError as error:
             raise OSError(str(error)) from error
 
-    async def _receive(self) -> str | None:
+    async def _receive(self, scope: trio.CancelScope) -> bool:
         assert isinstance(self._channel, SubChannel)
-        try:
-            return self._received(await self._channel.receive())
-        except (trio.EndOfChannel, trio.ClosedResourceError):
-            return None
-        except trio.BrokenResourceError as error:
-            raise OSError(str(error)) from error
+        with scope:
+            async with self._turn:
+                if self._arrived:
+                    return True  # for a reader who was interrupted just then
+                try:
+                    self._received(await self._channel.receive())
+                    return True
+                except (trio.EndOfChannel, trio.ClosedResourceError):
+                    return False
+                except trio.BrokenResourceError as error:
+                    raise OSError(str(error)) from error
+        return False
 
-    def _received(self, message: str) -> str:
+    def _received(self, message: str) -> None:
+        self._arrived.append(message if message.endswith("\n") else f"{message}\n")
         if self._echo is not None:
             self._echo.write(message, len(message.encode()))
-        return message
 
     # ---------------------------------------------------------------- closing
 
@@ -336,8 +373,8 @@ def _post(token: trio.lowlevel.TrioToken, function: Any) -> None:
         pass  # and so has all that could be closed
 
 
-def _call_in_trio(token: trio.lowlevel.TrioToken, async_fn: Any) -> str | None:
-    """Call an async function in Trio's thread, and wait; None if Trio has ended, or ends meanwhile.
+def _call_in_trio(token: trio.lowlevel.TrioToken, async_fn: Callable[..., Awaitable[bool]], *args: object) -> bool:
+    """Call an async function in Trio's thread, and wait; False if Trio has ended, or ends meanwhile.
 
     Raises:
         trio.Cancelled: This is a thread of the same Trio, and its task was cancelled.
@@ -347,14 +384,13 @@ def _call_in_trio(token: trio.lowlevel.TrioToken, async_fn: Any) -> str | None:
     except RuntimeError:
         is_worker = False
     try:
-        result: str | None = trio.from_thread.run(async_fn, trio_token=None if is_worker else token)
+        return trio.from_thread.run(async_fn, *args, trio_token=None if is_worker else token)
     except trio.RunFinishedError:
-        return None
+        return False
     except trio.Cancelled:  # noqa: ASYNC103  # what is cancelled is no task of this thread, unless it is a worker
         if is_worker:
             raise
-        return None  # noqa: ASYNC104
-    return result
+        return False  # noqa: ASYNC104
 
 
 def _checked_chunksize(value: object) -> int:

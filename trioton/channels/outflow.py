@@ -59,12 +59,12 @@ class Outflow:
         self._chunk = chunk
         self._token = trio.lowlevel.current_trio_token()
         self._thread = threading.get_ident()
-        self._condition = (
-            threading.Condition()
-        )  # its lock may be taken again: a signal's handler may print inside a print
+        # The lock may be taken again: a signal's handler may print inside a print. It is taken by itself: Ctrl-C never comes between
+        # taking it and entering the block, while `Condition.__enter__`, as Python code, could be left with the lock held for ever.
+        self._lock = threading.RLock()
+        self._condition = threading.Condition(self._lock)
         self._queue: deque[tuple[str, int]] = deque()
         self._bytes = 0
-        self._put = 0
         self._passed = 0
         self._flushes: set[int] = set()
         self._waiting = 0
@@ -100,7 +100,7 @@ class Outflow:
         """
         step = self._chunk
         pieces = [text] if len(text) <= step else [text[start : start + step] for start in range(0, len(text), step)]
-        with self._condition:
+        with self._lock:
             if not self.is_in_trio_thread:
                 self._wait(lambda: self._bytes < ROOM)
             has_place = not self._is_over and self._bytes < BUFFER
@@ -108,7 +108,6 @@ class Outflow:
                 for piece in pieces:
                     self._queue.append((piece, size if piece is text else len(piece.encode())))
                 self._bytes += size
-                self._put += len(pieces)
                 has_place = self._wake()
         if not has_place and not self._is_over:
             self._tell("has too much to send, and Trio's thread must not wait")
@@ -123,8 +122,8 @@ class Outflow:
             OSError: The real stream failed.
         """
         if not self.is_in_trio_thread:
-            with self._condition:
-                target = self._put
+            with self._lock:
+                target = self._passed + len(self._queue)
                 self._flushes.add(target)
                 try:
                     self._wait(lambda: self._passed >= target)
@@ -137,7 +136,7 @@ class Outflow:
 
     def close(self) -> None:
         """Take nothing more, and close the channel when all is sent."""
-        with self._condition:
+        with self._lock:
             self._is_closing = True
             self._wake()
 
@@ -198,15 +197,16 @@ class Outflow:
             self.give_up()
 
     def _next(self) -> str | None:
-        with self._condition:
+        with self._lock:
             if self._queue:
                 return self._queue[0][0]
+            self._bytes = 0  # as it should be, unless Ctrl-C has come between a text and its size
             self._is_awake = False
             return None
 
     def _has_passed(self) -> None:
         """The first text of the queue is where it had to go."""
-        with self._condition:
+        with self._lock:
             if self._is_over:
                 return  # it was given up meanwhile
             _, size = self._queue.popleft()
@@ -236,14 +236,14 @@ class Outflow:
 
     async def wait_passed_on(self) -> None:
         """Wait until all that was written before has been handed to the channel; a checkpoint."""
-        target = self._put
+        target = self._passed + len(self._queue)
         await trio.lowlevel.checkpoint()
         while self._passed < target and not self._is_over:
             await self._progress.park()
 
     def give_up(self) -> None:
         """It is over: what was not sent goes to the real stream, and so does all that is written from now on. May be called twice."""
-        with self._condition:
+        with self._lock:
             rest = "".join([piece for piece, _ in self._queue])
             self._queue.clear()
             self._bytes = 0

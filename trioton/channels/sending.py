@@ -229,8 +229,7 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
     def _encode(self, value: T_contra) -> Piece:
         if self._closed:
             raise trio.ClosedResourceError(f"{self!r} was closed")
-        if references.leaving:
-            references.leaving.clear()  # of a message that failed
+        references.forget_leaving()
         buffers = self._type.encode_buffers(value, references.ENCODE_EXTRA)
         size = sum([len(buffer) for buffer in buffers])
         if size > self._max_package:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
+import re
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -30,6 +32,9 @@ SIZED_POLICIES: Final[dict[str, Callable[[int], Policy]]] = {
     "drop-newest": DropNewest,
     "disconnect": Disconnect,
 }
+
+NEGATIVE: Final = re.compile(r"-(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")
+"""A negative number as JSON has it."""
 
 EXIT_INTERRUPTED: Final = 130
 EXIT_NOBODY_READS: Final = 141
@@ -112,11 +117,20 @@ def _policy(_context: click.Context, _parameter: click.Parameter, value: str) ->
     )
 
 
-def _channel_options(command: Any) -> Any:
-    """The options that pub and sub have in common."""
+def _place_options(command: Any) -> Any:
+    """The options that say how to come to a slot."""
     for option in (
         click.option("--bind", is_flag=True, help="Listen at ADDRESS for others, instead of connecting to it."),
         click.option("--wait", is_flag=True, help="Go on dialling ADDRESS until somebody answers."),
+        click.option("--insecure", is_flag=True, help="Allow an address on another machine without TLS."),
+    ):
+        command = option(command)
+    return command
+
+
+def _channel_options(command: Any) -> Any:
+    """The options that pub and sub have in common."""
+    for option in (
         click.option(
             "--type",
             "type_",
@@ -127,10 +141,9 @@ def _channel_options(command: Any) -> Any:
         ),
         click.option("--json", "type_", flag_value="obj", help="The same as --type obj."),
         click.option("--binary", "type_", flag_value="bin", help="The same as --type bin."),
-        click.option("--insecure", is_flag=True, help="Allow an address on another machine without TLS."),
     ):
         command = option(command)
-    return command
+    return _place_options(command)
 
 
 @cli.command()
@@ -208,6 +221,95 @@ def sub(slot: str, *, policy: Policy, count: int | None, until_closed: bool, **p
     from .pubsub import subscribe
 
     return _run(partial(subscribe, until_closed=until_closed), _place(slot, **place), policy, count)
+
+
+class _NumbersAreArguments(click.Command):
+    """A command to which ``-3`` is a number, not an option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Hide from click what begins with a minus and is a number: a space before it changes nothing to those who read it."""
+        return super().parse_args(ctx, [f" {word}" if NEGATIVE.fullmatch(word) else word for word in args])
+
+
+@cli.command(cls=_NumbersAreArguments)
+@_place_options
+@click.option(
+    "--to", metavar="CONTEXT", help="Ask only the context with this name or identity; wait until it is there."
+)
+@click.option("--stream", "is_stream", is_flag=True, help="Print the items of a generator as they come.")
+@click.option("--stdin", "by_lines", is_flag=True, help="Make a request for each line of stdin.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0),
+    default=math.inf,
+    metavar="SECONDS",
+    help="How long the answer may take, all in all; with --stdin each of them.",
+)
+@click.option(
+    "--patience",
+    type=click.FloatRange(0),
+    metavar="SECONDS",
+    help="How long to wait until somebody takes the request; for ever by default.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print texts as JSON, too.")
+@click.option("-v", "--verbose", is_flag=True, help="Print the traceback of a failure.")
+@click.argument("address")
+@click.argument("slot")
+@click.argument("method")
+@click.argument("args", nargs=-1)
+def req(
+    slot: str,
+    method: str,
+    args: tuple[str, ...],
+    *,
+    is_stream: bool,
+    by_lines: bool,
+    address: str,
+    bind: bool,
+    wait: bool,
+    insecure: bool,
+    **manner: Any,
+) -> int:
+    """Call METHOD with ARGS of whatever answers on SLOT at ADDRESS, and print what it returns.
+
+    Each argument is JSON where it can be read as that (3, true, null, '{"a": [1]}'), else a text; '"3"' is the text 3. name=value gives
+    an argument by its name, if what is before the = may be a name; '"name=value"' is a text. After -- nothing is an option.
+
+    A text is printed as it is, everything else as JSON. A failed request prints one line on stderr. Ctrl-C, and --timeout, stop what
+    runs there.
+
+    With --stdin, each line is a JSON array of arguments, or else a text that is the only one; ARGS come before them. Many requests are
+    under way at once. The results are printed in the order of the lines, a line each, which is empty where a request has failed; use
+    --json if texts may have line ends.
+
+    \b
+    Examples:
+      trioton req localhost:9000 math add 3 -4
+      trioton req localhost:9000 files find '*.txt' recursive=true
+      trioton req --stream localhost:9000 log follow | grep -m 1 error
+      trioton req --to worker-2 --timeout 5 localhost:9000 control restart
+      ls | trioton req --stdin localhost:9000 files size
+
+    \b
+    Exit codes:
+      0    the request was answered; with --stdin all of them were
+      1    a request has failed, nobody answers, or the connection has ended
+      2    the command line makes no sense
+      130  Ctrl-C
+      141  nobody reads what it prints any more
+    """  # noqa: D301  # click wants the character
+    from .request import Call, Manner, ask, ask_lines
+
+    if is_stream and by_lines:
+        raise click.UsageError("--stream prints the items of one request; it does not go with --stdin")
+    place = _place(slot, address=address, type_="obj", bind=bind, wait=wait, insecure=insecure)
+    try:
+        call = Call.from_words(method, args)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    if by_lines:
+        return _run(ask_lines, place, call, Manner(**manner))
+    return _run(partial(ask, is_stream=is_stream), place, call, Manner(**manner))
 
 
 def _ready_fd(_context: click.Context, _parameter: click.Parameter, value: int | None) -> int | None:

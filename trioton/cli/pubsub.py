@@ -153,7 +153,7 @@ async def _wait_subscribers(pub: trioton.PubChannel[Any], count: int, slot: str)
 async def _publish_stdin(pub: trioton.PubChannel[Any], type_: str, count: int | None, *, ends_unheard: bool) -> None:
     """Publish stdin to its end, or up to `count` messages, or until nobody listens any more, if that ends it."""
     left = count
-    split = _as_they_come if type_ == "bin" else partial(_split_lines, type_)
+    split = _as_they_come if type_ == "bin" else partial(split_lines, type_)
     async with aclosing(split()) as blocks:
         async for messages in blocks:
             await pub.send_many(messages if left is None else messages[:left])
@@ -170,7 +170,12 @@ async def _as_they_come() -> AsyncGenerator[list[Any], None]:
         yield [data]
 
 
-async def _split_lines(type_: str) -> AsyncGenerator[list[Any], None]:
+async def split_lines(type_: str) -> AsyncGenerator[list[Any], None]:
+    """The lines of stdin, as messages of a type, in as many lists as reads.
+
+    Raises:
+        BadLineError: A line is no JSON, for objects.
+    """
     decoder = codecs.getincrementaldecoder("utf-8")(errors="backslashreplace")
     rest, is_open = "", True
     while is_open:

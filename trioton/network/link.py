@@ -243,9 +243,10 @@ class Link:
     # ---------------------------------------------------------------- writing
 
     def say_goodbye(self, reason: str) -> None:
-        """Put the goodbye on the control lane. Nothing may be sent after it, heartbeats included."""
+        """Put the goodbye on the control lane. Nothing may be sent after it, heartbeats and the ends of flows included."""
         self.send_control(control.Close(control.shorten_reason(reason)))
         self._said_goodbye = True
+        self._outbox = self._outbox.last_words()
 
     def send_control(self, message: control.Control) -> None:
         """Put a message on the control lane; it leaves with the next `try_write`."""

@@ -144,6 +144,13 @@ class Outbox:
         self._control.append(frame)
         self.control_bytes += len(frame)
 
+    def last_words(self) -> Outbox:
+        """Move what waits on the control lane to an outbox of its own: what is added to this one from now on does not leave behind it."""
+        last = Outbox(self._queue_bytes)
+        last._control, self._control = self._control, []
+        last.control_bytes, self.control_bytes = self.control_bytes, 0
+        return last
+
     def add_package(self, branch: Branch, package: Package, flow: PositionedFlow) -> None:
         """Add a package for a neighbour.
 

@@ -8,7 +8,7 @@ The replier remembers who was turned away, in turn, and keeps the next free room
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 R = TypeVar("R", bound=Hashable)
 
@@ -50,7 +50,21 @@ class Candidate:
         self.is_full = True
 
 
-C = TypeVar("C", bound=Candidate)
+class HasRoom(Protocol):
+    """What `Choice` needs to know.
+
+    Attributes:
+        last_chosen: A number that grows with each choice; 0 at first.
+    """
+
+    last_chosen: int
+
+    @property
+    def room(self) -> int:
+        """What may be sent to it, as far as is known."""
+
+
+C = TypeVar("C", bound=HasRoom)
 
 
 class Choice(Generic[C]):

@@ -103,6 +103,7 @@ class RequestDesk:
             lambda body: values.decode_run(body, decode_extra=decoders),
             self._heard,
             self._refused,
+            own=(context._wire_id, context._dispatcher.do_later),
         )
         self._traffic.listening.add(self._replies)
         self._traffic.audience.watch(slot, self.repliers_changed)

@@ -139,6 +139,7 @@ class RepChannel:
         if job.sender is None and job.client.end.has_room and function is not None and self._runner.is_quick(function):
             self._run_at_once(job, function)
             return
+        job.scope = trio.CancelScope()
         self._running += 1
         self._jobs[job] = None
         self._context._user_nursery.start_soon(self._run, job, name=f"{self._slot}: {job.call.method}")
@@ -163,6 +164,8 @@ class RepChannel:
 
     def _stop(self, job: Job) -> None:
         """Nobody wants the result of a request any more."""
+        if job not in self._jobs:
+            return  # it is one that awaits nothing, and runs just now
         job.scope.cancel()
         if job.is_cancelled and not job.is_abandoned and self._is_plain(job):
             job.is_abandoned = True
@@ -226,7 +229,7 @@ class RepChannel:
         return requests.encode_failed(job.call.id, encode_failure(error))
 
     def _encode(self, method: str, value: object) -> bytes:
-        references.leaving.clear()
+        references.forget_leaving()
         try:
             encoded = OBJECT.encode_message(value, references.ENCODE_EXTRA)
         except MessageTypeError as error:

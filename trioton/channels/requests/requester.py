@@ -367,5 +367,5 @@ def _encode(method: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> by
         raise TypeError(f"method must be a str, not {method!r}")
     if not 1 <= len(method) <= MAX_METHOD:
         raise ValueError(f"the name of a method has 1 to {MAX_METHOD} characters, not {len(method)}: {method[:40]!r}")
-    references.leaving.clear()
+    references.forget_leaving()
     return OBJECT.encode_message([method, list(args), kwargs], references.ENCODE_EXTRA)

@@ -56,7 +56,7 @@ class Job:
         client: Who asks.
         call: What was asked.
         channel: Which channel runs it.
-        scope: What it runs in.
+        scope: What it runs in, if it has a task.
         sender: Where its items go, or None.
         is_cancelled: Whether its requester wants it to stop.
         is_abandoned: Whether its requester was told that it cannot be stopped.
@@ -80,7 +80,7 @@ class Job:
         self.client = client
         self.call = call
         self.channel = channel
-        self.scope = trio.CancelScope()
+        self.scope: trio.CancelScope
         self.sender = sender
         self.is_cancelled = False
         self.is_abandoned = False
@@ -135,6 +135,7 @@ class Service:
             self._heard,
             self._refused,
             self._source_gone,
+            own=(context._wire_id, context._dispatcher.do_later),
         )
         self._advertised: list[Advertisement] = []
         self._listening.add(self._requests)

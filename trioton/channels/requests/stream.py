@@ -46,7 +46,7 @@ class ResultStream:
         if channel._pending >= channel._max_pending:
             raise trio.WouldBlock
         sender, self._receiver = open_channel(channel._context, size=ITEMS)
-        references.leaving.clear()
+        references.forget_leaving()
         reference = values.encode_value(sender, references.ENCODE_EXTRA)
         leaving = [*self._leaving, *references.take_leaving()]
         future: Future[None] = Future(channel, self._method, self._body, leaving, target=self._target, stream=reference)

@@ -27,6 +27,8 @@ class HandledSubscription(Subscription):
         handle: Called with the source's identity and each message; must not raise.
         refused: Called with the source's identity and the reason when a run made no sense.
         source_gone: Called with the identity of a source that sends no more.
+        own: The identity of this context, and what calls a function in the next pass of the scheduler: what the context sends to
+            itself is handled then, since it comes while it is still being sent.
     """
 
     is_shared = True
@@ -40,12 +42,15 @@ class HandledSubscription(Subscription):
         handle: Callable[[bytes, Any], None],
         refused: Callable[[bytes, str], None],
         source_gone: Callable[[bytes], None] | None = None,
+        *,
+        own: tuple[bytes, Callable[[Callable[[], None]], None]],
     ) -> None:
         super().__init__(listening, slot, policy)
         self._decode = decode
         self._handle = handle
         self._source_gone = source_gone
         self._refused = refused
+        self._own_id, self._do_later = own
 
     def hand_over(self, flow: ReceiveFlow, body: bytes) -> bool:
         """Handle the message of a run of one."""
@@ -73,6 +78,12 @@ class HandledSubscription(Subscription):
             self.credit_due()
 
     def _handle_body(self, source: bytes, body: bytes, start: int, stop: int) -> None:
+        if source == self._own_id:
+            self._do_later(lambda: self._handle_now(source, body, start, stop))
+        else:
+            self._handle_now(source, body, start, stop)
+
+    def _handle_now(self, source: bytes, body: bytes, start: int, stop: int) -> None:
         try:
             messages = self._decode(body)
         except ProtocolError as error:
@@ -83,8 +94,11 @@ class HandledSubscription(Subscription):
 
     def source_gone(self, source: bytes) -> None:
         """A context that has sent here sends no more."""
-        if self._source_gone is not None:
-            self._source_gone(source)
+        gone = self._source_gone
+        if gone is not None and source == self._own_id:
+            self._do_later(lambda: gone(source))
+        elif gone is not None:
+            gone(source)
 
 
 class Advertisement(Subscription):

@@ -30,7 +30,13 @@ FIRST_HOP: Final = 1 << HOP_SHIFT
 SENDER_TAG: Final = 54022
 """The CBOR tag of a reference to a channel's sending end, ``[context, slot]``."""
 
-MESSAGE_TAGS: Final = TAGS | {SENDER_TAG}
+PUSHER_TAG: Final = 54023
+"""The CBOR tag of a reference to a channel that pushes: the full name of its slot."""
+
+CONTEXT_TAG: Final = 54024
+"""The CBOR tag of a reference to a context, ``[identity, name, pid]``."""
+
+MESSAGE_TAGS: Final = TAGS | {SENDER_TAG, PUSHER_TAG, CONTEXT_TAG}
 
 
 class Reception:

@@ -104,7 +104,7 @@ class Audience:
         self.tell_watcher(message.slot)
 
     def watch(self, slot: str, changed: Callable[[], None] | None) -> None:
-        """Let a function be called whenever something changes about who listens to a slot, or a context is gone; None ends that."""
+        """Let a function be called whenever something changes about who listens to a slot, or a context is gone or back; None ends that."""
         was_watched = slot in self._watchers
         if changed is None:
             self._watchers.pop(slot, None)
@@ -135,6 +135,11 @@ class Audience:
         for slot in self._interests.slots_of(association):
             if slot not in announced:
                 self._forget_interest(association, slot)
+        self._tell_all_watchers()
+
+    def _tell_all_watchers(self) -> None:
+        for changed in list(self._watchers.values()):
+            changed()
 
     def _forget_interest(self, association: Association, slot: str) -> None:
         self._interests.forget(association, slot)
@@ -176,6 +181,7 @@ class Audience:
             elif interest is not None:
                 self._branches.update(outlet, association, interest, tells_position=True)
                 self._lives.changed(outlet)
+        self._tell_all_watchers()
 
     # ---------------------------------------------------------------- room
 
@@ -253,6 +259,5 @@ class Audience:
                 outlet.remove_branch(association)
                 self._lives.end_if_done(outlet)
         self._dispatcher.forget(association)
-        for changed in list(self._watchers.values()):
-            changed()
+        self._tell_all_watchers()
         return deserted

@@ -73,6 +73,9 @@ class Lives:
 
     def drop(self, outlet: Outlet) -> None:
         """One user of an outlet is gone, and the flow goes on elsewhere: it does not end."""
+        if outlet.was_closed and outlet.users == 1:
+            self.close(outlet)  # the other end of it that came back here was closed before
+            return
         outlet.users -= 1
         if not outlet.users and self._outlets.open.get(outlet.flow.slot) is outlet:
             self._dispatcher.cut()
@@ -84,6 +87,7 @@ class Lives:
         """One user of an outlet is gone. After the last one the flow ends, when all that was accepted has left."""
         outlet.users -= 1
         if outlet.users:
+            outlet.was_closed = True
             return
         slot = outlet.flow.slot
         self._dispatcher.cut()  # while it is open, so that it counts what nobody hears

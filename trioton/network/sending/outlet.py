@@ -79,6 +79,7 @@ class Outlet:
         is_own: Whether the library itself sends here, of which programs need not know: it is not counted, and no flush waits for it.
         flush_to: The number up to which somebody waits for all to have been taken.
         dead_reason: Why nothing that is sent here can arrive any more, or None.
+        was_closed: Whether one of several users has closed it.
         on_change: Called when there may be more room, or when nothing can arrive any more.
     """
 
@@ -92,6 +93,7 @@ class Outlet:
         self.is_own = False
         self.flush_to = 0
         self.dead_reason: str | None = None
+        self.was_closed = False
         self.on_change: Callable[[], None] | None = None
         self._backlog: deque[Piece] = deque()
         self._backlog_bytes = 0
