@@ -237,6 +237,27 @@ async def test_a_request_to_a_context_of_which_the_stub_knows_nothing(autojump_c
                 await req.to(12345).who()
 
 
+async def test_jobs_from_and_to_stubs(autojump_clock: object) -> None:
+    async with open_stubs("ab bc", EDGE) as mesh:
+        pulls = {name: trioton.PullChannel(mesh[name], "jobs", trioton.OBJECT) for name in "tc"}
+        done: list[int] = []
+
+        async def work(pull: trioton.PullChannel[int]) -> None:
+            async for job in pull:
+                done.append(job)
+
+        for name, pull in pulls.items():
+            mesh[name].start_soon(work, pull)
+        for turn, name in enumerate("su"):
+            push = trioton.PushChannel(mesh[name], "jobs", trioton.OBJECT)
+            with trio.fail_after(20):
+                for number in range(100):
+                    await push.send(100 * turn + number)
+                await push.aclose()
+        await trio.sleep(5)
+        assert sorted(done) == [*range(200)]
+
+
 async def test_states_reach_stubs(autojump_clock: object) -> None:
     async with open_stubs("ab bc", EDGE) as mesh:
         states = {name: trioton.StateChannel(mesh[name], "state", trioton.OBJECT) for name in "abcstu"}
