@@ -80,12 +80,13 @@ def seeds(session: nox.Session) -> None:
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """Run large meshes: a hundred of fifty contexts in which links are cut, and a tree of a thousand."""
+    """Run large meshes: a hundred of fifty contexts in which links are cut, and a tree of a thousand; and drop a link a thousand times."""
     session.install("-e", ".[dev]")
     pytest = ("python", "-m", "pytest", "-o", "faulthandler_timeout=0", "--durations=5", "-k")
     meshes = "tests/network/test_meshes_by_chance.py"
     session.run(*pytest, "not tree", meshes, env={"TRIOTON_MESHES": "1000", "TRIOTON_LARGE_MESHES": "100"})
     session.run(*pytest, "tree", meshes, env={"TRIOTON_TREE": "1000"})
+    session.run(*pytest, "drops", "tests/network/test_byte_cuts.py", env={"TRIOTON_DROPS": "1000"})
 
 
 @nox.session

@@ -104,7 +104,7 @@ def test_closing_wakes_a_thread_that_waits(pair: Pair) -> None:
     def wait() -> None:
         try:
             sub.receive()
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:  # noqa: ASYNC103, BLE001
             errors.append(error)
 
     thread = threading.Thread(target=wait)

@@ -40,6 +40,15 @@ class FakeLink:
         self.due = now + self.interval
 
 
+class Wakes(trio.abc.Instrument):
+    """Counts how often any task goes on."""
+
+    count = 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.count += 1
+
+
 def watch_all(heart: Heart, links: list[FakeLink]) -> None:
     for link in links:
         heart.watch(cast("Link", link))
@@ -91,6 +100,31 @@ async def test_one_that_is_watched_anew_is_looked_at_once(autojump_clock: object
     await trio.sleep(6.5)
     assert [round(time - start, 6) for time in link.times] == [2.0, 7.0]
     assert [round(time - start, 6) for time in other.times] == [7.0]
+    nursery.cancel_scope.cancel()
+
+
+async def test_what_the_heart_sleeps_for_may_be_put_off(autojump_clock: object, nursery: trio.Nursery) -> None:
+    heart = Heart(0.0)
+    first, second = FakeLink(5), FakeLink(6)
+    heart.postpone(cast("Link", first))  # it is not even watched
+    watch_all(heart, [first, second])
+    nursery.start_soon(heart.run_forever)
+    start = trio.current_time()
+    instrument = Wakes()
+    await trio.sleep(1)
+    trio.lowlevel.add_instrument(instrument)
+    for _ in range(20):
+        for link in (first, second):
+            link.due = trio.current_time() + 3
+            heart.postpone(cast("Link", link))
+        await trio.sleep(2)
+    trio.lowlevel.remove_instrument(instrument)
+    assert first.times == second.times == []
+    assert instrument.count <= 40  # twenty are those of this task
+    await trio.sleep(2)
+    for link in (first, second):
+        assert [time - start for time in link.times] == [pytest.approx(42)]
+        assert max(link.late) < 1e-6
     nursery.cancel_scope.cancel()
 
 

@@ -186,6 +186,31 @@ async def test_a_reference_to_a_context_that_is_gone(autojump_clock: object) -> 
         assert isinstance(raised.value.__cause__, DeadError)
 
 
+# ---------------------------------------------------------------- what is refused
+
+
+async def fails(sender: Sender[Any], reason: str) -> None:
+    """What is sent there is refused, sooner or later, for this reason."""
+    with pytest.raises(trio.BrokenResourceError, match=reason) as raised, trio.fail_after(10):
+        while True:
+            await sender.send("refused")
+    assert isinstance(raised.value.__cause__, DeadError)
+
+
+async def test_the_sender_hears_why_nobody_takes_what_it_sends(autojump_clock: object) -> None:
+    async with open_mesh(LINE) as mesh:
+        first, receiver = await channel(mesh, "a", "d")
+        second = await hand_to(mesh, "a", "b", first)
+        await second.send("mine")
+        assert await receive(receiver, 1) == ["mine"]
+        third = await hand_to(mesh, "b", "c", second)
+        await fails(third, "another context sends on this channel already")
+        await second.send("mine, too")
+        assert await receive(receiver, 1) == ["mine, too"]
+        await receiver.aclose()
+        await fails(second, "nobody receives on this channel any more")
+
+
 # ---------------------------------------------------------------- what is too large
 
 

@@ -126,12 +126,15 @@ async def grow(net: Network) -> None:
                 while len(context.contexts) != count - 1:
                     await anext(events)
 
+    below: set[str] = set()
     for number, name in enumerate(names):
-        net.start_soon(name, join, names[(number - 1) // 10] if number else None)
+        above = names[(number - 1) // 10] if number else None
+        net.start_soon(name, join, above)
+        if number == 1 or above in below:
+            below.add(name)
     await trio.testing.wait_all_tasks_blocked()
     with trio.fail_after(60):
         await wait_all_see(len(names))
-    below = [name for number, name in enumerate(names) if number == 1 or (number - 1) // 10 == 1]
     net.partition(names[1], names[0])
     await trio.sleep(60)
     for context in contexts:

@@ -11,7 +11,9 @@ import trio.testing
 import trioton
 from tests.common import FAST, send_numbers
 from trioton import Block, Limits, PubChannel, Reconnect, SubChannel
+from trioton.network.link import LinkEnd
 from trioton.testing import Network
+from trioton.testing.streams import SimulatedTransport
 
 if TYPE_CHECKING:
     from tests.conftest import MakeWatch, OpenPair, Pair
@@ -185,3 +187,34 @@ async def test_a_publisher_replaced_during_a_drop_loses_nothing(
     with trio.fail_after(10):
         assert [await sub.receive() for _ in range(20)] == [*range(10), *range(10)]
         await pair.a.flush()
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.005, 0.012, 0.025, 0.05, 1.0])
+async def test_what_still_comes_over_a_link_that_was_taken_over_is_not_heard(
+    delay: float, autojump_clock: object, open_pair: OpenPair, watch: MakeWatch
+) -> None:
+    """The dialling side has given a link up and resumes over another, while the first still leads to the other side."""
+    async with open_pair(reconnect=FAST) as pair:
+        events = watch(pair.a)
+        pub = PubChannel(pair.b, "numbers", trioton.OBJECT)
+        sub = SubChannel(pair.a, "numbers", trioton.OBJECT, policy=Block(100))
+        await pub.wait_subscribers()
+        link = pair.to_a._link
+        assert link is not None
+        transport = link.transport
+        assert isinstance(transport, SimulatedTransport)
+        transport.connection.set_held(forth=True, back=False)
+        for number in range(10):
+            await pub.send(number)
+        link.end(LinkEnd.LOST, "given up by the test")
+        await trio.sleep(delay)
+        transport.connection.set_held(forth=False, back=False)
+        for number in range(10, 20):
+            await pub.send(number)
+        with trio.fail_after(10):
+            assert [await sub.receive() for _ in range(20)] == list(range(20))
+        await trio.sleep(60)
+        assert sub.pending == 0
+        assert pair.to_b.statistics().transports == pair.to_a.statistics().transports == 2
+        assert events.names == ["Suspended", "Resumed"]
+        assert pair.a.connections == [pair.to_b]

@@ -316,7 +316,7 @@ async def test_a_deadline_travels_with_the_request(asking: Asking) -> None:
     """The replier stops by itself when it has passed, though it cannot be told."""
     with trio.move_on_after(1) as scope:
         future = asking.req.clean_up(1, 0)
-        async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as nursery:  # noqa: ASYNC112  # the request must be awaited in another task
             nursery.start_soon(future.result)
     assert scope.cancelled_caught
     future = asking.req.clean_up(2, 0)

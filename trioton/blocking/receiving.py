@@ -304,7 +304,7 @@ class Merge(Source[tuple[ReceivingEnd[Any], Any]]):
             try:
                 while len(pairs) != most and any(each._channel.pending for each in self._channels):
                     pairs.append(await self._next_pair())
-            except (trio.EndOfChannel, trio.Cancelled):
+            except (trio.EndOfChannel, trio.Cancelled):  # noqa: ASYNC103
                 pass  # Both are said again. What has come must not be lost with them.
             except Exception as error:  # noqa: BLE001  # whoever comes to it gets it
                 pairs.append(Failure(error))

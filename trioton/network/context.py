@@ -22,7 +22,7 @@ from .budget import Budget
 from .dialling import Dialler
 from .establish import Establisher
 from .events import EventHub, EventStream
-from .heart import PAUSE, Heart
+from .heart import BEATS, PAUSE, Heart
 from .inspector import Inspector
 from .listener import Doorman, Listener, listen, serve_listener
 from .neighbours import Neighbours
@@ -77,7 +77,7 @@ class Context:
         self._wire_id = self.id.to_wire()
         self._hub = EventHub()
         self._budget = Budget(has_clock=not network.is_simulated)
-        self._heart = Heart(pause=0.0 if network.is_simulated else PAUSE)
+        self._heart = Heart(pause=0.0 if network.is_simulated else min(PAUSE, heartbeat.interval / BEATS))
         self._neighbours = Neighbours(self)
         self._associations = Associations(self)
         from .mesh.mesh import Mesh  # a third of the import of the whole library, and not needed before

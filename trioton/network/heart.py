@@ -1,7 +1,7 @@
 """The heartbeats of all links of a context, kept by one task.
 
 A task for each link would take memory, and a visit to the scheduler and a raised `trio.Cancelled` each time that it has to look at
-the clock. On a real network the heart beats at most twenty times a second, however many links there are.
+the clock. On a real network the heart beats at most ten times a second, however many links there are.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ import trio
 if TYPE_CHECKING:
     from .link import Link
 
-PAUSE: Final = 0.05
+PAUSE: Final = 0.1
 """Seconds between two beats at least, on a real network: what is due meanwhile waits, and is done together."""
+
+BEATS: Final = 25
+"""How many beats an interval has at least: where pings are frequent the pause is shorter, so that none is late by much."""
 
 BATCH: Final = 32
 """Links that are looked at before other tasks have their turn."""
@@ -46,6 +49,16 @@ class Heart:
         heapq.heappush(self._due, (at, number, link))
         if at < self._sleeps_until:
             self._sleep.cancel()
+
+    def postpone(self, link: Link) -> None:
+        """A link need not be looked at as soon as was thought; if it is the one that the heart sleeps for, let it sleep on."""
+        due = self._due
+        if due and due[0][2] is link and due[0][1] == self._entries.get(link):
+            number = self._entries[link] = next(self._numbers)
+            heapq.heapreplace(due, (link.machine.next_wake(), number, link))
+            at = max(due[0][0], self._earliest)
+            if -math.inf < self._sleeps_until < at:
+                self._sleep.deadline = self._sleeps_until = at
 
     def forget(self, link: Link) -> None:
         """A link is over."""

@@ -129,8 +129,11 @@ class Talk:
 
 
 def _ping_came(connection: Connection, message: control.Ping) -> None:
-    if connection.open_link is not None:
-        connection.open_link.send_control(control.Pong(message.nonce))  # written with all other answers
+    link = connection.open_link
+    if link is not None:
+        link.send_control(control.Pong(message.nonce))  # written with all other answers
+        link.machine.answered()
+        connection._context._heart.postpone(link)  # most idle links thus never wake the heart of the end that answers
 
 
 def _pong_came(connection: Connection, message: control.Pong) -> None:

@@ -108,6 +108,10 @@ class HeartbeatMachine:
         """Something was handed to the transport."""
         self.last_sent = now
 
+    def answered(self) -> None:
+        """What came last is answered, with the next that is written."""
+        self.last_sent = self.last_received
+
     def received(self, now: float) -> bool:
         """Bytes came; whether this ends a time-out."""
         self.last_received = now

@@ -247,4 +247,4 @@ class _Take(Generic[T]):
             self._channel._intake.done(self._taken)
         else:
             self._channel._intake.give_back(self._taken)
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()  # noqa: ASYNC102  # all is done before it

@@ -151,7 +151,7 @@ class RepChannel:
             value = contextvars.copy_context().run(run_quickly, function, call.arguments, call.keywords)
             message = requests.encode_done(call.id, self._encode(call.method, value))
             self._counts["succeeded"] += 1
-        except BaseException as error:  # noqa: BLE001  # whatever it is, the requester hears of it
+        except BaseException as error:  # noqa: ASYNC103, BLE001  # nothing is awaited; whatever it is, the requester hears of it
             message = self._failed(job, error)
         try:
             self._check_size(job, message)
