@@ -135,7 +135,7 @@ def encode_package(frame: Json) -> packages.Package:
     return packages.Package(header, (body,), len(body), first, count, is_last=frame["end"], flags=flags)
 
 
-def record_of(noted: Json) -> records.Record | records.Digest:
+def record_of(noted: Json) -> records.Record | records.Digest | records.Guidance:
     """The record that a note of the vectors means."""
     ((kind, content),) = noted.items()
     fields = {name: value_of(value) for name, value in content.items()}
@@ -152,6 +152,13 @@ def record_of(noted: Json) -> records.Record | records.Digest:
     if kind == RecordKind.SNAPSHOT.name:
         origin, number, rows = fields.values()
         return records.InterestSnapshot(origin, number, tuple(InterestRecord(origin, *row) for row in rows))
+    if kind == RecordKind.ROUTE.name:
+        interests = tuple(InterestRecord(fields["origin"], *row) for row in fields.pop("interests"))
+        return records.Route(**{**fields, "partings": dict(fields["partings"]), "interests": interests})
+    if kind == RecordKind.NO_ROUTE.name:
+        return records.NoRoute(**fields)
+    if kind == RecordKind.WANT.name:
+        return records.Want(**fields)
     return records.Digest({origin: (number, record) for origin, number, record in fields["known"]})
 
 

@@ -71,7 +71,7 @@ def test_table_of_records_is_complete() -> None:
     rows: dict[str, list[list[str]]] = {}
     current: list[list[str]] = []
     for line in table.splitlines()[3:-1]:
-        number, name, head, *tables = (line[start:end].strip() for start, end in ((0, 4), (6, 14), (16, 74), (76, 200)))
+        number, name, head, *tables = (line[start:end].strip() for start, end in ((0, 4), (6, 14), (16, 76), (78, 200)))
         if number:
             current = rows[name] = [re.findall(r"\w+", head)]
             assert RecordKind[name] == int(number)

@@ -35,6 +35,15 @@ def test_they_see_each_other(pair: Pair) -> None:
         pair.a.connection("c")
 
 
+def test_a_stub_learns_only_what_it_needs(pair: Pair) -> None:
+    with blocking.open_context("c") as ctx:
+        ctx.connect("mem://a", stub=True)
+        assert [info.name for info in ctx.contexts] == ["a"]
+        assert ctx.wait_context("b").hops == 2
+        with pytest.raises(ValueError, match="this context is a stub"):
+            ctx.connect("mem://b")
+
+
 def test_events_come_in_order(pair: Pair) -> None:
     with pair.a.events() as events:
         with pytest.raises(trio.WouldBlock):

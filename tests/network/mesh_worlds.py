@@ -29,6 +29,7 @@ class Life:
     Attributes:
         context: The context.
         sent: How many numbers it has sent.
+        pub: On what it sends them, if anybody listens.
         numbers: The numbers that came, in order, by the identity of the sender.
         events: What the context told, in order.
         state: What all contexts write now and then, and must agree on.
@@ -37,6 +38,7 @@ class Life:
     context: trioton.Context
     state: StateChannel[list[int]]
     sent: int = 0
+    pub: PubChannel[tuple[int, int]] | None = None
     numbers: dict[int, list[int]] = attrs.field(factory=dict)
     events: list[Event] = attrs.field(factory=list)
 
@@ -64,6 +66,7 @@ class World:
         self.limit = 0
         self.lives: list[Life] = []
         self._random = random.Random(f"world {net.seed}")
+        self.stubs: set[str] = set()
         self.links = self._draw_links(extra)
         self.sources = {
             name: [other for other in self.names if other != name and self._random.random() < listening]
@@ -105,9 +108,8 @@ class World:
             if self.listeners(host.name):
                 nursery.start_soon(self._send, life)
 
-    @staticmethod
-    async def _connect(context: trioton.Context, address: str) -> None:
-        await context.connect(address, wait=True)
+    async def _connect(self, context: trioton.Context, address: str) -> None:
+        await context.connect(address, wait=True, stub=context.name in self.stubs)
 
     async def _watch(self, life: Life) -> None:
         async with life.context.events() as events:
@@ -127,7 +129,7 @@ class World:
                 await trio.sleep(self._random.random() * 0.2)
 
     async def _send(self, life: Life) -> None:
-        pub = PubChannel(life.context, f"from {life.context.name}", trioton.OBJECT)
+        pub = life.pub = PubChannel(life.context, f"from {life.context.name}", trioton.OBJECT)
         await pub.wait_subscribers(self.listeners(life.context.name))
         while True:
             while life.sent >= self.limit:
@@ -150,9 +152,16 @@ class World:
     # ---------------------------------------------------------------- what should come true
 
     async def wait_all_see_all(self) -> None:
-        """Wait until each context can reach all others."""
-        while not all(len(life.context.contexts) == len(self.names) - 1 for life in self.current().values()):
+        """Wait until each context that is no stub can reach all others, and those that are know who listens to them."""
+        count, stubs = len(self.names) - 1, self.stubs
+        while not all(
+            len(life.context.contexts) == count for name, life in self.current().items() if name not in stubs
+        ):
             await self.changed.park()
+        for name in stubs:
+            pub = self.current()[name].pub
+            if pub is not None:
+                await pub.wait_subscribers(self.listeners(name))
 
     async def wait_all_have_come(self) -> None:
         """Wait until the last number of each context has come to all that listen to it."""
@@ -205,3 +214,21 @@ class World:
                 elif isinstance(each, ContextDied):
                     assert each.id in here, f"{life.context.name} heard twice that {each.name} has died"
                     here.remove(each.id)
+
+
+class StubWorld(World):
+    """The same, with some contexts that are stubs: of others, or of stubs."""
+
+    def _draw_links(self, extra: int) -> list[tuple[str, str]]:
+        names, draw = self.names, self._random
+        above = {names[number]: names[draw.randrange(number)] for number in range(1, len(names))}
+        for name, parent in above.items():
+            if parent in self.stubs or draw.random() < 0.5:
+                self.stubs.add(name)
+        links = {(name, parent) if name in self.stubs else (parent, name): None for name, parent in above.items()}
+        others = [name for name in names if name not in self.stubs]
+        for _ in range(draw.randint(0, extra) if len(others) > 1 else 0):
+            first, second = draw.sample(others, 2)
+            if (second, first) not in links:
+                links[first, second] = None
+        return list(links)

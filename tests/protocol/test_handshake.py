@@ -40,6 +40,7 @@ OPTIONAL: dict[str, Any] = {
     "resumed": True,
     "returns": False,
     "retains": True,
+    "stub": True,
 }
 
 
@@ -63,6 +64,7 @@ WRONG: dict[str, list[Any]] = {
     "resumed": [None, 0, 1, "true"],
     "returns": [None, 0, 1, "true"],
     "retains": [None, 0, 1, "true"],
+    "stub": [None, 0, 1, "true"],
 }
 
 
@@ -97,6 +99,7 @@ HELLOS = st.builds(
     resumed=st.booleans(),
     returns=st.booleans(),
     retains=st.booleans(),
+    stub=st.booleans(),
 )
 
 

@@ -17,13 +17,18 @@ from trioton.protocol.records import (
     MAX_LINKS,
     MAX_SLOTS,
     Digest,
+    Guidance,
     InterestRecord,
     InterestSnapshot,
     LinkRecord,
     NodeChange,
     NodeRecord,
+    NoRoute,
     Record,
     RecordKind,
+    Route,
+    Want,
+    WantKind,
     encode_batch,
     encode_record,
     parse_batch,
@@ -33,7 +38,7 @@ from trioton.protocol.records import (
 A, B, C, D = (bytes([number]) * 16 for number in (1, 2, 3, 4))
 BIG = MAX_SEQUENCE - 1
 
-RECORDS: list[Record | Digest] = [
+RECORDS: list[Record | Digest | Guidance] = [
     NodeRecord(A, 1, "", 0, 0, 0, {}, {}),
     NodeRecord(A, BIG, "ä" * 256, 7, BIG, 8, {C: LinkRecord(True, BIG), B: LinkRecord(False, 0)}, {C: 0, B: 300}),
     InterestRecord(A, "slot", 1, 0, 5, 2, 1),
@@ -45,11 +50,18 @@ RECORDS: list[Record | Digest] = [
     NodeChange(A, 7, BIG, {C: LinkRecord(True, BIG), B: LinkRecord(False, 0)}, (A, D), {C: 0, B: 300}),
     Digest({}),
     Digest({C: (0, 7), A: (3, 0)}),
+    Route(A, "", 0, 0, 0, 0, 0, {}, ()),
+    Route(A, "ä" * 256, 7, BIG, 8, 15, BIG, {C: 0, B: 300}, (InterestRecord(A, "a", 3, 1, 5, 1, None),)),
+    NoRoute(A),
+    Want(WantKind.SLOT, "s" * 512, True),
+    Want(WantKind.NAME, "ä" * 256, False),
+    Want(WantKind.CONTEXT, A, True),
+    Want(WantKind.ONCE, A, True),
 ]
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
-def test_a_record_comes_back_as_it_was(record: Record | Digest) -> None:
+def test_a_record_comes_back_as_it_was(record: Record | Digest | Guidance) -> None:
     data = encode_record(record)
     again = parse_record(data)
     assert type(again) is type(record)
@@ -94,6 +106,21 @@ HEADS: dict[RecordKind, dict[str, tuple[object, list[object]]]] = {
         "since": (1, [0, 2, 3, *NUMBER]),
         "number": (2, [0, *NUMBER]),
     },
+    RecordKind.ROUTE: {
+        "origin": (A, IDENTITY),
+        "name": ("me", [b"me", None, "x" * 257]),
+        "pid": (1, NUMBER),
+        "max_package": (1, NUMBER),
+        "window_bytes": (1, NUMBER),
+        "hops": (1, NUMBER),
+        "way": (1, NUMBER),
+    },
+    RecordKind.NO_ROUTE: {"origin": (A, IDENTITY)},
+    RecordKind.WANT: {
+        "what": (0, [4, *NUMBER]),
+        "key": ("s", ["", A, "x" * 513, A[:15], None, 5]),
+        "is_wanted": (True, [0, 1, None]),
+    },
 }
 ROWS: dict[tuple[RecordKind, int], tuple[list[list[object]], dict[str, list[object]]]] = {
     (RecordKind.NODE, 2): ([[A, False, 1]], {"neighbour": IDENTITY, "is_suspended": [0, None], "generation": NUMBER}),
@@ -105,6 +132,11 @@ ROWS: dict[tuple[RecordKind, int], tuple[list[list[object]], dict[str, list[obje
     (RecordKind.CHANGE, 2): ([[A, False, 1]], {"neighbour": IDENTITY, "is_suspended": [0, None], "generation": NUMBER}),
     (RecordKind.CHANGE, 3): ([[A]], {"neighbour": IDENTITY}),
     (RecordKind.CHANGE, 4): ([[A, 1]], {"context": IDENTITY, "count": NUMBER}),
+    (RecordKind.ROUTE, 2): ([[A, 1]], {"context": IDENTITY, "count": NUMBER}),
+    (RecordKind.ROUTE, 3): (
+        [["s", 1, 0, 1, 1, None]],
+        {"slot": ["", b"s", 5], "record": [0, *NUMBER], "mode": [3, *NUMBER], "size": [0, *NUMBER], "count": NUMBER},
+    ),
     (RecordKind.DIGEST, 2): ([[A, 1, 1]], {"origin": IDENTITY, "number": NUMBER, "record": NUMBER}),
 }
 TABLES = {
@@ -113,6 +145,9 @@ TABLES = {
     RecordKind.SNAPSHOT: 1,
     RecordKind.DIGEST: 1,
     RecordKind.CHANGE: 3,
+    RecordKind.ROUTE: 2,
+    RecordKind.NO_ROUTE: 0,
+    RecordKind.WANT: 0,
 }
 
 
@@ -268,3 +303,23 @@ def test_a_batch_has_a_limit_of_records() -> None:
 def test_what_is_no_batch_is_refused(wrong: object) -> None:
     with pytest.raises(ProtocolError):
         parse_batch(cbor2.dumps(wrong))
+
+
+@pytest.mark.parametrize(
+    ("what", "key", "is_good"),
+    [
+        (WantKind.SLOT, A, False),
+        (WantKind.NAME, "", False),
+        (WantKind.NAME, "n" * 1025, False),
+        (WantKind.NAME, "n", True),
+        (WantKind.CONTEXT, "n", False),
+        (WantKind.CONTEXT, A, True),
+        (WantKind.ONCE, "n", False),
+    ],
+)
+def test_what_is_wanted_must_fit_its_kind(what: int, key: object, is_good: bool) -> None:
+    record = [int(RecordKind.WANT), [int(what), key, True]]
+    if is_good:
+        assert parse_record(cbor2.dumps(record)) == (what, key, True)
+    else:
+        refused(record, "the field key of a WANT is wrong")

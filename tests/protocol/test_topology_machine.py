@@ -77,6 +77,7 @@ class TopologyWorld(RuleBasedStateMachine):
             assert is_news or not changed
             assert not topology.is_news(record)
         else:
+            assert isinstance(record, InterestRecord)
             is_news = topology.learn_interest(record)
         if is_news:
             self.flood(receiver, record, but=sender)

@@ -139,6 +139,7 @@ class Context:
         ssl_context: ssl.SSLContext | None = None,
         insecure: bool = False,
         local_shortcut: bool = True,
+        stub: bool = False,
         timeout: float | None = None,
     ) -> Connection:
         """Connect to a listener, and return when each side knows what the other listens to; see `trioton.Context.connect`.
@@ -151,13 +152,15 @@ class Context:
             ssl_context: For ``tls://``; by default the system's trusted authorities.
             insecure: Must be True to connect without TLS to another machine.
             local_shortcut: Move to the Unix socket that a listener on the same host offers.
+            stub: Make this context a stub of the listener's, which learns only of those contexts that it has to do with.
             timeout: Seconds that it may take; None waits for ever.
 
         Raises:
             TimeoutError: It has taken longer, and nothing is left of the attempt.
             trioton.AddressError: The address cannot be understood.
             trioton.ConnectError: Nobody answers there as a context does, or it refuses; `name` is taken.
-            ValueError: `ssl_context` does not fit, or `insecure` is needed.
+            ValueError: `ssl_context` does not fit, or `insecure` is needed. This context is a stub already, or `stub` is True and it has
+                connections to others than its stubs.
             trio.ClosedResourceError: The context was closed.
         """
 
@@ -170,6 +173,7 @@ class Context:
                 ssl_context=ssl_context,
                 insecure=insecure,
                 local_shortcut=local_shortcut,
+                stub=stub,
             )
 
         def undo(connection: trioton.Connection) -> None:

@@ -47,7 +47,7 @@ class Sender(SendingEnd[T_contra]):
         if destination == context._wire_id:
             context._traffic.local.add(outlet)
         else:
-            association = context._associations.get(destination)
+            association = context._associations.seek(destination)
             if association is None:
                 outlet.die("no route to the context that receives here")
             else:

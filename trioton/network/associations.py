@@ -41,6 +41,14 @@ class Associations:
             known = self._begin_routed(wire_id)
         return known
 
+    def seek(self, wire_id: bytes) -> Association | None:
+        """The same for one to whom something is to be said: a stub begins with that before its parent has said whether there is a way."""
+        known = self.get(wire_id)
+        if known is None:
+            self._context._mesh.upward.presume(wire_id)
+            known = self.get(wire_id)
+        return known
+
     def known(self, wire_id: bytes) -> Association | None:
         """The same, but None if it was never asked for."""
         return self._by_id.get(wire_id)

@@ -17,7 +17,7 @@ from ..protocol.policies import Mode
 from .arguments import check_timeout
 from .goodbye import Goodbye
 from .life import Life
-from .states import CLOSED_HERE, State
+from .states import CLOSED_HERE, State, Tie
 from .statistics import ConnectionStatistics, LinkTotals
 from .talk import Talk
 
@@ -49,6 +49,7 @@ class Connection:
     # open_link: the link, until it is lost or the goodbye was said over it.
     # max_package: bytes of the largest message that the peer takes.
     # window_bytes: bytes that a flow may be ahead of what has been taken, on either side.
+    # tie: what the peer and this context are to each other.
     # peer_retains: whether the peer keeps the values of states.
     # life, talk, goodbye: the parts that it is made of. They share what begins with an underscore here: `life` sets `_link`, all set
     # `_state` and unpark `_changed` when something has come of what they do.
@@ -62,6 +63,7 @@ class Connection:
         peer: Peer,
         establisher: Establisher | None,
         reconnect: Reconnect | None,
+        tie: Tie = Tie.PEERS,
     ) -> None:
         self.name = name
         self.address = address
@@ -71,6 +73,7 @@ class Connection:
         self.open_link: Link | None = None
         self.window_bytes = context._limits.window_bytes
         self.max_package = context._limits.max_package
+        self.tie = tie
         self.peer_retains = False
         self.association: Association
         self._context = context

@@ -95,6 +95,9 @@ class Context:
         # What each message passes is reached by a shorter way.
         self._dispatcher = self._traffic.dispatcher
         self._reception = self._traffic.reception
+        upward, traffic = self._mesh.upward, self._traffic
+        traffic.outlets.on_open, traffic.outlets.on_end = upward.opened, upward.disuses
+        traffic.audience.on_watch = upward.watched
         self._inspector = self._traffic.audience.inspector = Inspector(self)
         self._doorman = Doorman(self)
         self._shared: dict[str, Any] = {}  # what channels of one kind have in common, by the kind
@@ -152,6 +155,7 @@ class Context:
         ssl_context: ssl.SSLContext | None = None,
         insecure: bool = False,
         local_shortcut: bool = True,
+        stub: bool = False,
     ) -> Connection:
         """Connect to a listener, and return when each side knows what the other listens to, and has the states that the other had.
 
@@ -167,28 +171,36 @@ class Context:
             ssl_context: For ``tls://``; by default the system's trusted authorities.
             insecure: Must be True to connect without TLS to another machine.
             local_shortcut: Move to the Unix socket that a listener on the same host offers, which is several times faster.
+            stub: Make this context a *stub* of the listener's, its parent. It does not learn the whole network then, but only of those
+                contexts that it has to do with; see `contexts`. It can have no other connections than this one and those of contexts that
+                connect to it as its stubs.
 
         Raises:
             AddressError: The address cannot be understood.
             ConnectError: Nobody answers there as a context does, or it refuses; `name` is taken.
-            ValueError: `ssl_context` does not fit, or `insecure` is needed.
+            ValueError: `ssl_context` does not fit, or `insecure` is needed. This context is a stub already, or `stub` is True and it has
+                connections to others than its stubs.
             trio.ClosedResourceError: The context was closed.
             trio.Cancelled: Nothing is left of the attempt.
         """
         self._check_open()
         check_text("name", name)
-        for argument, value in (("wait", wait), ("insecure", insecure), ("local_shortcut", local_shortcut)):
+        flags = ("wait", wait), ("insecure", insecure), ("local_shortcut", local_shortcut), ("stub", stub)
+        for argument, value in flags:
             check_flag(argument, value)
         if reconnect is not None and not isinstance(reconnect, Reconnect):
             raise TypeError(f"reconnect must be a trioton.Reconnect or None, not {reconnect!r}")
         if name and any(connection.name == name for connection in self.connections):
             raise ConnectError(f"there is a connection named {name!r} already")
+        objection = self._neighbours.objection_to(is_stub=stub)
+        if objection is not None:
+            raise ValueError(f"cannot connect to {address!r} with stub={stub}: {objection}")
         parsed = parse_address(address)
         self._check_secure(parsed, insecure=insecure, verb="connect")
         establisher = Establisher(
             self._network, parsed, self._limits, ssl_context=ssl_context, take_shortcut=local_shortcut
         )
-        return await Dialler(self, name, address, establisher, reconnect).connect(wait=wait)
+        return await Dialler(self, name, address, establisher, reconnect, is_stub=stub).connect(wait=wait)
 
     @property
     def connections(self) -> list[Connection]:
@@ -213,7 +225,11 @@ class Context:
 
     @property
     def contexts(self) -> list[ContextInfo]:
-        """All contexts that can be reached, over a connection or over others, however many links away."""
+        """All contexts that can be reached, over a connection or over others, however many links away.
+
+        A stub knows its parent, those below it, and of all others only those it has to do with: who listens to a slot that it sends
+        on, who has sent something to it, and whom it has asked for, as with `wait_context`.
+        """
         return self._mesh.membership.contexts()
 
     async def wait_context(self, name_or_id: str | int) -> ContextInfo:
@@ -226,13 +242,14 @@ class Context:
         if isinstance(name_or_id, bool) or not isinstance(name_or_id, (str, int)):
             raise TypeError(f"name_or_id must be a name or an identity, not {name_or_id!r}")
         await trio.lowlevel.checkpoint()
-        while True:
-            self._check_open()
-            for info in self.contexts:
-                if name_or_id in (info.id, info.name):
-                    return info
-            await self._changed.park()
-            await trio.lowlevel.checkpoint_if_cancelled()
+        with self._mesh.upward.looking_for(name_or_id):
+            while True:
+                self._check_open()
+                for info in self.contexts:
+                    if name_or_id in (info.id, info.name):
+                        return info
+                await self._changed.park()
+                await trio.lowlevel.checkpoint_if_cancelled()
 
     def events(self) -> EventStream:
         """Listen to what happens in the network: ``async with ctx.events() as events: async for event in events: ...``.
@@ -409,7 +426,7 @@ class Context:
     def _check_secure(self, address: Address, *, insecure: bool, verb: str) -> None:
         check_secure(self._network, address, insecure=insecure, verb=verb)
 
-    def _hello(self, *, resume: bytes | None = None, returns: bool = True) -> Hello:
+    def _hello(self, *, resume: bytes | None = None, returns: bool = True, stub: bool = False) -> Hello:
         network, limits = self._network, self._limits
         return Hello(
             id=self.id,
@@ -424,6 +441,7 @@ class Context:
             resume=resume,
             returns=returns,
             retains=True,
+            stub=stub,
         )
 
     def _start_soon(self, async_fn: Callable[..., Awaitable[object]], *args: object) -> None:

@@ -13,6 +13,7 @@ from ..transports.base import UntrustedError
 from .connection import Connection
 from .establish import RefusedError
 from .peer import Peer
+from .states import Tie
 
 if TYPE_CHECKING:
     from .context import Context
@@ -30,16 +31,25 @@ class Dialler:
         address: Whom to dial, as it was named.
         establisher: Dials that address.
         reconnect: How the connection dials again later, or None if it does not.
+        is_stub: Whether the context is to be a stub of who answers.
     """
 
     def __init__(
-        self, context: Context, name: str, address: str, establisher: Establisher, reconnect: Reconnect | None
+        self,
+        context: Context,
+        name: str,
+        address: str,
+        establisher: Establisher,
+        reconnect: Reconnect | None,
+        *,
+        is_stub: bool = False,
     ) -> None:
         self._context = context
         self._name = name
         self._address = address
         self._establisher = establisher
         self._reconnect = reconnect
+        self._is_stub = is_stub
 
     async def connect(self, *, wait: bool) -> Connection:
         """Give a connection whose session is up.
@@ -53,7 +63,7 @@ class Dialler:
             trio.Cancelled: Nothing is left of the attempt.
         """
         context = self._context
-        hello = context._hello(returns=self._reconnect is not None)
+        hello = context._hello(returns=self._reconnect is not None, stub=self._is_stub)
         for delay in (self._reconnect or Reconnect()).delays(context._network.random.random):
             try:
                 shaken = await self._establisher.establish(hello)
@@ -68,7 +78,8 @@ class Dialler:
                     await self._wait_up(connection)
                     return connection
                 except ConnectError as error:
-                    if context._neighbours.objection(connection.peer) is not None:
+                    neighbours = context._neighbours
+                    if neighbours.objection(connection.peer) or neighbours.objection_to(is_stub=self._is_stub):
                         raise  # Dialling again would not help.
                     failure = error
             if not wait:
@@ -97,7 +108,7 @@ class Dialler:
         """
         context = self._context
         peer = Peer.from_hello(shaken.hello, uid=shaken.transport.peer_uid)
-        objection = context._neighbours.objection(peer)
+        objection = context._neighbours.objection(peer) or context._neighbours.objection_to(is_stub=self._is_stub)
         if objection is not None:
             shaken.transport.close()
             raise ConnectError(f"{self._address}: {objection}")
@@ -108,6 +119,7 @@ class Dialler:
             peer=peer,
             establisher=self._establisher,
             reconnect=self._reconnect,
+            tie=Tie.PARENT if self._is_stub else Tie.PEERS,
         )
         assert shaken.hello.session is not None
         connection.life.tokens.append(shaken.hello.session)

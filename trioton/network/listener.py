@@ -20,6 +20,7 @@ from .establish import Shaken, answer_damage, hear_client, refuse
 from .peer import Peer
 from .refusals import Refusals
 from .resuming import end_given_up, may_give_up, wait_given_up, waits_for_client
+from .states import Tie
 
 if TYPE_CHECKING:
     import ssl
@@ -134,11 +135,20 @@ class Doorman:
         known = self._known(hello)
         if known is not None and (hello.resume is None or hello.resume not in known.life.tokens):
             return f"{hello.name or 'this context'} is connected already"
+        if self._takes_only_stubs and not hello.stub:
+            return "this context is a stub itself, and takes in none but its own stubs"
+        if known is not None and hello.stub is not (known.tie is Tie.STUB):
+            return "a session goes on as it was, with a stub or without"
         expected = context._neighbours.count + self._welcomed
         if known is None and hello.move is None and expected >= context._limits.connections:
             most = context._limits.connections
             return "1 connection is open already" if most == 1 else f"{most} connections are open already"
         return None
+
+    @property
+    def _takes_only_stubs(self) -> bool:
+        """Whether the context is a stub, so that it knows too little of the network for any but stubs of its own."""
+        return self._context._neighbours.parent is not None
 
     async def _answer(self, shaken: Shaken) -> None:
         """Say welcome, offer a better way, and hand the transport over as soon as the client has chosen it."""
@@ -230,6 +240,9 @@ class Doorman:
         context, hello = self._context, shaken.hello
         peer = Peer.from_hello(hello, uid=shaken.transport.peer_uid)
         known = context._neighbours.route(peer.wire_id)
+        if self._takes_only_stubs and not hello.stub:
+            shaken.transport.close()  # it has become one meanwhile
+            return
         if known is not None and self._known(hello) is None:
             end_given_up(known)
         elif known is not None and not known.life.gives_way:
@@ -245,6 +258,7 @@ class Doorman:
             peer=peer,
             establisher=None,
             reconnect=None,
+            tie=Tie.STUB if hello.stub else Tie.PEERS,
         )
         connection.life.is_resumable = hello.returns and shaken.transport.kind != "stdio"
         connection.life.tokens.append(session)

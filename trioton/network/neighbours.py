@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from . import events
-from .states import CONTEXT_CLOSED
+from .states import CONTEXT_CLOSED, Tie
 from .statistics import ContextTotals
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class Neighbours:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._by_id: dict[bytes, Connection] = {}
+        self._told_all: dict[bytes, Connection] = {}
         self._without_session: dict[Connection, None] = {}
         self._closed = ContextTotals()
 
@@ -46,6 +47,21 @@ class Neighbours:
         """The connections whose peers must hear what changes here, now or when they are back."""
         return list(self._by_id.values())
 
+    @property
+    def told_all(self) -> list[Connection]:
+        """The connections whose peers are told of all contexts: those that are no stubs of this one."""
+        return list(self._told_all.values())
+
+    @property
+    def told_all_count(self) -> int:
+        """How many those are."""
+        return len(self._told_all)
+
+    @property
+    def parent(self) -> Connection | None:
+        """The connection to the parent, if this context is a stub."""
+        return next((connection for connection in self.all() if connection.tie is Tie.PARENT), None)
+
     def route(self, wire_id: bytes) -> Connection | None:
         """Give the connection that leads to a context, or None."""
         return self._by_id.get(wire_id)
@@ -57,6 +73,16 @@ class Neighbours:
         if peer.wire_id in self._by_id:
             return f"this context is connected to {peer} already"
         return CONTEXT_CLOSED if self._context._closing else None
+
+    def objection_to(self, *, is_stub: bool) -> str | None:
+        """Why the context cannot dial anybody, as a stub or not, or None."""
+        parent = self.parent
+        if parent is not None:
+            return f"this context is a stub of {parent.peer}, and has no other way out"
+        others = [connection for connection in self.all() if connection.tie is not Tie.STUB]
+        if is_stub and others:
+            return f"a stub has one way out, and there is a connection to {others[0].peer}"
+        return None
 
     def has_session(self, wire_id: bytes) -> bool:
         """Whether a context is this one or connected to it, so that it must refuse another connection."""
@@ -75,6 +101,8 @@ class Neighbours:
         """A session begins; what happens to interest from now on must be told to its peer."""
         self._without_session.pop(connection, None)
         self._by_id[connection.peer.wire_id] = connection
+        if connection.tie is not Tie.STUB:
+            self._told_all[connection.peer.wire_id] = connection
         self._context._associations.attach(connection)
         self._count_changed()
 
@@ -125,6 +153,7 @@ class Neighbours:
         context, wire_id = self._context, connection.peer.wire_id
         if self._by_id.get(wire_id) is connection:
             del self._by_id[wire_id]
+            self._told_all.pop(wire_id, None)
             self._count_changed()
         deserted = context._associations.detach(connection)
         if deserted and not connection.goodbye.was_said and not context._closing:

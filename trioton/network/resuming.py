@@ -11,6 +11,7 @@ import trio
 
 from ..errors import ConnectError
 from . import events
+from .states import Tie
 
 if TYPE_CHECKING:
     from ..protocol.backoff import Reconnect
@@ -58,8 +59,9 @@ class Redialler:
             self._delays = self._reconnect.delays(context._network.random.random)
         for delay in self._delays:
             await trio.sleep(min(delay, longest))
+            hello = context._hello(resume=token, stub=self._connection.tie is Tie.PARENT)
             try:
-                shaken = await self._establisher.establish(context._hello(resume=token))
+                shaken = await self._establisher.establish(hello)
             except ConnectError as error:
                 logger.debug("%s: %s; dialling again", self._connection, error)
                 continue

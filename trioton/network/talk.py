@@ -16,7 +16,7 @@ from ..protocol.limits import MIB
 from ..protocol.routed import LAST_ROUND, RoutedReceived
 from ..protocol.session import PackageReceived, RecordsReceived, RetainedReceived
 from .flow_talk import FLOW_HANDLERS
-from .states import State
+from .states import State, Tie
 
 if TYPE_CHECKING:
     from ..protocol.session import Event
@@ -94,9 +94,9 @@ class Talk:
                 if type(event) is RecordsReceived:
                     before = outbox.control_bytes
                     self._context._mesh.records_came(connection, event)
-                    waiting += (
-                        outbox.control_bytes - before
-                    )  # it may ask only once, and the answer is as long as it must be
+                    if connection.tie is not Tie.STUB:
+                        # It may ask only once, and the answer is as long as it must be.
+                        waiting += outbox.control_bytes - before
                 elif handler is None:
                     _HANDLERS[type(event)](connection, event)
                 elif connection.association.connection is connection:
@@ -120,6 +120,8 @@ class Talk:
         if association.awaits_snapshot or not association.is_answered:
             return
         if self.lane is not None and not self.lane.lane.is_settled:
+            return
+        if connection.tie is Tie.PARENT and not self._context._mesh.upward.is_settled:
             return
         is_awaited = connection._state in {State.CONNECTING, State.SUSPENDED}
         if is_awaited and not self._context._traffic.progress.has_unready(association):

@@ -69,6 +69,7 @@ _FIELD_CHECKS: Final[Mapping[str, Callable[[object], bool]]] = {
     "resumed": _flag,
     "returns": _flag,
     "retains": _flag,
+    "stub": _flag,
 }
 
 
@@ -94,6 +95,7 @@ class Hello:
         resumed: From a server: whether the session in `resume` goes on.
         returns: From a client: whether it will dial again if the transport is lost; if not, a loss is final for both.
         retains: Whether it keeps the values of states, and begins each link with telling them.
+        stub: From a client: whether the server is to be its parent, and to tell it only of those contexts that it has to do with.
     """
 
     id: ContextId
@@ -113,6 +115,7 @@ class Hello:
     resumed: bool = False
     returns: bool = True
     retains: bool = False
+    stub: bool = False
 
     @classmethod
     def from_header(cls, kind: FrameKind, header: bytes) -> Self:

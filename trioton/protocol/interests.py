@@ -170,6 +170,18 @@ class Interests:
         after = {slot: record for slot, record in known.slots.items() if record.count}
         return sorted(slot for slot in before.keys() | after.keys() if before.get(slot) != after.get(slot))
 
+    def replace(self, origin: bytes, interests: Iterable[InterestRecord]) -> list[str]:
+        """Take what an origin listens to, in place of all that was known of that; gives the slots that are another now."""
+        known = self._known.get(origin)
+        before = {} if known is None else {slot: record for slot, record in known.slots.items() if record.count}
+        after = {record.slot: record for record in interests if record.count}
+        if before == after:
+            return []
+        self.forget(origin)
+        for record in after.values():
+            self.learn(record)
+        return sorted(slot for slot in before.keys() | after.keys() if before.get(slot) != after.get(slot))
+
     def forget(self, origin: bytes) -> list[str]:
         """Forget an origin; gives what it listened to."""
         slots = self.slots_of(origin)

@@ -148,8 +148,74 @@ class Digest(NamedTuple):
     known: Mapping[bytes, tuple[int, int]]
 
 
+class Route(NamedTuple):
+    """What a parent tells its stub of a context that the stub has to do with, in place of all that it told of it before.
+
+    Attributes:
+        origin: The 16 bytes of the context's identity.
+        name: Its name; may be empty.
+        pid: Its process, as its host counts it.
+        max_package: Bytes of the largest package that it, and all on the way there, take.
+        window_bytes: Bytes that a flow may be ahead of it.
+        hops: How many links lead there from the parent; 0 for the parent itself.
+        way: Another number for each way that leads there from the parent.
+        partings: How often it has given up the stub, and those below that.
+        interests: What it listens to of the slots that the stub wants to know about; not told of the parent itself.
+    """
+
+    origin: bytes
+    name: str
+    pid: int
+    max_package: int
+    window_bytes: int
+    hops: int
+    way: int
+    partings: Mapping[bytes, int]
+    interests: tuple[InterestRecord, ...]
+
+
+class NoRoute(NamedTuple):
+    """What a parent tells its stub of a context that cannot be reached, or not any more.
+
+    Attributes:
+        origin: The 16 bytes of the context's identity.
+    """
+
+    origin: bytes
+
+
+class WantKind(enum.IntEnum):
+    """Which contexts a stub wants to be told of."""
+
+    SLOT = 0
+    """Those that listen to a slot, from now on."""
+    NAME = 1
+    """Those that have a name, from now on."""
+    CONTEXT = 2
+    """The one with this identity, from now on."""
+    ONCE = 3
+    """The one with this identity: the answer, which is not awaited, is a ROUTE or a NO_ROUTE."""
+
+
+class Want(NamedTuple):
+    """What a stub wants its parent to tell it. The parent says the same when it has told all that it knew about a slot.
+
+    Attributes:
+        what: A `WantKind`.
+        key: The slot, the name, or the 16 bytes of the identity.
+        is_wanted: Whether it wants that, or does so no longer.
+    """
+
+    what: int
+    key: str | bytes
+    is_wanted: bool
+
+
 Record: TypeAlias = NodeRecord | NodeChange | InterestRecord | InterestSnapshot
 """What is known of a context."""
+
+Guidance: TypeAlias = Route | NoRoute | Want
+"""What is only said between a stub and its parent."""
 
 
 class RecordKind(enum.IntEnum):
@@ -160,6 +226,9 @@ class RecordKind(enum.IntEnum):
     SNAPSHOT = 2
     DIGEST = 3
     CHANGE = 4
+    ROUTE = 5
+    NO_ROUTE = 6
+    WANT = 7
 
 
 # --------------------------------------------------------------------------------------------------------------- checks
@@ -194,6 +263,14 @@ def _is_flag(value: object) -> bool:
     return type(value) is bool
 
 
+def _is_want(value: object) -> bool:
+    return type(value) is int and 0 <= value <= max(WantKind)
+
+
+def _is_key(value: object) -> bool:
+    return is_identity(value) or type(value) is str
+
+
 def _is_mode(value: object) -> bool:
     return type(value) is int and 0 <= value <= max(Mode)
 
@@ -221,6 +298,7 @@ _INTEREST: Final[_Checks] = {
 }
 _LINKS: Final = _Table(MAX_LINKS, {"neighbour": is_identity, "is_suspended": _is_flag, "generation": _is_number})
 _PARTINGS: Final = _Table(MAX_PARTINGS, {"context": is_identity, "count": _is_number})
+_INTERESTS: Final = _Table(MAX_SLOTS, _INTEREST)
 _SHAPES: Final[Mapping[RecordKind, _Shape]] = {
     RecordKind.NODE: _Shape(
         {
@@ -234,9 +312,7 @@ _SHAPES: Final[Mapping[RecordKind, _Shape]] = {
         {"links": _LINKS, "partings": _PARTINGS},
     ),
     RecordKind.INTEREST: _Shape({"origin": is_identity, **_INTEREST}, {}),
-    RecordKind.SNAPSHOT: _Shape(
-        {"origin": is_identity, "record": _is_number}, {"interests": _Table(MAX_SLOTS, _INTEREST)}
-    ),
+    RecordKind.SNAPSHOT: _Shape({"origin": is_identity, "record": _is_number}, {"interests": _INTERESTS}),
     RecordKind.DIGEST: _Shape(
         {}, {"known": _Table(MAX_KNOWN, {"origin": is_identity, "number": _is_number, "record": _is_number})}
     ),
@@ -244,6 +320,20 @@ _SHAPES: Final[Mapping[RecordKind, _Shape]] = {
         {"origin": is_identity, "since": _is_positive, "number": _is_positive},
         {"links": _LINKS, "gone": _Table(MAX_LINKS, {"neighbour": is_identity}), "partings": _PARTINGS},
     ),
+    RecordKind.ROUTE: _Shape(
+        {
+            "origin": is_identity,
+            "name": _is_name,
+            "pid": _is_number,
+            "max_package": _is_number,
+            "window_bytes": _is_number,
+            "hops": _is_number,
+            "way": _is_number,
+        },
+        {"partings": _PARTINGS, "interests": _INTERESTS},
+    ),
+    RecordKind.NO_ROUTE: _Shape({"origin": is_identity}, {}),
+    RecordKind.WANT: _Shape({"what": _is_want, "key": _is_key, "is_wanted": _is_flag}, {}),
 }
 # The record, its kind and its head; the rows with their fields; and the tables themselves.
 _MAX_ITEMS: Final = {
@@ -255,7 +345,7 @@ _MAX_ITEMS: Final = {
 # -------------------------------------------------------------------------------------------------------------- writing
 
 
-def encode_record(record: Record | Digest) -> bytes:
+def encode_record(record: Record | Digest | Guidance) -> bytes:
     """Give the bytes of a record; it is not checked."""
     head: Sequence[object]
     tables: Sequence[list[Any]]
@@ -269,6 +359,13 @@ def encode_record(record: Record | Digest) -> bytes:
         kind, head, tables = RecordKind.INTEREST, record, []
     elif isinstance(record, InterestSnapshot):
         kind, head, tables = RecordKind.SNAPSHOT, record[:2], [[interest[1:] for interest in record.interests]]
+    elif isinstance(record, Route):
+        kind, head = RecordKind.ROUTE, record[:7]
+        tables = [list(record.partings.items()), [interest[1:] for interest in record.interests]]
+    elif isinstance(record, NoRoute):
+        kind, head, tables = RecordKind.NO_ROUTE, record, []
+    elif isinstance(record, Want):
+        kind, head, tables = RecordKind.WANT, record, []
     else:
         kind, head = RecordKind.DIGEST, ()
         tables = [[(origin, *numbers) for origin, numbers in record.known.items()]]
@@ -325,7 +422,7 @@ def parse_batch(body: bytes) -> list[bytes]:
     return batch
 
 
-def parse_record(data: bytes, *, slot_length: int = MAX_SLOT) -> Record | Digest:
+def parse_record(data: bytes, *, slot_length: int = MAX_SLOT) -> Record | Digest | Guidance:
     """Read and check a record.
 
     Args:
@@ -357,6 +454,15 @@ def parse_record(data: bytes, *, slot_length: int = MAX_SLOT) -> Record | Digest
         origin, number = head
         interests = [_interest(kind.name, [origin, *row], slot_length) for row in tables[0]]
         return InterestSnapshot(origin, number, tuple(interests))
+    if kind is RecordKind.ROUTE:
+        interests = [_interest(kind.name, [head[0], *row], slot_length) for row in tables[1]]
+        origin, name, pid, max_package, window_bytes, hops, way = head
+        partings = dict(tables[0])
+        return Route(origin, name, pid, max_package, window_bytes, hops, way, partings, tuple(interests))
+    if kind is RecordKind.NO_ROUTE:
+        return NoRoute(*head)
+    if kind is RecordKind.WANT:
+        return _want(head, slot_length)
     return Digest({origin: (number, record) for origin, number, record in tables[0]})
 
 
@@ -409,6 +515,18 @@ def _change(head: list[Any], links: list[list[Any]], gone: list[list[Any]], part
     if not change.links.keys().isdisjoint(change.gone):
         raise ProtocolError("the gone of a CHANGE name a neighbour that is in its links, too")
     return change
+
+
+def _want(fields: list[Any], slot_length: int) -> Want:
+    want = Want(*fields)
+    if isinstance(want.key, str):
+        is_text = want.what in {WantKind.SLOT, WantKind.NAME}
+        most = slot_length if want.what == WantKind.SLOT else 4 * MAX_NAME
+        if is_text and 1 <= len(want.key.encode()) <= most:
+            return want
+    elif want.what in {WantKind.CONTEXT, WantKind.ONCE}:
+        return want
+    raise ProtocolError(f"the field key of a WANT is wrong: {want.key!r:.100}")
 
 
 def _interest(what: str, fields: list[Any], slot_length: int) -> InterestRecord:

@@ -22,6 +22,7 @@ from .records import (
     NodeChange,
     NodeRecord,
     Record,
+    Route,
     is_identity,
 )
 from .trees import Graph, Tree, is_near
@@ -70,6 +71,7 @@ class Topology:
 
     Attributes:
         own: This context's own record, current.
+        routes: What the parent has told, by context, if this one is a stub; the first is that of the parent itself.
         version: Grows whenever records or links that are in use have changed, so that callers may keep what they have asked.
 
     Raises:
@@ -81,6 +83,8 @@ class Topology:
             raise ValueError(f"the number of own must be positive, not {own.number!r}")
         self.own = own
         self.version = 0
+        self.routes: dict[bytes, Route] = {}
+        self._left: dict[bytes, None] = {}  # contexts to which the parent has led, until conclusions are drawn
         self._nodes: dict[bytes, NodeRecord] = {own.origin: own}
         self._interests = Interests()
         self._graph = Graph()
@@ -197,8 +201,10 @@ class Topology:
             # Our own record comes back to us over every circle.
             return record.number >= self.own.number and record != self.own and self._outnumber(record.number)
         known = self._nodes.get(record.origin)
-        if known is not None and record.number <= known.number:
+        is_led_to = record.origin in self.routes or record.origin in self._left
+        if known is not None and record.number <= known.number and not is_led_to:
             return False
+        self.forget_route(record.origin)
         self._note(record.origin)
         self._install(record)
         return True
@@ -211,7 +217,7 @@ class Topology:
         origin, since, number, links, gone, partings = change
         if origin == self.own.origin:
             return self._said.get(number) != change and self._outnumber(number)
-        known = self._nodes.get(origin)
+        known = None if origin in self.routes or origin in self._left else self._nodes.get(origin)
         if known is None or not since <= known.number < number:
             return False
         after = {**known.links, **links}
@@ -242,14 +248,73 @@ class Topology:
         if snapshot.origin == self.own.origin:
             return []
         self._note(snapshot.origin)
-        changed = self._interests.learn_snapshot(snapshot)
-        for slot in changed:
-            self._void_slot(slot)
-        return changed
+        return self._void_slots(self._interests.learn_snapshot(snapshot))
 
     def is_news(self, snapshot: InterestSnapshot) -> bool:
         """Whether a snapshot says anything that is not known, so that it should be passed on when it has been learned."""
         return snapshot.origin != self.own.origin and self._interests.is_news(snapshot)
+
+    # ------------------------------------------------------------------------------------------ what a parent says
+
+    def learn_route(self, parent: bytes, route: Route) -> list[str] | None:
+        """Take what the parent of this stub says of a context; gives the slots on which its interest has changed.
+
+        None if it is not believed: this context knows by itself who it is, and who is below it.
+        """
+        origin = route.origin
+        is_parent = origin == parent
+        if origin == self.own.origin or (origin in self._tree and origin not in self.routes and not is_parent):
+            return None
+        if is_parent is not (route.hops == 0):
+            return None
+        known = self.routes.get(origin)
+        self._left.pop(origin, None)
+        if known is None and not is_parent:
+            self._graph.remove(origin)  # what was known of it is old
+            self._interests.forget(origin)
+        self.routes[origin] = route
+        _, name, pid, max_package, window_bytes, hops, way, partings, interests = route
+        links = {self.own.origin if is_parent else parent: LinkRecord(is_suspended=False, generation=way)}
+        self._nodes[origin] = node = NodeRecord(origin, 1, name, pid, max_package, window_bytes, links, partings)
+        if is_parent:
+            self._graph.change(node, [self.own.origin], self._nodes)
+        else:
+            self._graph.lead(parent, origin, hops)
+        if known is None or known[3:7] != route[3:7]:
+            self.version += 1
+        return [] if is_parent else self._void_slots(self._interests.replace(origin, interests))
+
+    def remove_route(self, context: bytes) -> bool:
+        """The parent says that a context cannot be reached any more; gives whether it had said before that it can."""
+        route = self.routes.get(context)
+        if route is None or route.hops == 0:
+            return False
+        del self.routes[context]
+        self._left[context] = None
+        self._graph.lead(next(iter(self._nodes[context].links)), context, None)
+        self.version += 1
+        return True
+
+    def remove_routes(self) -> None:
+        """The parent is one no longer, and no link leads there."""
+        for context, route in list(self.routes.items()):
+            if route.hops:
+                self.remove_route(context)
+        self._left.update(dict.fromkeys(self.routes))
+        self.routes.clear()
+
+    def forget_route(self, context: bytes) -> None:
+        """From now on a context speaks for itself: what the parent said of it counts no more."""
+        self.remove_route(context)
+        self._forget_left([context] if context in self._left else [])
+
+    def _forget_left(self, contexts: Iterable[bytes]) -> None:
+        for context in list(contexts):
+            del self._left[context]
+            self._nodes.pop(context, None)
+            self._graph.remove(context)
+            self._void_slots(self._interests.slots_of(context))
+            self._interests.forget(context)
 
     # ----------------------------------------------------------------------------------------------------- comparing
 
@@ -258,7 +323,7 @@ class Topology:
 
         If the neighbour has said of which contexts it knows, nothing needs to be said of others; of this context itself there always is.
         """
-        origins: Iterable[bytes] = self._nodes.keys() | self._interests.origins()
+        origins: Iterable[bytes] = self._origins()
         if of is not None:
             origins = {each for each in of if each in self._nodes or self._interests.newest(each)} | {self.own.origin}
         known = {}
@@ -267,13 +332,17 @@ class Topology:
             known[origin] = (0 if node is None else node.number, self._interests.covered(origin))
         return Digest(known)
 
+    def _origins(self) -> set[bytes]:
+        """All of whom something is known, but those to whom only a parent leads: it is no record that is known of them."""
+        return (self._nodes.keys() | self._interests.origins()) - self.routes.keys() - self._left.keys()
+
     def lacking(self, digest: Digest) -> list[Record]:
         """What somebody with this digest does not know of the contexts that are linked with this one, of the nearest first.
 
         What is known of others may be old. Who was told of it would not pass it on when it comes true again, since it is no news then.
         """
         tree = self._tree
-        known = [origin for origin in self._nodes.keys() | self._interests.origins() if origin in tree]
+        known = [origin for origin in self._origins() if origin in tree]
         origins = sorted(known, key=lambda origin: (tree.cost(origin), origin))
         records: list[Record] = []
         for origin in origins:
@@ -299,6 +368,7 @@ class Topology:
         """Find out who can be reached, after records were learned; it does nothing if no link has changed."""
         graph, tree = self._graph, self._tree
         if not graph.better and not graph.worse:
+            self._forget_left(self._left)
             return Changes([], [])
         before = tree.adapt()
         if before is None:
@@ -314,6 +384,7 @@ class Topology:
         for context, cost in costs.items():
             if cost is not None:
                 self._unreachable.pop(context, None)
+        self._forget_left(self._left)
         for context in sorted(context for context, cost in costs.items() if cost is None):
             self._note(context)
         return Changes(sorted(joined, key=lambda context: (self._tree.hops(context), context)), sorted(gone))
@@ -348,6 +419,8 @@ class Topology:
     def outdate(self, context: bytes, number: int) -> None:
         """A context that cannot be reached has a newer record: the one that is known must not count when it can be, before that comes."""
         node = self._nodes.get(context)
+        if context in self.routes or context in self._left:
+            return
         if node is not None and node.number < number and context in self._unreachable:
             del self._nodes[context]
             self._graph.remove(context)
@@ -445,13 +518,14 @@ class Topology:
         None if there is no path.
         """
         path = self.path(source, destination)
-        links = [
-            (self._nodes[near].links[far].generation, self._nodes[far].links[near].generation)
-            for near, far in pairwise(path)
-        ]
+        links = [(self._generation(near, far), self._generation(far, near)) for near, far in pairwise(path)]
         return (path, tuple(links)) if path else None
 
     # ---------------------------------------------------------------------------------------------------- inside
+
+    def _generation(self, near: bytes, far: bytes) -> int:
+        link = self._nodes[near].links.get(far)  # a parent's record does not name those to which it leads
+        return 0 if link is None else link.generation
 
     def _install(self, record: NodeRecord, neighbours: Iterable[bytes] | None = None) -> None:
         """Take a new record; if `neighbours` are given, only the links to these can be others than before."""
@@ -481,6 +555,11 @@ class Topology:
         self._next_hops.clear()
         self._branches.clear()
         self._sources_of_slot.clear()
+
+    def _void_slots(self, slots: list[str]) -> list[str]:
+        for slot in slots:
+            self._void_slot(slot)
+        return slots
 
     def _void_slot(self, slot: str) -> None:
         for source in self._sources_of_slot.pop(slot, ()):

@@ -37,6 +37,7 @@ class Graph:
         self.steps: dict[bytes, dict[bytes, int]] = {}
         self.better: set[tuple[bytes, bytes]] = set()
         self.worse: set[tuple[bytes, bytes]] = set()
+        self._leads: dict[tuple[bytes, bytes], int] = {}
 
     def install(self, record: NodeRecord, nodes: Mapping[bytes, NodeRecord]) -> bool:
         """Take the links of a context from its new record, which is among `nodes`; gives whether any has changed."""
@@ -48,7 +49,8 @@ class Graph:
         own = steps.setdefault(origin, {})
         has_changed = False
         for neighbour in neighbours:
-            step, known = _step(record, neighbour, nodes), own.get(neighbour)
+            known = own.get(neighbour)
+            step = self._leads.get((origin, neighbour)) or _step(record, neighbour, nodes)
             if step == known:
                 continue
             has_changed = True
@@ -59,6 +61,21 @@ class Graph:
             is_better = known is None or (step is not None and step < known)
             (self.better if is_better else self.worse).add((origin, neighbour))
         return has_changed
+
+    def lead(self, near: bytes, far: bytes, hops: int | None) -> None:
+        """A way of so many links leads from one context to another, as somebody says who knows; None if none does any more."""
+        step = None if hops is None else hops * PLAIN_STEP
+        known = self.steps.get(near, {}).get(far)
+        for one, other in ((near, far), (far, near)):
+            steps = self.steps.setdefault(one, {})
+            if step is None:
+                self._leads.pop((one, other), None)
+                steps.pop(other, None)
+            else:
+                steps[other] = self._leads[one, other] = step
+        if step != known:
+            is_better = known is None or (step is not None and step < known)
+            (self.better if is_better else self.worse).add((near, far))
 
     def remove(self, origin: bytes) -> None:
         """Forget a context, which nobody can reach, with its links."""

@@ -243,6 +243,7 @@ class RequestDesk:
         future._deadline = deadline
         target = future._target
         if target is not None:
+            self._context._associations.seek(target)
             self._targeted.setdefault(target, deque()).append(future)
             self._pump_targeted(target)
             if future._stage is Stage.QUEUED:

@@ -22,13 +22,20 @@ from ...protocol.records import (
     InterestSnapshot,
     NodeChange,
     NodeRecord,
+    NoRoute,
     Record,
+    Route,
+    Want,
     encode_batch,
     encode_record,
     parse_record,
 )
+from ..states import Tie
+from .parenthood import Parenthood
+from .upward import Upward
 
 if TYPE_CHECKING:
+    from ...protocol.records import Guidance
     from ...protocol.topology import Topology
     from ..connection import Connection
     from ..context import Context
@@ -56,6 +63,10 @@ class Flooding:
     Args:
         context: The context.
         topology: What is known of all contexts.
+
+    Attributes:
+        upward: Asks the parent for what it tells, if the context is a stub.
+        parenthood: Tells stubs of the context, which get no records.
     """
 
     def __init__(self, context: Context, topology: Topology) -> None:
@@ -72,6 +83,9 @@ class Flooding:
         ] = {}  # how much was told ahead of the others: a count, and a number
         self._lot = trio.lowlevel.ParkingLot()
         self._last_flood = -math.inf
+        self.upward = Upward(context, topology, self._send)
+        self.parenthood = Parenthood(context, topology, self.upward, self._send, self._lot.unpark)
+        self.upward.parenthood = self.parenthood
 
     # ---------------------------------------------------------------- telling
 
@@ -80,15 +94,23 @@ class Flooding:
 
         What this context is, it tells when the link counts, or at once.
         """
+        if connection.tie is Tie.STUB:
+            self.parenthood.begin(connection)
+            return
         records = [encode_record(self._topology.own)] if tells_itself else []
         if connection.life.has_dialled:
             records.append(encode_record(self._topology.digest()))
         if records:
             self._send(connection, records)
+        if connection.tie is Tie.PARENT:
+            self.upward.begin(connection)
 
     def introduce(self, connection: Connection) -> None:
         """The link counts now: tell the neighbour all about this context, and the others that there is the link."""
         own = self._topology.own
+        if connection.tie is Tie.STUB:
+            self.own_changed()
+            return
         self._send(connection, [encode_record(own)])
         self.own_changed()
         told, _ = self._told.get(connection, (0, 0))
@@ -97,12 +119,13 @@ class Flooding:
     def own_changed(self) -> None:
         """The own record has changed: all neighbours must hear of it."""
         self._own_is_due = True
+        self.parenthood.tell_partings(self._topology.own.partings)
         self._lot.unpark()
 
     def repeat(self, wire_id: bytes) -> None:
         """A context can be reached now: neighbours were not told of it while it could not, or may have forgotten it."""
         neighbours, topology = self._context._neighbours, self._topology
-        if neighbours.count > 1:
+        if neighbours.told_all_count > 1 or (neighbours.told_all_count and wire_id not in topology.routes):
             nearer = topology.next_hop(topology.own.origin, wire_id)  # who leads there knows
             connection = None if nearer is None else neighbours.route(nearer)
             for record in topology.records_of(wire_id):
@@ -111,7 +134,8 @@ class Flooding:
 
     def tell(self, record: Record, heard_from: Connection | None, data: bytes | None = None) -> None:
         """Spread a record, encoded as `data` if it has come so, to all neighbours but the one that it came from."""
-        if self._context._neighbours.count > (heard_from is not None):
+        others = self._context._neighbours.told_all_count
+        if others > (heard_from is not None and heard_from.tie is not Tie.STUB):
             slot = record.slot if isinstance(record, InterestRecord) else None
             # The newest replaces what has not been told yet, but each change is needed.
             key = type(record), record.origin, record.number if isinstance(record, NodeChange) else slot
@@ -125,19 +149,24 @@ class Flooding:
         sources = {heard_from for _, _, heard_from in self._pending.values()}
         everything = [data for _, data, _ in self._pending.values()] + self._own_records(self._own_base)
         frames = list(_frames(everything))
-        for connection in self._context._neighbours.with_session():
+        for connection in self._context._neighbours.told_all:
             if connection in sources or connection in self._told:
                 self.flush_to(connection)
             else:
                 self._write(connection, frames)
         self._pending.clear()
         self._told.clear()
+        self.parenthood.flush()
         if self._own_is_due:
             self._own_is_due, self._own_base = False, self._topology.own.number
         self._last_flood = trio.current_time()
 
-    def flush_to(self, connection: Connection) -> None:
-        """Tell one neighbour now what has gathered: something follows that depends on it."""
+    def flush_to(self, connection: Connection, source: bytes | None = None) -> None:
+        """Tell one neighbour now what has gathered: something follows that depends on it, and comes from another context if that is given."""
+        if connection.tie is Tie.STUB:
+            if source is not None:
+                self.parenthood.ensure(connection, source)
+            return
         if not self._pending and not self._own_is_due:
             return
         told, number = self._told.get(connection, (0, self._own_base))
@@ -161,13 +190,13 @@ class Flooding:
     @property
     def _pause(self) -> float:
         """Seconds that changes gather: the more neighbours must hear of each, the longer."""
-        return GATHER * max(1.0, self._context._neighbours.count / FEW_NEIGHBOURS)
+        return GATHER * max(1.0, self._context._neighbours.told_all_count / FEW_NEIGHBOURS)
 
     @trio.lowlevel.enable_ki_protection
     async def run_forever(self) -> None:
         """Tell what has gathered: a lone change at once, those that follow it closely together."""
         while True:
-            if not self._pending and not self._own_is_due:
+            if not self._pending and not self._own_is_due and not self.parenthood.has_news:
                 await self._lot.park()
             if trio.current_time() < self._last_flood + self._pause:
                 await trio.sleep_until(self._last_flood + self._pause)
@@ -195,7 +224,7 @@ class Flooding:
         Raises:
             ProtocolError: A record makes no sense, or the neighbour asks too often.
         """
-        neighbours = self._context._neighbours
+        neighbours, parenthood = self._context._neighbours, self.parenthood
         changed: list[tuple[bytes, str]] = []
         for data in records:
             parse = _parse_short if len(data) <= SHORT else _parse_long
@@ -203,13 +232,37 @@ class Flooding:
             if isinstance(record, Digest):
                 self._answer(connection, record)
                 continue
+            if isinstance(record, (Route, NoRoute, Want)):
+                changed += [(_origin(record), slot) for slot in self._guide(connection, record)]
+                continue
+            if connection.tie is Tie.PARENT:
+                raise ProtocolError("a parent tells its stub of others by routes only")
+            if connection.tie is Tie.STUB and not parenthood.may_speak_for(connection, record.origin):
+                parenthood.doubt(connection, record.origin)
+                continue
             slots = self._learn(record)
             if slots is not None:
                 self.tell(record, connection, data)
-                if isinstance(record, NodeRecord) and neighbours.count > 1:
+                if isinstance(record, NodeRecord) and neighbours.told_all_count > 1:
                     self._remember(record, data)
                 changed += [(record.origin, slot) for slot in slots]
+                if isinstance(record, (NodeRecord, NodeChange)):
+                    parenthood.changed(record.origin)
         return changed
+
+    def _guide(self, connection: Connection, record: Guidance) -> list[str]:
+        """Hear what is only said between a stub and its parent; gives the slots on which the interest of a context has changed.
+
+        Raises:
+            ProtocolError: It is said by one who may not.
+        """
+        if connection.tie is Tie.PARENT:
+            return self.upward.heard(record)
+        if connection.tie is not Tie.STUB or not isinstance(record, Want):
+            raise ProtocolError(f"the peer is in no position to say {record!r:.100}")
+        self._context._mesh.membership.update()  # what is known must have been thought through before anything is told of it
+        self.parenthood.hear(connection, record)
+        return []
 
     def _answer(self, connection: Connection, digest: Digest) -> None:
         """Tell a neighbour what it does not know of others.
@@ -218,13 +271,15 @@ class Flooding:
             ProtocolError: It asks more than once over a link.
         """
         talk = connection.talk
-        if talk.was_asked:
+        if talk.was_asked and connection.tie is not Tie.PARENT:
             raise ProtocolError("the peer asks again for all that is known here")
         talk.was_asked = True
         peer = connection.peer.wire_id
         self._topology.outdate(peer, digest.known.get(peer, (0, 0))[0])
         if not connection.life.has_dialled:
             self._send(connection, [encode_record(self._topology.digest(digest.known))])
+        if connection.tie is Tie.STUB:
+            return
         itself = {self._topology.own.origin, peer}
         lacking = [record for record in self._topology.lacking(digest) if record.origin not in itself]
         self._send(connection, map(self._encode, lacking))
@@ -254,6 +309,10 @@ class Flooding:
         if isinstance(record, InterestSnapshot):
             return topology.learn_snapshot(record) if topology.is_news(record) else None
         return [record.slot] if topology.learn_interest(record) else None
+
+
+def _origin(record: Guidance) -> bytes:
+    return b"" if isinstance(record, Want) else record.origin
 
 
 def _frames(records: Iterable[bytes]) -> Iterator[bytes]:

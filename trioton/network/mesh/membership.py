@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
+import attrs
 import trio
 
 from ...protocol import control
@@ -13,9 +14,10 @@ from ...protocol.identity import ContextId
 from ...protocol.records import MAX_PARTINGS
 from .. import events
 from ..peer import ContextInfo
-from ..states import State
+from ..states import State, Tie
 
 if TYPE_CHECKING:
+    from ...protocol.records import Route
     from ...protocol.topology import Topology
     from ..association import Association
     from ..connection import Connection
@@ -77,7 +79,8 @@ class Membership:
 
     def can_reach(self, wire_id: bytes) -> bool:
         """Whether a context has joined, as far as all conclusions have been drawn, and a way leads there."""
-        return wire_id in self._joined and self._topology.reaches(wire_id)
+        is_known = wire_id in self._joined or self._flooding.upward.is_presumed(wire_id)
+        return is_known and self._topology.reaches(wire_id)
 
     # ---------------------------------------------------------------- links of this context
 
@@ -113,7 +116,13 @@ class Membership:
         """A neighbour is one no longer."""
         if self._topology.remove_link(connection.peer.wire_id):
             self._flooding.own_changed()
+        if connection.tie is Tie.PARENT:
+            self._flooding.upward.over()
         self.update()
+        if connection.tie is Tie.PARENT:
+            self._flooding.parenthood.give_up_asking()
+            self._flooding.upward.settle()
+        self._flooding.parenthood.forget(connection)
 
     def _is_current(self, connection: Connection) -> bool:
         return self._context._neighbours.route(connection.peer.wire_id) is connection
@@ -156,6 +165,7 @@ class Membership:
         with self._context._traffic.audience.together():
             self.update()
             for wire_id, slot in changed:
+                self._flooding.parenthood.interest_changed(wire_id, slot)
                 association = self._context._associations.get(wire_id)
                 if association is not None and association.is_remote:
                     self._apply_interest(association, slot)
@@ -164,8 +174,10 @@ class Membership:
         """Draw the conclusions from records that have changed."""
         topology, associations = self._topology, self._context._associations
         changes = topology.update()
+        parenthood = self._flooding.parenthood
         for wire_id in changes.gone:
             self._lose(wire_id)
+            parenthood.gone(wire_id)
             association = associations.known(wire_id)
             if association is None or association.is_remote:
                 self._end(wire_id, NO_WAY)
@@ -175,12 +187,14 @@ class Membership:
         with self._context._traffic.audience.together():
             for wire_id in changes.joined:
                 self._flooding.repeat(wire_id)
+                parenthood.joined(wire_id)
                 if associations.known(wire_id) is None:
                     self._join(wire_id)
                 self._lost.pop(wire_id, None)
         if topology.version != self._version:
             self._version = topology.version
             self._find_ways()
+            parenthood.ways_changed()
 
     # ---------------------------------------------------------------- partings
 
@@ -239,12 +253,22 @@ class Membership:
         node = self._topology.node(wire_id)
         assert node is not None
         self.meet_again(wire_id)
-        self.joined(wire_id, node.name, node.pid)
+        if not self._flooding.upward.is_presumed(wire_id):
+            self.joined(wire_id, node.name, node.pid)
         if self._topology.slots_of(wire_id):
             association = self._context._associations.get(wire_id)
             assert association is not None
             self.learn_all(association)
         self._log(wire_id, "has joined")
+
+    def confirmed(self, route: Route) -> None:
+        """A context that was only presumed to be somewhere is, as the parent says."""
+        wire_id = route.origin
+        association = self._context._associations.known(wire_id)
+        if association is not None:
+            association.peer = attrs.evolve(association.peer, name=route.name, pid=route.pid)
+        if self._topology.reaches(wire_id):
+            self.joined(wire_id, route.name, route.pid)
 
     def learn_all(self, association: Association) -> None:
         """Take over all that is known of what a context that is no neighbour listens to."""

@@ -40,6 +40,8 @@ class Mesh:
     Attributes:
         topology: The records of all contexts.
         flooding: Spreads them.
+        upward: Asks the parent for them, if the context is a stub.
+        parenthood: Tells stubs of them.
         membership: Who can be reached.
         relays: Passes on what is for others.
         watch: Asks again where nothing gets on.
@@ -53,6 +55,7 @@ class Mesh:
         )
         self.topology = Topology(own)
         self.flooding = Flooding(context, self.topology)
+        self.upward, self.parenthood = self.flooding.upward, self.flooding.parenthood
         self.membership = Membership(context, self.topology, self.flooding)
         self.relays = Relays(context, self.topology, self.flooding)
         self.watch = Watch()
@@ -100,32 +103,35 @@ class Mesh:
             ProtocolError: A record makes no sense.
         """
         self.membership.heard_interest(self.flooding.heard(connection, event.records))
+        self.upward.settle()
 
     def subscribed(self, connection: Connection, message: control.Subscribe) -> None:
         """A neighbour has said itself what it listens to: others must hear of it."""
         if connection.association.awaits_snapshot or message.slot.startswith(DIRECT_PREFIX):
             return  # all of it is taken over at the end of the snapshot
-        record = self._record(connection, message)
-        if self.topology.learn_interest(record):
-            self.flooding.tell(record, connection)
-            self.membership.update()
+        self._learn(connection, self._record(connection, message))
 
     def unsubscribed(self, connection: Connection, message: control.Unsubscribe) -> None:
         """A neighbour listens to a slot no longer."""
-        record = InterestRecord(connection.peer.wire_id, message.slot, message.record, 0, 0, 0, None)
+        self._learn(connection, InterestRecord(connection.peer.wire_id, message.slot, message.record, 0, 0, 0, None))
+
+    def _learn(self, connection: Connection, record: InterestRecord) -> None:
         if self.topology.learn_interest(record):
             self.flooding.tell(record, connection)
+            self.parenthood.interest_changed(record.origin, record.slot)
             self.membership.update()
 
     def snapshot_came(self, connection: Connection, message: control.Sync) -> None:
         """A neighbour has said over a new link all that it listens to."""
+        self.parenthood.settle(connection)
         interests = self._context._traffic.interests
         known = [interests.of(connection.association, slot) for slot in connection.association.announced]
         records = [self._record(connection, each) for each in known if each and not each.slot.startswith(DIRECT_PREFIX)]
         records.sort(key=lambda record: record.slot)
         snapshot = InterestSnapshot(connection.peer.wire_id, message.record, tuple(records))
         if self.topology.is_news(snapshot):
-            self.topology.learn_snapshot(snapshot)
+            for slot in self.topology.learn_snapshot(snapshot):
+                self.parenthood.interest_changed(snapshot.origin, slot)
             self.flooding.tell(snapshot, connection)
             self.membership.update()
 

@@ -18,6 +18,7 @@ from ...protocol.policies import Mode
 from ...protocol.routed import HOP_SHIFT, LAST_ROUND, MOST_HOPS, pass_on
 from ...protocol.way import Way
 from ..events import BadMessage
+from ..states import Tie
 
 if TYPE_CHECKING:
     from ...protocol.interests import MergedInterest
@@ -115,7 +116,7 @@ class Relays:
         header = event.header
         own = self._context._wire_id
         if header.source == own or (
-            header.source != connection.peer.wire_id and self._topology.node(header.source) is None
+            header.source != connection.peer.wire_id and not self._may_come(connection, header.source)
         ):
             self.lost += 1
             return
@@ -126,6 +127,12 @@ class Relays:
             self._pass_to(connection, event, header)
             return
         self._deliver(connection, event, header)
+
+    def _may_come(self, connection: Connection, source: bytes) -> bool:
+        """Whether a neighbour may pass on what comes from a context: that is known, and below the neighbour if this one is a stub."""
+        if self._topology.node(source) is None:
+            return False
+        return connection.tie is not Tie.STUB or self._flooding.parenthood.may_speak_for(connection, source)
 
     def _deliver(self, connection: Connection, event: PackageReceived, header: PackageHeader) -> None:
         association = self._context._associations.get(header.source)
@@ -156,10 +163,10 @@ class Relays:
             if neighbour is not connection:
                 package = package or relay.package(event)
                 if package.flags >> HOP_SHIFT <= MOST_HOPS:
-                    self._send(neighbour, way, package, relay)
+                    self._send(neighbour, way, package, relay, header.source)
 
-    def _send(self, neighbour: Connection, way: Way, package: Package, relay: Relay) -> None:
-        self._flooding.flush_to(neighbour)
+    def _send(self, neighbour: Connection, way: Way, package: Package, relay: Relay, source: bytes) -> None:
+        self._flooding.flush_to(neighbour, source)
         way.add(package, relay)
         self._touched[neighbour] = None
         self.relayed += 1
@@ -187,7 +194,7 @@ class Relays:
         if header.first < relay.cut_to:
             neighbour.outbox.remove_branch(way)  # it is sent again from here on: what still waits comes once more
         relay.cut_to = header.first + header.count
-        self._send(neighbour, way, relay.package(event), relay)
+        self._send(neighbour, way, relay.package(event), relay, header.source)
 
     def _relay(self, header: PackageHeader, destination: bytes | None) -> Relay:
         key = header.source, header.slot, header.stream, destination
@@ -213,6 +220,9 @@ class Relays:
     def routed(self, connection: Connection, event: RoutedReceived) -> None:
         """Take what a context says to one that is no neighbour of it."""
         context = self._context
+        if connection.tie is Tie.STUB and not self._may_come(connection, event.source):
+            self.lost += 1
+            return
         if event.destination == context._wire_id:
             self._hear(event)
             return
@@ -220,7 +230,7 @@ class Relays:
         if neighbour is None or neighbour.open_link is None or event.hops >= MOST_HOPS or neighbour is connection:
             self.lost += 1
             return
-        self._flooding.flush_to(neighbour)
+        self._flooding.flush_to(neighbour, event.source)
         neighbour.outbox.add_control(pass_on(event.header, event.hops))
         self._touched[neighbour] = None
 

@@ -53,7 +53,7 @@ class AddressedEnd:
         self._closed = False
         self._died = died
         self._room_changed = room_changed
-        self.association = None if destination == context._wire_id else context._associations.get(destination)
+        self.association = None if destination == context._wire_id else context._associations.seek(destination)
         self._outlet = outlet = traffic.lives.open(addressed_slot(destination, slot), destination=destination)
         outlet.backlog_size = BEFORE_GRANT
         if destination == context._wire_id:

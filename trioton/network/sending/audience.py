@@ -38,6 +38,7 @@ class Audience:
 
     Attributes:
         inspector: Hears of interest in the context's own reports; set by the context.
+        on_watch: Called with a slot that is watched from now on, and True, or no longer, and False.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Audience:
         self._lives = lives
         self._gathered: dict[Outlet, None] | None = None
         self._watchers: dict[str, Callable[[], None]] = {}
+        self.on_watch: Callable[[str, bool], None] = lambda _slot, _is_watched: None
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -103,10 +105,13 @@ class Audience:
 
     def watch(self, slot: str, changed: Callable[[], None] | None) -> None:
         """Let a function be called whenever something changes about who listens to a slot, or a context is gone or back; None ends that."""
+        was_watched = slot in self._watchers
         if changed is None:
             self._watchers.pop(slot, None)
         else:
             self._watchers[slot] = changed
+        if was_watched is not (changed is not None):
+            self.on_watch(slot, not was_watched)
 
     def tell_watcher(self, slot: str) -> None:
         """Something has changed about who listens to a slot, here or elsewhere."""

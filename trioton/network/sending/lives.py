@@ -66,6 +66,8 @@ class Lives:
             for association, interest in self._interests.on(slot):
                 self._branches.update(outlet, association, interest)
                 self.changed(outlet)
+            if destination is None:
+                self._outlets.on_open(outlet)
         outlet.users += 1
         return outlet
 
@@ -123,6 +125,8 @@ class Lives:
         # A subscription of this context may have taken the end at once, and brought us here already.
         if flow.is_ended and not flow.log and self._outlets.ending.pop(key, None) is not None:
             self._outlets.dropped += outlet.dropped
+            if flow.destination is None:
+                self._outlets.on_end(flow.slot)
             self._local.interest_changed(flow.slot)
             self._branches.offer_next(flow.slot)
 

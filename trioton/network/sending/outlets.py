@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,12 +16,16 @@ class Outlets:
         open: The open outlets by slot.
         ending: Those that were closed, by slot and stream.
         dropped: Messages that nobody listened to, of outlets that have ended.
+        on_open: Called with each new outlet of a slot on which anybody may listen.
+        on_end: Called with the slot when such an outlet is gone.
     """
 
     def __init__(self) -> None:
         self.open: dict[str, Outlet] = {}
         self.ending: dict[tuple[str, int], Outlet] = {}
         self.dropped = 0
+        self.on_open: Callable[[Outlet], None] = lambda _outlet: None
+        self.on_end: Callable[[str], None] = lambda _slot: None
 
     def all(self) -> list[Outlet]:
         """Those that are open and those that still have to end."""
