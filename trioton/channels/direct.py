@@ -49,7 +49,7 @@ class Sender(SendingEnd[T_contra]):
         else:
             association = context._associations.seek(destination)
             if association is None:
-                outlet.die("no route to the context that receives here")
+                outlet.die("no route to the context that it is addressed to")
             else:
                 context._traffic.branches.offer_direct(outlet, association)
 

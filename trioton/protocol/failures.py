@@ -40,7 +40,7 @@ _builtin: Final[dict[str, type[Exception]]] = {
     for name, value in vars(builtins).items()
     if isinstance(value, type) and issubclass(value, Exception) and value not in _NOT_RAISED
 }
-_registered: Final[dict[str, type[Exception]]] = {}
+_registered: Final[dict[str, type[Exception]]] = {"trioton.errors.MessageTypeError": MessageTypeError}
 
 
 def name_of(cls: type[BaseException]) -> str:

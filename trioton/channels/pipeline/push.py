@@ -320,7 +320,11 @@ class PushChannel(trio.abc.SendChannel[T_contra], Generic[T_contra]):
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self.aclose()
+        # What failed here must not wait for the work of others.
+        if exc is None:
+            await self.aclose()
+        else:
+            self.close()
 
     def statistics(self) -> PushStatistics:
         """What the channel has done so far."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dis
 import inspect
+import threading
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import trio
 
@@ -14,6 +15,53 @@ if TYPE_CHECKING:
     from ..direct import Sender
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Threads(Protocol):
+    """Hears of threads that go on though they are of no use any more."""
+
+    def left_behind(self) -> None:
+        """One goes on."""
+
+    def ended(self) -> None:
+        """One of those has ended; called in Trio's thread."""
+
+
+class _Visit:
+    """One call of a plain function in a thread."""
+
+    def __init__(self, threads: Threads) -> None:
+        self._threads = threads
+        self._lock = threading.Lock()
+        self._runs = False
+        self._is_abandoned = False
+        self._token = trio.lowlevel.current_trio_token()
+
+    def run(self, function: Callable[..., Any], args: Iterable[Any], kwargs: dict[str, Any]) -> Any:
+        """Call the function; in the thread."""
+        with self._lock:
+            if self._is_abandoned:
+                return None
+            self._runs = True
+        try:
+            return function(*args, **kwargs)
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        with self._lock:
+            self._runs = False
+            if self._is_abandoned:
+                with suppress(trio.RunFinishedError):
+                    self._token.run_sync_soon(self._threads.ended)
+
+    def abandon(self) -> None:
+        """Nobody waits for it any more; in Trio's thread."""
+        with self._lock:
+            self._is_abandoned = True
+            if self._runs:
+                self._threads.left_behind()
+
 
 _HIDDEN: Final = "__trioton_hidden__"
 _END: Final = object()
@@ -87,11 +135,11 @@ class Runner:
         args: list[Any],
         kwargs: dict[str, Any],
         sender: Sender[Any] | None,
-        left_behind: Callable[[], None],
+        threads: Threads,
     ) -> Any:
         """Run a handler; its items go to `sender`, if it is a generator.
 
-        `left_behind` is called if a plain generator cannot be closed, since a thread still runs in it.
+        `threads` hears of a thread that goes on though it is of no use any more.
 
         Returns:
             What it returns; None for a generator.
@@ -101,7 +149,7 @@ class Runner:
             Exception: Whatever it raises.
         """
         if self.is_plain(function):
-            result = await self._in_thread(function, args, kwargs)
+            result = await self._in_thread(function, args, kwargs, threads)
         else:
             result = function(*args, **kwargs)
         if inspect.isawaitable(result):
@@ -110,7 +158,7 @@ class Runner:
             await self._send_items(result, _check_wanted(sender))
             return None
         if inspect.isgenerator(result):
-            await self._send_plain_items(result, _check_wanted(sender), left_behind)
+            await self._send_plain_items(result, _check_wanted(sender), threads)
             return None
         if sender is None:
             return result
@@ -119,13 +167,20 @@ class Runner:
             return None
         raise TypeError("it gives one value and no items: call it, or await it, instead of asking for a stream")
 
-    async def _in_thread(self, function: Callable[..., Any], args: Iterable[Any], kwargs: dict[str, Any]) -> Any:
+    async def _in_thread(
+        self, function: Callable[..., Any], args: Iterable[Any], kwargs: dict[str, Any], threads: Threads
+    ) -> Any:
         if self._is_simulated:
             await trio.lowlevel.checkpoint()
             return function(*args, **kwargs)
-        return await trio.to_thread.run_sync(
-            lambda: function(*args, **kwargs), abandon_on_cancel=True, limiter=self._limiter
-        )
+        visit = _Visit(threads)
+        try:
+            return await trio.to_thread.run_sync(
+                visit.run, function, args, kwargs, abandon_on_cancel=True, limiter=self._limiter
+            )
+        except trio.Cancelled:
+            visit.abandon()
+            raise
 
     async def _send_items(self, items: AsyncIterator[Any], sender: Sender[Any]) -> None:
         close = getattr(items, "aclose", None)
@@ -137,19 +192,16 @@ class Runner:
             async for item in items:
                 await sender.send(item)
 
-    async def _send_plain_items(
-        self, items: Iterator[Any], sender: Sender[Any], left_behind: Callable[[], None]
-    ) -> None:
+    async def _send_plain_items(self, items: Iterator[Any], sender: Sender[Any], threads: Threads) -> None:
         """Each item of a plain generator is made in a thread."""
         try:
             while True:
-                item = await self._in_thread(next, (items, _END), {})
+                item = await self._in_thread(next, (items, _END), {}, threads)
                 if item is _END:
                     return
                 await sender.send(item)
         finally:
-            if not _close_generator(items):
-                left_behind()
+            _close_generator(items)  # unless a thread is still in it, of which it is known already
 
 
 def _awaits(function: Any) -> bool:

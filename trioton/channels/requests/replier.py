@@ -43,6 +43,8 @@ class ReplyStatistics(NamedTuple):
     """Those that have raised something."""
     cancelled: int
     """Those that were stopped before they came to an end."""
+    abandoned: int
+    """Those that were stopped and whose threads still run; they take room until these end."""
 
 
 class RepChannel:
@@ -100,7 +102,7 @@ class RepChannel:
         self._context = context
         self._max_running = max_running
         self._running = 0
-        self._counts = {"started": 0, "succeeded": 0, "failed": 0, "cancelled": 0}
+        self._counts = {"started": 0, "succeeded": 0, "failed": 0, "cancelled": 0, "abandoned": 0}
         self._jobs: dict[Job, None] = {}
         self._closed = False
         self._idle = trio.lowlevel.ParkingLot()
@@ -120,7 +122,8 @@ class RepChannel:
             if not isinstance(name, str):
                 raise TypeError(f"methods must be names, not {name!r}")
             if name.startswith("_") or not callable(getattr(self._target, name, None)):
-                raise ValueError(f"methods must be names of public methods of {self._target!r}, not {name!r}")
+                owner = type(self).__name__ if target is None else repr(target)
+                raise ValueError(f"methods must be names of public methods of {owner}, not {name!r}")
         return names
 
     # ---------------------------------------------------------------- what anybody may call
@@ -161,6 +164,7 @@ class RepChannel:
             message = self._failed(job, error)
         self._service.answer(job.client, message)
         self._service.left(job)
+        self._service.room_is_free()
 
     def _stop(self, job: Job) -> None:
         """Nobody wants the result of a request any more."""
@@ -183,6 +187,7 @@ class RepChannel:
 
     async def _run(self, job: Job) -> None:
         call = job.call
+        job.task = trio.lowlevel.current_task()
         if call.seconds is not None:
             job.scope.deadline = trio.current_time() + call.seconds
         try:
@@ -197,11 +202,17 @@ class RepChannel:
         finally:
             if job.sender is not None:
                 job.sender.close()
-            self._running -= 1
+            job.has_ended = True
             del self._jobs[job]
             self._service.left(job)
-            if not self._jobs:
-                self._idle.unpark_all()
+            if not job.is_left_behind:
+                self._free_room()
+            self._idle.unpark_all()
+
+    def _free_room(self) -> None:
+        """Nothing of a request runs any more."""
+        self._running -= 1
+        self._service.room_is_free()
 
     async def _result(self, job: Job) -> bytes:
         """Run the handler; gives the answer."""
@@ -210,12 +221,14 @@ class RepChannel:
         try:
             if function is None:
                 raise AttributeError(f"{self._slot!r} has no method {call.method!r} that may be called")
-            value = await self._runner.call(function, call.arguments, call.keywords, job.sender, job.leave_behind)
+            value = await self._runner.call(function, call.arguments, call.keywords, job.sender, job)
             encoded = self._encode(call.method, value)
         except trio.Cancelled:
             raise
         except BaseException as error:  # noqa: BLE001  # whatever it is, the requester hears of it
             _raise_if_cancelled(error)
+            if isinstance(error, MessageTypeError) and job.sender is not None:
+                error = MessageTypeError(f"an item of {call.method!r} cannot be sent: {error}")
             return self._failed(job, error)
         self._counts["succeeded"] += 1
         return requests.encode_done(call.id, encoded)
@@ -279,21 +292,31 @@ class RepChannel:
             self._service.remove(self)
 
     def close(self) -> None:
-        """Take no more requests, and stop those that run: their requesters get `DeadError`. May be called twice."""
+        """Take no more requests, and stop those that run: their requesters get `DeadError`. May be called twice.
+
+        A handler may call it: its own request goes on, and is answered.
+        """
         self._withdraw()
-        for job in list(self._jobs):
+        for job in self._others():
             job.gone_reason = CLOSED
             job.scope.cancel()
 
+    def _others(self) -> list[Job]:
+        """The requests that run, without the one whose handler asks: it cannot wait for its own end."""
+        task = trio.lowlevel.current_task() if self._jobs else None
+        return [job for job in self._jobs if job.task is not task]
+
     async def aclose(self) -> None:
         """Take no more requests, and wait until those that run have ended, at most for the context's `grace`; then `close`.
+
+        A handler may call it: it waits for all requests but its own.
 
         Cancelled, the channel is closed all the same.
         """
         self._withdraw()
         try:
             with trio.move_on_after(self._context._grace):
-                while self._jobs:
+                while self._others():
                     await self._idle.park()
             await trio.lowlevel.checkpoint()
         finally:
@@ -309,7 +332,7 @@ class RepChannel:
 
     def statistics(self) -> ReplyStatistics:
         """What the channel has done so far."""
-        return ReplyStatistics(running=self._running, **self._counts)
+        return ReplyStatistics(running=self._running - self._counts["abandoned"], **self._counts)
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{self._running} running"

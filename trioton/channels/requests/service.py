@@ -60,7 +60,9 @@ class Job:
         sender: Where its items go, or None.
         is_cancelled: Whether its requester wants it to stop.
         is_abandoned: Whether its requester was told that it cannot be stopped.
-        is_left_behind: Whether it goes on in a thread though it was stopped.
+        is_left_behind: Whether a thread of it goes on though it was stopped.
+        has_ended: Whether it has ended but for that.
+        task: What runs it, or None.
         gone_reason: Why it is stopped though nobody asked for that, or None.
     """
 
@@ -69,11 +71,13 @@ class Job:
         "channel",
         "client",
         "gone_reason",
+        "has_ended",
         "is_abandoned",
         "is_cancelled",
         "is_left_behind",
         "scope",
         "sender",
+        "task",
     )
 
     def __init__(self, client: Client, call: Call, channel: RepChannel, sender: Sender[Any] | None) -> None:
@@ -85,11 +89,21 @@ class Job:
         self.is_cancelled = False
         self.is_abandoned = False
         self.is_left_behind = False
+        self.has_ended = False
+        self.task: trio.lowlevel.Task | None = None
         self.gone_reason: str | None = None
 
-    def leave_behind(self) -> None:
-        """It is a thread that could not be stopped."""
+    def left_behind(self) -> None:
+        """It is a thread that could not be stopped; until that ends it takes room."""
         self.is_left_behind = True
+        self.channel._counts["abandoned"] += 1
+
+    def ended(self) -> None:
+        """That thread has ended."""
+        self.is_left_behind = False
+        self.channel._counts["abandoned"] -= 1
+        if self.has_ended:
+            self.channel._free_room()
 
 
 class Service:
@@ -302,8 +316,11 @@ class Service:
             await client.end.wait_changed()
 
     def left(self, job: Job) -> None:
-        """A request has ended, and was answered."""
+        """A request has ended, and was answered. `room_is_free` is to follow, when nothing of it runs any more."""
         job.client.jobs.pop(job.call.id, None)
+
+    def room_is_free(self) -> None:
+        """There is room for one request more."""
         self._rooms.leave()
         self._invite()
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 BEFORE_GRANT: Final = 256
 """Messages that are taken before the receiver has said how much room it has."""
 
-NO_ROUTE: Final = "no route to the context that receives here"
+NO_ROUTE: Final = "no route to the context that it is addressed to"
 
 
 def addressed_slot(destination: bytes, slot: str) -> str:

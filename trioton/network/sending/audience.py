@@ -251,7 +251,7 @@ class Audience:
         ]
         for outlet in self._outlets.all():  # while the flows still know what was taken, and where they have led
             if outlet.flow.destination is not None and association in outlet.flow.branches:
-                self._lives.die(outlet, "the context that receives here is gone")
+                self._lives.die(outlet, "the context that it is addressed to is gone")
         for slot in self._interests.slots_of(association):
             self._forget_interest(association, slot)
         for outlet in self._outlets.all():

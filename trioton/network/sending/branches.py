@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .outlet import Outlet
     from .outlets import Outlets
 
-FORGOTTEN: Final = "the context that receives here has given this one up meanwhile"
+FORGOTTEN: Final = "the context that it is addressed to has given this one up meanwhile"
 
 
 class Branches:
