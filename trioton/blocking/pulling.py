@@ -36,6 +36,7 @@ class _Held:
         job: What has come.
         again: Whether somebody may have had it before.
         is_done: Whether its pusher was told that it is done.
+        is_over: Whether it was said what becomes of it.
     """
 
     def __init__(self, channel: trioton.PullChannel[Any]) -> None:
@@ -45,7 +46,7 @@ class _Held:
         self._channel = channel
         self._taking = channel.take()
         self._has_job = False
-        self._is_over = False
+        self.is_over = False
 
     async def get(self, before: _Held | None, seconds: float | None) -> None:
         """Get the job; the one that the thread had before is done.
@@ -61,15 +62,15 @@ class _Held:
             self.again = self._channel.redelivered
         if not self._has_job:
             raise TimeoutError(f"no job came within {seconds:g} s")
-        if self._is_over:  # the thread has gone meanwhile
-            self._is_over = False
+        if self.is_over:  # the thread has gone meanwhile
+            self.is_over = False
             await self.leave(is_done=False)
 
     async def leave(self, *, is_done: bool) -> None:
         """Finish the job, or give it back; if that was said before, do nothing."""
-        if self._is_over:
+        if self.is_over:
             return
-        self._is_over = True
+        self.is_over = True
         if not self._has_job:
             return
         self.is_done = is_done
@@ -240,6 +241,16 @@ class PullChannel(Generic[T_co]):
             except trio.ClosedResourceError:
                 pass
 
+    def _forget(self, held: _Held) -> None:
+        """Give a job back that nobody can finish any more, even if Ctrl-C comes just now."""
+        if held.is_over:
+            return
+        try:
+            self._leave_soon(held, is_done=False)
+        except BaseException:
+            self._leave_soon(held, is_done=False)
+            raise
+
     # ---------------------------------------------------------------- the end
 
     @property
@@ -300,7 +311,7 @@ class _Jobs(Generic[T]):
 
     def __del__(self) -> None:
         if self._held is not None:
-            self._channel._leave_soon(self._held, is_done=False)
+            self._channel._forget(self._held)
 
 
 class _Take(AbstractContextManager[T]):
@@ -331,4 +342,4 @@ class _Take(AbstractContextManager[T]):
 
     def __del__(self) -> None:
         if self._held is not None:
-            self._channel._leave_soon(self._held, is_done=False)
+            self._channel._forget(self._held)
