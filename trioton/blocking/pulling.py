@@ -219,9 +219,6 @@ class PullChannel(Generic[T_co]):
             self._loop.run(leave)
         except trio.ClosedResourceError:
             pass  # the context has given back what there was
-        except BaseException:
-            self._leave_soon(held, is_done=is_done)
-            raise
 
     def _leave_soon(self, held: _Held, *, is_done: bool) -> None:
         """As `_leave`, and does not wait, so that it can be called whenever Python forgets something."""
@@ -317,10 +314,11 @@ class _Jobs(Generic[T]):
 class _Take(AbstractContextManager[T]):
     """One job, for the time of a block."""
 
+    _held: _Held | None = None
+
     def __init__(self, channel: PullChannel[T], timeout: float | None) -> None:
         self._channel = channel
         self._timeout = timeout
-        self._held: _Held | None = None
 
     def __enter__(self) -> T:
         if self._held is not None:
@@ -338,7 +336,11 @@ class _Take(AbstractContextManager[T]):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         assert self._held is not None
-        self._channel._leave(self._held, is_done=exc_type is None)
+        try:
+            self._channel._leave(self._held, is_done=exc_type is None)
+        except BaseException:
+            self._channel._leave_soon(self._held, is_done=exc_type is None)
+            raise
 
     def __del__(self) -> None:
         if self._held is not None:
