@@ -107,6 +107,10 @@ blocking.SubChannel(ctx, slot, message_type=TEXT)
 blocking.ReqChannel(ctx, slot)
 blocking.RepChannel(ctx, slot)
 blocking.RepChannel.serve_pending(block=False)
+blocking.StateChannel(ctx, slot, message_type=TEXT)
+blocking.StateChannel.wait_value(value=..., *, predicate=None)
+blocking.PushChannel(ctx, slot, message_type=TEXT)
+blocking.PullChannel(ctx, slot, message_type=TEXT)
 testing.Network(seed=0, latency=0.0)
 testing.Network.host(name)
 testing.Network.partition(first, second)
@@ -158,9 +162,6 @@ ERRORS = {
 DIFFERENCES: dict[str, str] = {
     "open_context.security": "how contexts are kept apart is not there yet; TLS is by ssl_context of bind and connect",
     "testing.Network.link.reset": "it is called resets",
-    "blocking.StateChannel": "plain threads have no states yet",
-    "blocking.PushChannel": "and no pipelines",
-    "blocking.PullChannel": "and no pipelines",
 }
 
 

@@ -25,6 +25,8 @@ from .connection import Listener as Listener
 from .context import Context as Context
 from .context import open_context as open_context
 from .portal import ForkedError as ForkedError
+from .pulling import PullChannel as PullChannel
+from .pushing import PushChannel as PushChannel
 from .receiving import EventStream as EventStream
 from .receiving import Merge as Merge
 from .receiving import Receiver as Receiver
@@ -38,3 +40,4 @@ from .requesting import ResultStream as ResultStream
 from .sending import PubChannel as PubChannel
 from .sending import Sender as Sender
 from .sending import open_channel as open_channel
+from .state import StateChannel as StateChannel
