@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -217,3 +218,24 @@ async def test_a_broker_that_does_not_come_up(monkeypatch: pytest.MonkeyPatch, t
         await demo.Demo(tmp_path / "program.py", [], screen).run()
     said = "\n".join(["no such luck"] * demo_processes.BROKER_STARTS)
     assert str(caught.value) == f"the broker ended before anybody had connected; it said: {said}"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO])
+@pytest.mark.parametrize(
+    "args", [["pub", "a", "b"], ["sub", "a", "b"], ["req", "a", "b", "c"], ["top", "a"], ["graph", "a"]]
+)
+def test_output_that_cannot_be_written_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], args: list[str], number: int
+) -> None:
+    error = ExceptionGroup("tasks", [OSError(number, "it is so")])
+    monkeypatch.setattr(commands, "_lead_nowhere", lambda: None)
+    monkeypatch.setattr(commands, "_run", raising(error))
+    assert commands.run(args) == 1
+    assert capfd.readouterr() == ("", f"trioton: cannot write: {os.strerror(number)}\n")
+
+
+def test_other_errors_are_not_taken_for_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = ExceptionGroup("tasks", [OSError(errno.ENOSPC, "full"), OSError(errno.EPERM, "another")])
+    monkeypatch.setattr(commands, "_run", raising(error))
+    with pytest.raises(ExceptionGroup):
+        commands.run(["sub", "a", "b"])

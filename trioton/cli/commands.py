@@ -36,6 +36,9 @@ SIZED_POLICIES: Final[dict[str, Callable[[int], Policy]]] = {
 NEGATIVE: Final = re.compile(r"-(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")
 """A negative number as JSON has it."""
 
+_UNWRITABLE: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+"""Errors of a disk or a terminal that takes no more: nothing is wrong with us."""
+
 EXIT_INTERRUPTED: Final = 130
 EXIT_NOBODY_READS: Final = 141
 """What a shell gives for a program that wrote into a pipe without a reader: 128 and SIGPIPE."""
@@ -491,15 +494,17 @@ def run(args: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         return EXIT_INTERRUPTED
     except (OSError, ExceptionGroup) as error:
-        if not _is_full(error):
+        number = _unwritable(error)
+        if number is None:
             raise
         _lead_nowhere()
-        print(f"trioton: cannot write: {os.strerror(errno.ENOSPC)}", file=sys.stderr)
+        print(f"trioton: cannot write: {os.strerror(number)}", file=sys.stderr)
         return EXIT_FAILED
 
 
-def _is_full(error: Exception) -> bool:
-    """Whether it is nothing but a full disk, alone or in groups."""
+def _unwritable(error: Exception) -> int | None:
+    """Why the disk took no more, as an error number; None if it is anything else, alone or in groups."""
     if isinstance(error, ExceptionGroup):
-        return all(_is_full(each) for each in error.exceptions)
-    return isinstance(error, OSError) and error.errno == errno.ENOSPC
+        numbers = [_unwritable(each) for each in error.exceptions]
+        return None if None in numbers else numbers[0]
+    return error.errno if isinstance(error, OSError) and error.errno in _UNWRITABLE else None
