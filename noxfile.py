@@ -51,10 +51,12 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def examples(session: nox.Session) -> None:
-    """Run every program of the examples and of the documentation to its end, against the installed wheel."""
+    """Run every program of the examples and of the documentation to its end, against the installed wheel.
+
+    Not the kernel, which waits for a user; its tests talk to it.
+    """
     session.install(".[dev]")
     programs = [path for folder in ("examples", "docs/snippets") for path in sorted(Path(folder).glob("*.py"))]
-    programs += sorted(Path("examples").glob("*/__main__.py"))
     for program in programs:
         if not program.name.startswith("test_"):
             session.run("python", "-W", "error", str(program))
