@@ -205,14 +205,15 @@ async def test_hosts_that_beat_differently(open_pair: OpenPair, watch: MakeWatch
 
 
 SHORT = Heartbeat(interval=0.5, timeout=1, lease=2)
+TIGHT = Heartbeat(interval=0.5, timeout=0.6, lease=0.6)
 LAZY = Heartbeat(interval=50, timeout=100, lease=200)
 
 
 @pytest.mark.parametrize("sender", ["a", "b"])
 @pytest.mark.parametrize(
     ("at_a", "at_b"),
-    [(SHORT, Heartbeat()), (Heartbeat(), SHORT), (LAZY, Heartbeat()), (Heartbeat(), LAZY)],
-    ids=["short, usual", "usual, short", "lazy, usual", "usual, lazy"],
+    [(one, Heartbeat()) for one in (SHORT, TIGHT, LAZY)] + [(Heartbeat(), one) for one in (SHORT, TIGHT, LAZY)],
+    ids=[f"{name} at {end}" for end in "ab" for name in ("short", "tight", "lazy")],
 )
 async def test_traffic_in_one_direction_hides_no_sign_of_life(
     open_pair: OpenPair, watch: MakeWatch, sender: str, at_a: Heartbeat, at_b: Heartbeat
@@ -221,7 +222,7 @@ async def test_traffic_in_one_direction_hides_no_sign_of_life(
     async with open_pair(a_options={"heartbeat": at_a}, b_options={"heartbeat": at_b}) as pair:
         events = [watch(pair.a), watch(pair.b)]
         source, target = (pair.a, pair.b) if sender == "a" else (pair.b, pair.a)
-        pub, sub = PubChannel(source, "chat"), SubChannel(target, "chat", policy=trioton.DropOldest(5))
+        pub, sub = PubChannel(source, "chat"), SubChannel(target, "chat", policy=trioton.DropOldest(1000))
         await pub.wait_subscribers()
         for _ in range(200):
             await pub.send("x")
@@ -233,7 +234,7 @@ async def test_traffic_in_one_direction_hides_no_sign_of_life(
 @pytest.mark.parametrize("sender", ["a", "b"])
 async def test_on_a_link_with_equal_settings_one_side_pings_whoever_sends(pair: Pair, sender: str) -> None:
     source, target = (pair.a, pair.b) if sender == "a" else (pair.b, pair.a)
-    pub, sub = PubChannel(source, "chat"), SubChannel(target, "chat", policy=trioton.DropOldest(5))
+    pub, sub = PubChannel(source, "chat"), SubChannel(target, "chat", policy=trioton.DropOldest(1000))
     await pub.wait_subscribers()
     await trio.sleep(1)
     assert pair.to_a._link is not None

@@ -99,7 +99,7 @@ def test_who_sends_without_pause_pings_once_in_an_interval_of_silence() -> None:
 
 def test_a_peer_that_is_heard_again_has_recovered() -> None:
     machine = HeartbeatMachine(SETTINGS, now=0)
-    machine.sent(4)
+    machine.next_ping(4)
     machine.next_wake()
     assert machine.received(1) is False
     assert machine.wake(6) == [Beat.TIMED_OUT, Beat.SEND_PING]
@@ -108,6 +108,13 @@ def test_a_peer_that_is_heard_again_has_recovered() -> None:
     assert machine.received(7) is True
     assert not machine.is_timed_out
     assert machine.received(8) is False
+
+
+@pytest.mark.parametrize(("timeout", "interval"), [(5, 2.5), (2.75, 2.375), (2.1, 2.05)])
+def test_the_end_that_only_answers_still_pings_before_its_timeout(timeout: float, interval: float) -> None:
+    settings = Heartbeat(interval=2, timeout=timeout, lease=timeout)
+    assert HeartbeatMachine(settings, now=0, answers=True).next_wake() == pytest.approx(interval)
+    assert HeartbeatMachine(settings, now=0).next_wake() == 2
 
 
 def test_a_round_trip_is_measured() -> None:
@@ -148,7 +155,7 @@ def test_a_timeout_of_its_own_may_be_longer_than_the_lease_was() -> None:
     machine.set_timeout(20)
     assert (machine.timeout, machine.lease) == (20, 20)
     machine.next_wake()
-    machine.sent(19)
+    machine.next_ping(19)
     machine.next_wake()
     assert machine.wake(20) == [Beat.LEASE_OVER]
 
