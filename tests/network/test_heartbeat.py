@@ -207,6 +207,51 @@ async def test_hosts_that_beat_differently(open_pair: OpenPair, watch: MakeWatch
         assert at_a.names == at_b.names == []
 
 
+SHORT = Heartbeat(interval=0.5, timeout=1, lease=2)
+TIGHT = Heartbeat(interval=0.5, timeout=0.6, lease=0.6)
+LAZY = Heartbeat(interval=50, timeout=100, lease=200)
+
+
+@pytest.mark.parametrize("sender", ["a", "b"])
+@pytest.mark.parametrize(
+    ("at_a", "at_b"),
+    [(one, Heartbeat()) for one in (SHORT, TIGHT, LAZY)] + [(Heartbeat(), one) for one in (SHORT, TIGHT, LAZY)],
+    ids=[f"{name} at {end}" for end in "ab" for name in ("short", "tight", "lazy")],
+)
+async def test_traffic_in_one_direction_hides_no_sign_of_life(
+    open_pair: OpenPair, watch: MakeWatch, sender: str, at_a: Heartbeat, at_b: Heartbeat
+) -> None:
+    """Who sends all the time would never ping, and a peer that only receives says nothing by itself."""
+    async with open_pair(a_options={"heartbeat": at_a}, b_options={"heartbeat": at_b}) as pair:
+        events = [watch(pair.a), watch(pair.b)]
+        source, target = (pair.a, pair.b) if sender == "a" else (pair.b, pair.a)
+        pub, sub = PubChannel(source, "chat"), SubChannel(target, "chat", policy=trioton.DropOldest(1000))
+        await pub.wait_subscribers()
+        for _ in range(200):
+            await pub.send("x")
+            await trio.sleep(0.3)
+        assert [watched.names for watched in events] == [[], []]
+        await sub.aclose()
+
+
+@pytest.mark.parametrize("sender", ["a", "b"])
+async def test_on_a_link_with_equal_settings_one_side_pings_whoever_sends(pair: Pair, sender: str) -> None:
+    source, target = (pair.a, pair.b) if sender == "a" else (pair.b, pair.a)
+    pub, sub = PubChannel(source, "chat"), SubChannel(target, "chat", policy=trioton.DropOldest(1000))
+    await pub.wait_subscribers()
+    await trio.sleep(1)
+    assert pair.to_a._link is not None
+    assert pair.to_b._link is not None
+    machines = [pair.to_b._link.machine, pair.to_a._link.machine]  # of a, where the link was accepted, and of b
+    before = [machine._nonce for machine in machines]
+    for _ in range(600):
+        await pub.send("x")
+        await trio.sleep(0.1)
+    pings = [machine._nonce - nonce for machine, nonce in zip(machines, before, strict=True)]
+    assert pings == [pytest.approx(60 / 2.5, abs=1), 0]
+    await sub.aclose()
+
+
 async def test_a_process_that_was_stopped_does_not_blame_its_peer(open_pair: OpenPair, watch: MakeWatch) -> None:
     """Our own clock jumps: what the peer said meanwhile lies unread, and its silence proves nothing yet."""
     clock = trio.lowlevel.current_clock()

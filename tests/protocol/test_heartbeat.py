@@ -58,17 +58,48 @@ def test_a_quiet_link_pings_times_out_and_is_given_up() -> None:
     ]
 
 
-def test_who_sends_needs_no_ping() -> None:
+@pytest.mark.parametrize(
+    ("pinged", "sent", "received", "due"),
+    [
+        (0, 0, 0, 2),
+        (0, 1.5, 1.5, 3.5),  # who sends and hears needs no ping
+        (0, 1.5, 1, 3),
+        (0, 0, 1.5, 2),  # who only hears must be heard
+        (0, 1.5, 0, 2),  # who only sends must hear: nothing else makes the peer answer
+        (1, 1, 0, 3),  # one ping for each interval of silence
+        (1, 1.5, 0, 3),
+        (1, 1.5, 1.25, 3.25),
+    ],
+)
+def test_a_ping_is_due_when_either_direction_was_silent(
+    pinged: float, sent: float, received: float, due: float
+) -> None:
     machine = HeartbeatMachine(SETTINGS, now=0)
-    machine.sent(1.5)
-    assert machine.next_wake() == 3.5
-    assert machine.wake(2) == []
-    assert machine.wake(3.5) == [Beat.SEND_PING]
+    if pinged:
+        machine.next_ping(pinged)
+    machine.sent(sent)
+    machine.received(received)
+    assert machine.next_wake() == due
+    assert machine.wake(due - 0.01) == []
+    assert machine.wake(due) == [Beat.SEND_PING]
+
+
+def test_who_sends_without_pause_pings_once_in_an_interval_of_silence() -> None:
+    machine = HeartbeatMachine(SETTINGS, now=0)
+    pings = []
+    for tenth in range(1, 100):
+        now = tenth / 10
+        machine.sent(now)
+        machine.next_wake()
+        if Beat.SEND_PING in machine.wake(now):
+            machine.next_ping(now)
+            pings.append(now)
+    assert pings == [2, 4, 6, 8]
 
 
 def test_a_peer_that_is_heard_again_has_recovered() -> None:
     machine = HeartbeatMachine(SETTINGS, now=0)
-    machine.sent(4)
+    machine.next_ping(4)
     machine.next_wake()
     assert machine.received(1) is False
     assert machine.wake(6) == [Beat.TIMED_OUT, Beat.SEND_PING]
@@ -77,6 +108,13 @@ def test_a_peer_that_is_heard_again_has_recovered() -> None:
     assert machine.received(7) is True
     assert not machine.is_timed_out
     assert machine.received(8) is False
+
+
+@pytest.mark.parametrize(("timeout", "interval"), [(5, 2.5), (2.75, 2.375), (2.1, 2.05)])
+def test_the_end_that_only_answers_still_pings_before_its_timeout(timeout: float, interval: float) -> None:
+    settings = Heartbeat(interval=2, timeout=timeout, lease=timeout)
+    assert HeartbeatMachine(settings, now=0, answers=True).next_wake() == pytest.approx(interval)
+    assert HeartbeatMachine(settings, now=0).next_wake() == 2
 
 
 def test_a_round_trip_is_measured() -> None:
@@ -117,7 +155,7 @@ def test_a_timeout_of_its_own_may_be_longer_than_the_lease_was() -> None:
     machine.set_timeout(20)
     assert (machine.timeout, machine.lease) == (20, 20)
     machine.next_wake()
-    machine.sent(19)
+    machine.next_ping(19)
     machine.next_wake()
     assert machine.wake(20) == [Beat.LEASE_OVER]
 
@@ -141,7 +179,10 @@ def test_who_was_only_late_does_not() -> None:
     machine = HeartbeatMachine(SETTINGS, now=0)
     machine.sent(9)
     machine.next_wake()
-    assert machine.wake(5 + MAX_LATE) == [Beat.TIMED_OUT]
+    assert machine.wake(2 + MAX_LATE) == [Beat.SEND_PING]
+    machine.next_ping(2 + MAX_LATE)
+    assert machine.next_wake() == 5
+    assert machine.wake(5 + MAX_LATE) == [Beat.TIMED_OUT, Beat.SEND_PING]
 
 
 # ----------------------------------------------------------------------------------------------------- whatever happens
@@ -159,7 +200,7 @@ class HeartbeatWorld(RuleBasedStateMachine):
         most=st.floats(0, 10),
     )
     def open(self, start: float, interval: float, more: float, most: float) -> None:
-        self.now = self.heard = self.said = start
+        self.now = self.heard = self.said = self.pinged = start
         settings = Heartbeat(interval=interval, timeout=interval + more, lease=interval + more + most)
         self.machine = HeartbeatMachine(settings, start)
         self.timed_out = self.over = self.late = False
@@ -184,9 +225,10 @@ class HeartbeatWorld(RuleBasedStateMachine):
             assert self.late or self.now >= self.heard + self.machine.timeout
             self.timed_out = True
         if Beat.SEND_PING in beats:
-            assert self.now >= self.said + self.machine.interval
+            silent_since = max(self.pinged, min(self.said, self.heard))
+            assert self.now >= silent_since + self.machine.interval
             self.machine.next_ping(self.now)
-            self.said = self.now
+            self.said = self.pinged = self.now
         if Beat.LEASE_OVER in beats:
             assert not was_stopped
             assert beats == [Beat.LEASE_OVER]

@@ -35,7 +35,7 @@ class Heartbeat:
     """
 
     interval: float = attrs.field(default=2.5, validator=_positive)
-    """Seconds without sending anything after which a heartbeat is sent."""
+    """Seconds without sending anything, or without hearing anything, after which a heartbeat is sent."""
 
     timeout: float = attrs.field(default=5.0, validator=_positive)
     """Seconds of the peer's silence before `TimedOut` is reported; the link stays as it is."""
@@ -69,6 +69,7 @@ class HeartbeatMachine:
     """
 
     __slots__ = (
+        "_last_ping",
         "_nonce",
         "_ping_sent_at",
         "_wake_at",
@@ -85,12 +86,15 @@ class HeartbeatMachine:
     def __init__(self, settings: Heartbeat, now: float, *, answers: bool = False) -> None:
         self.lease = settings.lease
         self.timeout = settings.timeout
-        self.interval = settings.interval * (ANSWERING if answers else 1)
+        self.interval = settings.interval
+        if answers:  # but the peer may have longer times, and then the answer to a ping must come before the timeout
+            self.interval = min(ANSWERING * settings.interval, (settings.interval + settings.timeout) / 2)
         self.last_received = now
         self.last_sent = now
         self.rtt: float | None = None
         self.is_timed_out = False
         self.last_pong = 0
+        self._last_ping = now
         self._nonce = 0
         self._ping_sent_at: float | None = None
         self._wake_at = now
@@ -121,7 +125,7 @@ class HeartbeatMachine:
     def next_ping(self, now: float) -> int:
         """The nonce of the ping that is sent now."""
         self._nonce += 1
-        self._ping_sent_at = now
+        self._ping_sent_at = self._last_ping = now
         self.last_sent = now
         return self._nonce
 
@@ -135,8 +139,13 @@ class HeartbeatMachine:
     def next_wake(self) -> float:
         """The time at which `wake` must be called next."""
         silence = self.lease if self.is_timed_out else min(self.timeout, self.lease)
-        self._wake_at = min(self.last_sent + self.interval, self.last_received + silence)
+        self._wake_at = min(self._ping_due(), self.last_received + silence)
         return self._wake_at
+
+    def _ping_due(self) -> float:
+        # A peer to which we send all the time may have nothing to say itself, and its interval may be longer than our lease: only
+        # its answer to a ping is a sign of life then. While it is silent, one ping in an interval is enough.
+        return max(self._last_ping, min(self.last_sent, self.last_received)) + self.interval
 
     def wake(self, now: float) -> list[Beat]:
         """Tell what is due now."""
@@ -150,6 +159,6 @@ class HeartbeatMachine:
         if now >= self.last_received + self.timeout and not self.is_timed_out:
             self.is_timed_out = True
             beats.append(Beat.TIMED_OUT)
-        if now >= self.last_sent + self.interval:
+        if now >= self._ping_due():
             beats.append(Beat.SEND_PING)
         return beats
