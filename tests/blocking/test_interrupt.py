@@ -5,10 +5,12 @@ A timer raises `KeyboardInterrupt` again and again, wherever the main thread hap
 
 from __future__ import annotations
 
+import inspect
 import random
 import signal
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -24,6 +26,9 @@ if sys.platform == "win32":
     pytest.skip("Windows has no timer signals", allow_module_level=True)
 
 pytestmark = pytest.mark.slow
+
+WEAK_REFERENCES = {inspect.getfile(weakref), inspect.getfile(weakref.WeakSet)}
+"""The files of Python's own collections of weak references."""
 
 
 class Interrupts:
@@ -52,9 +57,9 @@ class Interrupts:
 
 
 def is_forgetting(frame: FrameType | None) -> bool:
-    """Whether Python is forgetting an object: what is raised there goes nowhere."""
+    """Whether Python is forgetting an object (in `__del__`, or in what a weak reference calls): what is raised there goes nowhere."""
     while frame is not None:
-        if frame.f_code.co_name == "__del__":
+        if frame.f_code.co_name == "__del__" or frame.f_code.co_filename in WEAK_REFERENCES:
             return True
         frame = frame.f_back
     return False

@@ -37,7 +37,6 @@ def _left_there(rep: RepChannel) -> list[str]:
         "running rooms": rooms.running,
         "waiting": len(rooms._waiting),
         "kept": len(rooms._kept),
-        "arrived": len(service._arrived),
         "expiring": service._is_expiring,
     }
     return [f"{rep!r}: {name}: {count}" for name, count in left.items() if count]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, Self, TypeVar
 
@@ -55,10 +54,7 @@ class ReceivingEnd(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
         self._has_failures = False
         self._decode: Callable[[bytes], list[Any]] = codec.decode_strings
         if message_type is not TEXT and message_type is not BINARY:
-            from ..protocol import values  # it takes a while to import, and TEXT and BINARY do without
-
-            decode_extra = values.prepare_decoders(references.decode_extra(context))
-            self._decode = partial(values.decode_run, decode_extra=decode_extra)
+            self._decode = references.run_decoder(context)
         subscription.decode_lone = self._decode_lone
 
     @property

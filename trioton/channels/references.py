@@ -140,6 +140,37 @@ def register_pusher(channel_class: type[PushChannel[Any]]) -> None:
     ENCODE_EXTRA[channel_class] = _encode_pusher
 
 
+def run_decoder(context: Context) -> Callable[[bytes], list[Any]]:
+    """What decodes the runs that come to a context: `values.decode_run`, with what becomes of the references in them.
+
+    If a run makes no sense, the sending ends that had been made of it are let go of.
+    """
+    from ..protocol import values  # it takes a while to import, and TEXT and BINARY do without
+
+    made: list[object] = []
+
+    def noting(make: Callable[[Any], object]) -> Callable[[Any], object]:
+        def make_and_note(content: Any) -> object:
+            value = make(content)
+            made.append(value)
+            return value
+
+        return make_and_note
+
+    decoders = values.prepare_decoders({tag: noting(make) for tag, make in decode_extra(context).items()})
+
+    def decode(body: bytes) -> list[Any]:
+        try:
+            return values.decode_run(body, decode_extra=decoders)
+        except ProtocolError:
+            let_go(made)
+            raise
+        finally:
+            made.clear()
+
+    return decode
+
+
 def let_go(message: object) -> None:
     """Nobody gets a message here. The sending ends in it must not end their channels, since others may get it, too."""
     from .direct import Sender
@@ -150,6 +181,6 @@ def let_go(message: object) -> None:
     elif isinstance(message, dict):
         for each in message.values():
             let_go(each)
-    elif isinstance(message, (list, tuple)):
+    elif isinstance(message, (list, tuple, set, frozenset)):
         for each in message:
             let_go(each)

@@ -12,7 +12,7 @@ from ...network.cancellation import is_cancelled
 from ...network.events import BadMessage
 from ...network.receiving.handled import Advertisement, HandledSubscription
 from ...network.sending.addressed import AddressedEnd, addressed_slot
-from ...protocol import jobs, values
+from ...protocol import jobs
 from ...protocol.identity import ContextId
 from ...protocol.jobs import Answer, Pull
 from ...protocol.policies import Block, DropNewest
@@ -139,12 +139,11 @@ class Intake:
         self._is_ending = False
         self._has_left = False
         self._lot = trio.lowlevel.ParkingLot()
-        decoders = values.prepare_decoders(references.decode_extra(context))
         self._jobs = HandledSubscription(
             self._listening,
             addressed_slot(context._wire_id, slot),
             Block(WINDOW),
-            lambda body: values.decode_run(body, decode_extra=decoders),
+            references.run_decoder(context),
             self._heard,
             self._nonsense,
             self._source_gone,

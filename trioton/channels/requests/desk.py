@@ -18,7 +18,7 @@ from ...errors import DeadError, ProtocolError, RequestCancelled
 from ...network.events import BadMessage
 from ...network.receiving.handled import HandledSubscription
 from ...network.sending.addressed import AddressedEnd, addressed_slot
-from ...protocol import requests, values
+from ...protocol import requests
 from ...protocol.failures import decode_failure
 from ...protocol.identity import ContextId
 from ...protocol.policies import Block
@@ -95,12 +95,11 @@ class RequestDesk:
         self._new: deque[Future[Any]] = deque()
         self._last_id = 0
         self._lot = trio.lowlevel.ParkingLot()
-        decoders = values.prepare_decoders(references.decode_extra(context))
         self._replies = HandledSubscription(
             self._traffic.listening,
             addressed_slot(context._wire_id, reply_slot(slot)),
             Block(WINDOW),
-            lambda body: values.decode_run(body, decode_extra=decoders),
+            references.run_decoder(context),
             self._heard,
             self._refused,
             own=(context._wire_id, context._dispatcher.do_later),

@@ -201,7 +201,7 @@ class Runner:
                     return
                 await sender.send(item)
         finally:
-            _close_generator(items)  # unless a thread is still in it, of which it is known already
+            _close_generator(items)
 
 
 def _awaits(function: Any) -> bool:
@@ -230,14 +230,11 @@ def run_quickly(function: Callable[..., Any], args: list[Any], kwargs: dict[str,
     raise AssertionError(f"{function!r} was taken for one that awaits nothing")
 
 
-def _close_generator(items: Iterator[Any]) -> bool:
-    """Close a generator; False if its thread was abandoned, and still runs in it."""
-    if getattr(items, "gi_running", False):
-        return False
+def _close_generator(items: Iterator[Any]) -> None:
+    """Close a generator, unless its thread was abandoned and still runs in it."""
     close: Callable[[], None] | None = getattr(items, "close", None)
-    if close is not None:
+    if close is not None and not getattr(items, "gi_running", False):
         close()
-    return True
 
 
 def _check_wanted(sender: Sender[Any] | None) -> Sender[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -11,7 +10,7 @@ from ...errors import DeadError, ProtocolError
 from ...network.events import BadMessage
 from ...network.receiving.handled import Advertisement, HandledSubscription
 from ...network.sending.addressed import AddressedEnd, addressed_slot
-from ...protocol import requests, values
+from ...protocol import requests
 from ...protocol.identity import ContextId
 from ...protocol.policies import Block, DropNewest
 from ...protocol.requests import Ask, Call
@@ -136,16 +135,11 @@ class Service:
         self._is_expiring = False
         self._is_ending = False
         self._lot = trio.lowlevel.ParkingLot()
-        self._arrived: list[Sender[Any]] = []
-        extra = dict(references.decode_extra(context))
-        for tag, make in list(extra.items()):
-            extra[tag] = self._noting(make)
-        decoders = values.prepare_decoders(extra)
         self._requests = HandledSubscription(
             self._listening,
             addressed_slot(context._wire_id, slot),
             Block(WINDOW),
-            lambda body: self._decode(body, decoders),
+            references.run_decoder(context),
             self._heard,
             self._refused,
             self._source_gone,
@@ -153,29 +147,6 @@ class Service:
         )
         self._advertised: list[Advertisement] = []
         self._listening.add(self._requests)
-
-    def _noting(self, make: Any) -> Any:
-        """Note the sending ends that come with requests: those of a request that is not run must be let go of."""
-
-        def make_and_note(content: object) -> object:
-            sender = make(content)
-            self._arrived.append(sender)
-            return sender
-
-        return make_and_note
-
-    def _decode(self, body: bytes, decoders: Any) -> list[Any]:
-        if self._arrived:  # in messages that had come before, or made no sense
-            _let_go(self._arrived)
-            self._arrived = []
-        return values.decode_run(body, decode_extra=decoders)
-
-    def _take_arrived(self, message: object) -> list[Sender[Any]]:
-        """The sending ends that have come in one message of a run."""
-        taken = list(_senders_in(message))
-        known = {id(sender) for sender in taken}
-        self._arrived = [sender for sender in self._arrived if id(sender) not in known]
-        return taken
 
     # ---------------------------------------------------------------- who answers
 
@@ -221,21 +192,20 @@ class Service:
         self._context._hub.emit(BadMessage(ContextId.from_wire(source), self.slot, reason))
 
     def _heard(self, source: bytes, message: object) -> None:
-        arrived = self._take_arrived(message) if self._arrived else []
         try:
             fields = requests.check_ask(message)
             client = self.clients.get(source) or self._open(source)
             if fields[0] == Ask.CALL:
-                self._called(client, fields[1], arrived)
-                return
-            if fields[0] == Ask.CANCEL:
+                if not self._called(client, fields[1]):
+                    references.let_go(message)
+            elif fields[0] == Ask.CANCEL:
                 self._cancel(client, fields[1])
             else:
                 self._rooms.passed(source)
                 self._invite()
         except ProtocolError as error:
             self._refused(source, str(error))
-        _let_go(arrived)
+            references.let_go(message)
 
     def _open(self, source: bytes) -> Client:
         client = Client(source)
@@ -246,20 +216,21 @@ class Service:
             client.is_gone = True
         return client
 
-    def _called(self, client: Client, call: Call, arrived: list[Sender[Any]]) -> None:
+    def _called(self, client: Client, call: Call) -> bool:
+        """A request has come; whether it is run.
+
+        Raises:
+            ProtocolError: It makes no sense.
+        """
         if call.id in client.jobs:
-            _let_go(arrived)
             raise ProtocolError(f"request {call.id} was made twice")
         if call.stream is not None and type(call.stream) is not Sender:
-            _let_go(arrived)
             raise ProtocolError(f"the items of a request cannot go to {call.stream!r:.100}")
         if client.is_gone:
-            _let_go(arrived)
-            return
+            return False
         if not self._rooms.enter(client.wire_id, trio.current_time):
-            _let_go(arrived)
             self.answer(client, requests.encode_busy(call.id))
-            return
+            return False
         channels = self.channels
         channel = (
             channels[0] if len(channels) == 1 else max(channels, key=lambda each: each._max_running - each._running)
@@ -267,6 +238,7 @@ class Service:
         job = Job(client, call, channel, call.stream)
         client.jobs[call.id] = job
         channel._start(job)
+        return True
 
     def _cancel(self, client: Client, number: int) -> None:
         job = client.jobs.get(number)
@@ -349,20 +321,3 @@ class Service:
                 if client is not None:
                     self.answer(client, requests.ROOM)
         self._is_expiring = False
-
-
-def _senders_in(value: object) -> Iterator[Sender[Any]]:
-    if type(value) is Sender:
-        yield value
-    elif isinstance(value, dict):
-        yield from _senders_in(list(value.values()))
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        for each in value:
-            yield from _senders_in(each)
-
-
-def _let_go(senders: list[Sender[Any]]) -> None:
-    """Sending ends have come that nobody gets here: they must not end their channels, since others may have them, too."""
-    for sender in senders:
-        sender._has_left()
-        sender.close()
