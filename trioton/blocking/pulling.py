@@ -322,9 +322,10 @@ class _Receiving:
 
 
 class _Jobs(Generic[T]):
-    """One loop over a channel, with the job that it is at."""
+    """One loop over a channel, with the job that it is at, and the one before that while it is not known to be finished."""
 
     _held: _Held | None = None
+    _before: _Held | None = None
 
     def __init__(self, channel: PullChannel[T]) -> None:
         self._channel = channel
@@ -335,11 +336,12 @@ class _Jobs(Generic[T]):
     def __next__(self) -> T:
         """Finish the job that the loop is at, and get the next one."""
         channel = self._channel
-        before = self._held
+        self._before = before = self._held
         held = _Held(channel._channel)
         self._held = held
         try:
             channel._get(held, before, None)
+            self._before = None
             return channel._job(held)  # type: ignore[no-any-return]
         except trio.EndOfChannel:
             raise StopIteration from None
@@ -350,6 +352,8 @@ class _Jobs(Generic[T]):
             raise
 
     def __del__(self) -> None:
+        if self._before is not None:
+            self._channel._leave_soon(self._before, is_done=True)
         if self._held is not None:
             self._channel._forget(self._held)
 
