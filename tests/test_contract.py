@@ -160,7 +160,6 @@ ERRORS = {
 }
 
 DIFFERENCES: dict[str, str] = {
-    "open_context.security": "how contexts are kept apart is not there yet; TLS is by ssl_context of bind and connect",
     "testing.Network.link.reset": "it is called resets",
 }
 

@@ -112,11 +112,6 @@ class Association:
         """The link straight to the other context, if that is open."""
         return None if self.connection is None else self.connection.open_link
 
-    @property
-    def is_same_user(self) -> bool:
-        """Whether the system vouches that the other context is a neighbour that the same user runs."""
-        return self.connection is not None and self.connection.is_same_user
-
     def send_control(self, message: control.Control) -> None:
         """Say something about flows. Where there is no way now nothing is said, since a new one begins with a talk about all of it."""
         if self.connection is not None:

@@ -20,6 +20,7 @@ from .life import Life
 from .states import CLOSED_HERE, State, Tie
 from .statistics import ConnectionStatistics, LinkTotals
 from .talk import Talk
+from .trust import Kind, Standing
 
 if TYPE_CHECKING:
     from ..protocol.backoff import Reconnect
@@ -49,6 +50,7 @@ class Connection:
     # open_link: the link, until it is lost or the goodbye was said over it.
     # max_package: bytes of the largest message that the peer takes.
     # window_bytes: bytes that a flow may be ahead of what has been taken, on either side.
+    # standing: what the link there is now, or was last, proves of the peer.
     # tie: what the peer and this context are to each other.
     # peer_retains: whether the peer keeps the values of states.
     # life, talk, goodbye: the parts that it is made of. They share what begins with an underscore here: `life` sets `_link`, all set
@@ -74,6 +76,7 @@ class Connection:
         self.window_bytes = context._limits.window_bytes
         self.max_package = context._limits.max_package
         self.tie = tie
+        self.standing = Standing(Kind.UNAUTHENTICATED)
         self.peer_retains = False
         self.association: Association
         self._context = context
@@ -91,14 +94,8 @@ class Connection:
 
     @property
     def kind(self) -> str:
-        """How far the peer is trusted: ``"trusted"`` (the same user, over a Unix socket) or ``"unauthenticated"``."""
-        return "trusted" if self.is_same_user else "unauthenticated"
-
-    @property
-    def is_same_user(self) -> bool:
-        """Whether the system vouches that the peer is run by the same user."""
-        uid = None if self._link is None else self._link.transport.peer_uid
-        return uid is not None and uid == self._context._network.uid
+        """How far the peer is trusted: ``"trusted"``, ``"peer"`` or ``"unauthenticated"``."""
+        return self.standing.kind.value
 
     @property
     def transport(self) -> str | None:

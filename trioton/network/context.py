@@ -34,7 +34,7 @@ from .traffic import Traffic
 if TYPE_CHECKING:
     import ssl
 
-    from ..transports.base import Network
+    from ..transports.base import Network, Security
     from .connection import Connection
     from .sending.outlet import Outlet
 
@@ -63,6 +63,7 @@ class Context:
         self,
         name: str,
         network: Network,
+        security: Security | None,
         limits: Limits,
         heartbeat: Heartbeat,
         grace: float,
@@ -70,6 +71,7 @@ class Context:
         self.id = ContextId.from_parts(network.random.getrandbits(REALM_BITS), 0)
         self.name = name
         self._network = network
+        self._security = security
         self._limits = limits
         self._heartbeat = heartbeat
         self._grace = grace
@@ -138,6 +140,8 @@ class Context:
         check_tries("max_tries", max_tries)
         parsed = parse_address(address)
         self._check_secure(parsed, insecure=insecure, verb="listen")
+        if ssl_context is None and parsed.scheme == "tls" and self._security is not None:
+            ssl_context = self._security.ssl_context(server_side=True)
         transport_listener = await listen(self._network, parsed, max_tries, ssl_context)
         listener = Listener(transport_listener)
         self._listeners.append(listener)
@@ -198,7 +202,7 @@ class Context:
         parsed = parse_address(address)
         self._check_secure(parsed, insecure=insecure, verb="connect")
         establisher = Establisher(
-            self._network, parsed, self._limits, ssl_context=ssl_context, take_shortcut=local_shortcut
+            self._network, self._security, parsed, self._limits, ssl_context=ssl_context, take_shortcut=local_shortcut
         )
         return await Dialler(self, name, address, establisher, reconnect, is_stub=stub).connect(wait=wait)
 
@@ -424,7 +428,10 @@ class Context:
             raise trio.ClosedResourceError(f"the context {self} is closed")
 
     def _check_secure(self, address: Address, *, insecure: bool, verb: str) -> None:
-        check_secure(self._network, address, insecure=insecure, verb=verb)
+        if self._security is not None:
+            self._security.check(address, insecure=insecure, verb=verb)
+        else:
+            check_secure(self._network, address, insecure=insecure, verb=verb)
 
     def _hello(self, *, resume: bytes | None = None, returns: bool = True, stub: bool = False) -> Hello:
         network, limits = self._network, self._limits

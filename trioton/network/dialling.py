@@ -107,7 +107,7 @@ class Dialler:
             ConnectError: The context cannot have one with who answered there.
         """
         context = self._context
-        peer = Peer.from_hello(shaken.hello, uid=shaken.transport.peer_uid)
+        peer = Peer.from_hello(shaken.hello, transport=shaken.transport)
         objection = context._neighbours.objection(peer) or context._neighbours.objection_to(is_stub=self._is_stub)
         if objection is not None:
             shaken.transport.close()

@@ -19,7 +19,7 @@ from ..transports.address import Address
 if TYPE_CHECKING:
     import ssl
 
-    from ..transports.base import Network, Transport
+    from ..transports.base import Network, Security, Transport
 
 logger = logging.getLogger("trioton.link")
 
@@ -141,6 +141,7 @@ class Establisher:
 
     Args:
         network: Where the address lives.
+        security: How the two ends prove who they are, if they do.
         address: Whom to dial.
         limits: The context's bounds.
         ssl_context: For ``tls://``.
@@ -150,6 +151,7 @@ class Establisher:
     def __init__(
         self,
         network: Network,
+        security: Security | None,
         address: Address,
         limits: Limits,
         *,
@@ -157,6 +159,7 @@ class Establisher:
         take_shortcut: bool,
     ) -> None:
         self._network = network
+        self._security = security
         self._address = address
         self._limits = limits
         self._ssl_context = ssl_context
@@ -171,7 +174,7 @@ class Establisher:
             trio.Cancelled: Nothing is left open.
         """
         with trio.move_on_after(self._limits.handshake_deadline):
-            transport = await self._network.dial(self._address, ssl_context=self._ssl_context)
+            transport = await self._dial()
             try:
                 shaken = await greet_server(transport, hello, self._limits)
                 return await self._move(shaken, hello)
@@ -180,6 +183,23 @@ class Establisher:
                 raise
         seconds = self._limits.handshake_deadline
         raise ConnectError(f"{self._address}: no handshake within {seconds:g} s")
+
+    async def _dial(self) -> Transport:
+        """Connect, and have each end prove to the other who it is."""
+        ssl_context, security, address = self._ssl_context, self._security, self._address
+        if ssl_context is None and security is not None and address.scheme == "tls":
+            ssl_context = security.ssl_context(server_side=False)
+        transport = await self._network.dial(address, ssl_context=ssl_context)
+        if security is None:
+            return transport
+        try:
+            return await security.greet(transport, address)
+        except trio.BrokenResourceError as error:
+            transport.close()
+            raise ConnectError(f"{address}: the handshake was cut off: {error.__cause__ or error}") from error
+        except BaseException:
+            transport.close()
+            raise
 
     async def _move(self, shaken: Shaken, hello: Hello) -> Shaken:
         """Go over to the Unix socket that the server offers, if that works; nothing has been released yet."""

@@ -15,6 +15,7 @@ from .link import Link, LinkEnd, LinkResult
 from .peer import Peer
 from .resuming import Redialler, wait_resumed
 from .states import CLOSED_HERE, CONTEXT_CLOSED, State
+from .trust import judge
 
 if TYPE_CHECKING:
     from ..protocol.backoff import Reconnect
@@ -140,6 +141,7 @@ class Life:
         machine = HeartbeatMachine(self._context._heartbeat, since, answers=self.has_dialled)
         link = self._new_link(shaken, machine)
         connection._link = link
+        connection.standing = judge(shaken.transport, self._context._network)
         connection.open_link = None if connection.goodbye.was_said else link
         connection._totals.transports += 1
         self._agree(shaken.hello)
@@ -237,7 +239,7 @@ class Life:
     def _begin_anew(self, shaken: Shaken) -> Shaken | None:
         """Start a new session, with the peer that answers now; None if there is a connection to that one already."""
         connection, neighbours = self._connection, self._context._neighbours
-        peer = Peer.from_hello(shaken.hello, uid=shaken.transport.peer_uid)
+        peer = Peer.from_hello(shaken.hello, transport=shaken.transport)
         connection.close_reason = neighbours.objection(peer)
         if connection.close_reason is not None:
             shaken.transport.close()

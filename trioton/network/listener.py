@@ -71,6 +71,8 @@ class Doorman:
         self._pending_by_address[host or ""] += 1
         try:
             with trio.move_on_after(limits.handshake_deadline) as scope:
+                if self._context._security is not None:
+                    transport = await self._context._security.meet(transport)
                 await self._shake(transport, session)
             if scope.cancelled_caught:
                 reason = f"no handshake within {limits.handshake_deadline:g} s; closed"
@@ -238,7 +240,7 @@ class Doorman:
 
     def _take_in(self, shaken: Shaken, session: bytes) -> None:
         context, hello = self._context, shaken.hello
-        peer = Peer.from_hello(hello, uid=shaken.transport.peer_uid)
+        peer = Peer.from_hello(hello, transport=shaken.transport)
         known = context._neighbours.route(peer.wire_id)
         if self._takes_only_stubs and not hello.stub:
             shaken.transport.close()  # it has become one meanwhile

@@ -9,7 +9,7 @@ import trio
 
 from ..protocol.heartbeat import Heartbeat
 from ..protocol.limits import Limits
-from ..transports.base import Network
+from ..transports.base import Network, Security
 from ..transports.system import system_network
 from .arguments import check_grace, check_text
 from .context import Context
@@ -20,6 +20,7 @@ async def open_context(
     name: str = "",
     *,
     network: Network | None = None,
+    security: Security | None = None,
     limits: Limits = Limits(),  # noqa: B008  # frozen
     heartbeat: Heartbeat = Heartbeat(),  # noqa: B008  # frozen
     grace: float = 5.0,
@@ -33,6 +34,7 @@ async def open_context(
     Args:
         name: What other contexts see; need not be unique.
         network: Where addresses live: the system's sockets by default, or a host of a `trioton.testing.Network`.
+        security: How neighbours prove to each other who they are; by default only the system vouches for them, see `Connection.kind`.
         limits: The bounds that protect the context.
         heartbeat: How links are watched.
         grace: Seconds that closing may take.
@@ -48,11 +50,13 @@ async def open_context(
             raise TypeError(f"{argument} must be a trioton.{kind.__name__}, not {value!r}")
     if network is not None and not isinstance(network, Network):
         raise TypeError(f"network must be a network, such as a host of trioton.testing.Network, not {network!r}")
+    if security is not None and not isinstance(security, Security):
+        raise TypeError(f"security must be a trioton.Secret, a trioton.Mutual or None, not {security!r}")
     body_error: BaseException | None = None
     failure: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
-            context = Context(name, network or system_network(), limits, heartbeat, grace)
+            context = Context(name, network or system_network(), security, limits, heartbeat, grace)
             # The block's own task is in neither of the two inner nurseries: closing the context must not cancel it.
             await nursery.start(context._own_tasks)
             await nursery.start(context._own_user_tasks)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import attrs
 
 from ..protocol.handshake import Hello
 from ..protocol.identity import ContextId
+
+if TYPE_CHECKING:
+    from ..transports.base import Transport
 
 
 @attrs.frozen
@@ -31,9 +36,11 @@ class Peer:
     host: bytes = attrs.field(repr=False, kw_only=True)
 
     @classmethod
-    def from_hello(cls, hello: Hello, *, uid: int | None) -> Peer:
-        """Make a peer of what it said in the handshake and what the system says of it."""
-        return cls(hello.id, hello.name, hello.pid, uid, wire_id=hello.id.to_wire(), host=hello.host)
+    def from_hello(cls, hello: Hello, *, transport: Transport) -> Peer:
+        """Make a peer of what it said in the handshake, and of what the transport proves."""
+        identity = None if transport.credentials is None else transport.credentials.identity
+        wire_id = hello.id.to_wire()
+        return cls(hello.id, hello.name, hello.pid, transport.peer_uid, identity, wire_id=wire_id, host=hello.host)
 
     def __str__(self) -> str:
         return f"{self.name!r} ({self.id})" if self.name else str(self.id)

@@ -7,6 +7,7 @@ import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+import attrs
 import trio
 
 from ..errors import ConnectError
@@ -24,7 +25,57 @@ RECEIVE_SIZE: Final = 256 * 1024
 
 
 class UntrustedError(ConnectError):
-    """Whoever answers there has shown a certificate that is not accepted."""
+    """Whoever answers there has not proved to be one whom we accept."""
+
+
+@attrs.frozen
+class Credentials:
+    """What the other end of a transport has proved, in a handshake of the transport's own."""
+
+    identity: str
+    """Who it is."""
+
+    may_route: bool
+    """Whether it is one of us, who may speak for others as well."""
+
+
+class Security(abc.ABC):
+    """How a context and its neighbours prove to each other who they are."""
+
+    @abc.abstractmethod
+    def check(self, address: Address, *, insecure: bool, verb: str) -> None:
+        """Refuse an address over which nothing could be proved, unless the user has said that this is meant.
+
+        Raises:
+            ValueError: It is such an address, and `insecure` is not True.
+        """
+
+    def ssl_context(self, *, server_side: bool) -> ssl.SSLContext | None:  # noqa: ARG002
+        """What TLS is to be set up with where the user has given nothing else; None if this has nothing to do with TLS."""
+        return None
+
+    async def greet(self, transport: Transport, address: Address) -> Transport:  # noqa: ARG002
+        """Prove who we are over a transport that was dialled, and have the other end prove who it is; a checkpoint.
+
+        Returns:
+            The transport to use from now on, with its `Transport.credentials`.
+
+        Raises:
+            UntrustedError: The other end does not belong to us, or does not take us for one of its own.
+            trio.BrokenResourceError: The connection failed.
+        """
+        await trio.lowlevel.checkpoint()
+        return transport
+
+    async def meet(self, transport: Transport) -> Transport:
+        """The same for a transport that was accepted.
+
+        Raises:
+            ProtocolError: The other end has not proved what it must.
+            trio.BrokenResourceError: The connection failed.
+        """
+        await trio.lowlevel.checkpoint()
+        return transport
 
 
 class Transport(trio.abc.HalfCloseableStream):
@@ -38,6 +89,7 @@ class Transport(trio.abc.HalfCloseableStream):
         local_address: Where this end is, as text.
         remote_address: Where the other end is, as text: for log lines and errors.
         peer_uid: The user who runs the other end, if the system vouches for it (Unix sockets), else None.
+        credentials: What the other end has proved in the transport's own handshake; None where there is none, or it is not over.
         can_try_send: Whether `try_send` works.
         is_loopback: Whether the bytes certainly stay on this machine.
     """
@@ -46,6 +98,7 @@ class Transport(trio.abc.HalfCloseableStream):
     local_address: str
     remote_address: str
     peer_uid: int | None = None
+    credentials: Credentials | None = None
     can_try_send: bool = False
     is_loopback: bool = False
 
