@@ -170,7 +170,7 @@ def test_secrets_are_not_shown() -> None:
 def test_a_refusal_brings_its_reason(reason: str) -> None:
     header = header_of(encode_refusal(reason, bytes(range(16))), FrameKind.REFUSE)
     assert len(header) <= Limits().max_handshake
-    again, source = parse_refusal(header)
+    again, source, unproved = parse_refusal(header)
     assert source == bytes(range(16))
     assert len(again) <= MAX_REASON
     assert "\n" not in again
@@ -187,7 +187,7 @@ def test_a_refusal_is_a_text_and_an_identity(fields: object) -> None:
 
 
 def test_a_server_cannot_write_lines_into_our_log() -> None:
-    reason, _source = parse_refusal(cbor2.dumps(["one\ntwo" + "x" * 5000, bytes(16)]))
+    reason, _source, _unproved = parse_refusal(cbor2.dumps(["one\ntwo" + "x" * 5000, bytes(16)]))
     assert reason == "one two" + "x" * (MAX_REASON - 8) + "…"
 
 

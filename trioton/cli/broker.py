@@ -11,7 +11,6 @@ import trio
 
 import trioton
 
-from ..transports.base import UntrustedError
 from .broker_settings import Settings
 from .service import logging_to_stderr, notify, write_ready
 
@@ -155,7 +154,7 @@ class Tie:
             async with self._context.events() as events:
                 try:
                     connection = await self._connect()
-                except UntrustedError as error:
+                except trioton.AuthError as error:
                     self._complain(logging.WARNING, str(error))
                 except trioton.ConnectError as error:
                     # It is this broker itself, or one that is connected already, such as by its own wish: there is nothing to be
