@@ -79,7 +79,11 @@ class Broker:
     async def _serve(self) -> None:
         settings = self._settings
         async with trioton.open_context(
-            settings.name, limits=settings.limits, heartbeat=settings.heartbeat, grace=settings.grace
+            settings.name,
+            security=settings.security,
+            limits=settings.limits,
+            heartbeat=settings.heartbeat,
+            grace=settings.grace,
         ) as context:
             with self._working:
                 self._tell_ready(await self._listen(context))

@@ -45,9 +45,9 @@ class FailedProofs:
 
     async def wait(self, transport: Transport) -> None:
         """Wait as long as an attempt from there must; a checkpoint."""
-        times = self._times.get(_host(transport) or "", ())
-        is_late = len(times) == MOST_FAILURES and trio.current_time() - times[0] < PERIOD
-        await trio.sleep(PAUSE if is_late else 0)
+        times = self._times.get(_host(transport) or "")
+        is_often = times is not None and len(times) == MOST_FAILURES and trio.current_time() - times[0] < PERIOD
+        await trio.sleep(PAUSE if is_often else 0)
 
 
 def _host(transport: Transport) -> str | None:

@@ -12,13 +12,13 @@ import trio
 
 from ..errors import BindError, ProtocolError
 from ..protocol.frames import FrameKind
-from ..protocol.handshake import TOKEN_BYTES, Hello
+from ..protocol.handshake import TOKEN_BYTES
 from ..protocol.session import Role, Session
 from ..transports.address import ports_to_try
 from ..transports.base import TurnedAwayError
 from .connection import Connection
-from .failed import FailedProofs
 from .establish import Shaken, answer_damage, hear_client, refuse
+from .failed import FailedProofs
 from .peer import Peer
 from .refusals import Refusals
 from .resuming import end_given_up, may_give_up, wait_given_up, waits_for_client

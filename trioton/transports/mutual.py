@@ -50,11 +50,11 @@ class _Pair(NamedTuple):
 class _Context(RenewableContext):
     """A context that was made by a `Mutual`, of its files as they were then."""
 
-    owner: Mutual
     is_server: bool
 
     def newest(self) -> ssl.SSLContext:
         """The context that its owner would give now."""
+        assert isinstance(self.owner, Mutual)
         return self.owner.ssl_context(server_side=self.is_server)
 
 
@@ -104,7 +104,7 @@ class Mutual(Security):
         if address.scheme == "tcp" and not address.is_loopback and not insecure:
             raise ValueError(
                 f"to {verb} at {address} without TLS, where nobody shows a certificate and others can read and write, takes insecure=True;"
-                f" or use tls://"
+                " or use tls://"
             )
 
     def ssl_context(self, *, server_side: bool) -> ssl.SSLContext:

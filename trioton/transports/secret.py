@@ -129,14 +129,14 @@ class Secret(Security):
         Raises:
             ValueError: This Python cannot do it.
         """
-        if sys.version_info < (3, 13):
-            raise ValueError(
-                "tls:// with a trioton.Secret and without an ssl_context takes Python 3.13; "
-                "give an ssl_context, or use tcp://, where nobody can write along but everybody read"
-            )
-        from .psk import psk_context
+        if sys.version_info >= (3, 13):
+            from .psk import psk_context
 
-        return psk_context(self._secrets, owner=self, server_side=server_side)
+            return psk_context(self._secrets, owner=self, server_side=server_side)
+        raise ValueError(
+            "tls:// with a trioton.Secret and without an ssl_context takes Python 3.13; "
+            "give an ssl_context, or use tcp://, where others can read along but not write"
+        )
 
     async def greet(self, transport: Transport, address: Address) -> Transport:
         """Prove to who was dialled that we know the secret, and have it prove the same; a checkpoint. See `Security.greet`."""
@@ -220,7 +220,9 @@ class _File:
             status = os.fstat(file.fileno())
             if os.name == "posix" and stat.S_IMODE(status.st_mode) & 0o077:
                 mode = f"{stat.S_IMODE(status.st_mode):04o}"
-                raise ValueError(f"others may read the secret in {str(self.path)!r}, whose mode is {mode}; chmod 600 it")
+                raise ValueError(
+                    f"others may read the secret in {str(self.path)!r}, whose mode is {mode}; chmod 600 it"
+                )
             content = file.read(MOST_FILE_BYTES + 1)
         if len(content) > MOST_FILE_BYTES:
             raise ValueError(f"the file {str(self.path)!r} is too long for a secret")

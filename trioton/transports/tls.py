@@ -373,8 +373,8 @@ async def handshake_or_turn_away(transport: TlsTransport) -> None:
 
 def is_refusal(error: BaseException) -> bool:
     """Whether the other end says that it does not accept what we have shown."""
-    reason = error.reason if isinstance(error, ssl.SSLError) else None
-    return bool(reason) and "_ALERT_" in reason and reason.endswith(_NOT_ACCEPTED)
+    reason = (error.reason if isinstance(error, ssl.SSLError) else None) or ""
+    return "_ALERT_" in reason and reason.endswith(_NOT_ACCEPTED)
 
 
 def tls_reason(error: BaseException) -> str:
