@@ -65,6 +65,4 @@ class Office:
         odd = folder / f"odd{len(list(folder.iterdir()))}.pem"
         authority._write_key(odd.with_suffix(".key"), key)
         authority._write_certificate(odd, builder.sign(issuer_key, hashes.SHA256()))
-        return trioton.Mutual(
-            certificate=odd, key=odd.with_suffix(".key"), authority=self.authority.certificate_file
-        )
+        return trioton.Mutual(certificate=odd, key=odd.with_suffix(".key"), authority=self.authority.certificate_file)

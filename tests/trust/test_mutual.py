@@ -171,8 +171,8 @@ async def test_where_nothing_proves_an_identity_none_can_be_expected(office: Off
 async def test_t01_plain_tcp_to_others_has_to_be_meant(office: Office) -> None:
     async with trioton.open_context(security=office.mutual("alpha")) as context:
         for verb in (context.bind, context.connect):
-            with pytest.raises(ValueError, match="without TLS, where nobody shows a certificate.*insecure=True"):
-                await verb("192.0.2.1:9000")  # type: ignore[operator]
+            with pytest.raises(ValueError, match=r"without TLS, where nobody shows a certificate.*insecure=True"):
+                await verb("192.0.2.1:9000")
         listener = await context.bind("localhost:0")  # nobody proves anything here
         async with trioton.open_context(security=office.mutual("beta")) as other:
             connection = await other.connect(listener.address, local_shortcut=False)
@@ -211,7 +211,9 @@ async def test_certificates_are_renewed_without_a_restart(office: Office, caplog
         assert await connect_once() == "omega"
 
 
-async def test_a_link_that_is_made_again_uses_what_was_renewed(office: Office, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_link_that_is_made_again_uses_what_was_renewed(
+    office: Office, caplog: pytest.LogCaptureFixture
+) -> None:
     """A client whose certificate was refused meanwhile says so once, dials on, and resumes when it has a good one."""
     others = Office.opened(office.authority.folder.parent / "theirs")
     others.authority.issue("beta", is_router=False, days=5)

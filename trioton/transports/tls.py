@@ -40,6 +40,7 @@ _NOT_ACCEPTED: Final = (
     "CERTIFICATE_UNKNOWN",
     "DECRYPT_ERROR",
     "HANDSHAKE_FAILURE",
+    "ILLEGAL_PARAMETER",  # another key under the name of the right one
     "UNKNOWN_CA",
     "UNKNOWN_PSK_IDENTITY",
     "UNSUPPORTED_CERTIFICATE",
