@@ -102,8 +102,8 @@ def test_the_command_line_stands_in_place_of_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[brokr]", "FILE: there is no table [brokr]; there are broker, limits, heartbeat, tls"),
-        ("x = 1", "FILE: there is no table [x]; there are broker, limits, heartbeat, tls"),
+        ("[brokr]", "FILE: there is no table [brokr]; there are broker, limits, heartbeat, tls, security"),
+        ("x = 1", "FILE: there is no table [x]; there are broker, limits, heartbeat, tls, security"),
         ("broker = 1", "FILE: [broker] must be a table, not 1"),
         ("[broker]\nnam = 1", "FILE: [broker]: there is no key nam; there are name, listen, connect, insecure, grace"),
         ('[tls]\n"a\\nb" = 1', "FILE: [tls]: there is no key 'a\\nb'; there are certificate, key, ca"),

@@ -95,9 +95,7 @@ def test_no_certificate_outlives_its_authority() -> None:
         (["new", "authority"], "is the authority's own name"),
     ],
 )
-def test_what_cannot_be_done_is_one_line(
-    capsys: pytest.CaptureFixture[str], words: list[str], error: str
-) -> None:
+def test_what_cannot_be_done_is_one_line(capsys: pytest.CaptureFixture[str], words: list[str], error: str) -> None:
     assert run(*words) == 2
     shown = capsys.readouterr().err
     assert error in shown
