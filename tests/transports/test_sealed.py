@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -17,6 +18,7 @@ from trioton.transports.base import Transport
 from trioton.transports.memory import MemoryTransport, memory_transport_pair
 from trioton.transports.sealed import SealedTransport, seal_accepted, seal_dialled
 from trioton.transports.system import SystemNetwork
+from trioton.transports.tls import TlsTransport
 
 from .conftest import Pair, accept_and_dial
 
@@ -84,6 +86,51 @@ async def test_what_it_tells_of_itself() -> None:
         assert "closed" in repr(end)
 
 
+async def test_what_try_send_has_taken_in_part_leaves_first() -> None:
+    for how in ("try_send", "send_all", "send_eof", "aclose"):
+        left, right = await over_memory()
+        assert left.try_send([bytes(5000)]) == 5000
+        assert not left.holds_back
+        assert left.try_send([b"a" * 2000, b"b" * 3000]) == 5000
+        assert left.holds_back
+        assert left.try_send([b"more"]) == 0
+        received = bytearray()
+
+        async def receive(received: bytearray = received, right: SealedTransport = right) -> None:
+            while data := await right.receive_some():
+                received += data
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(receive)
+            if how == "try_send":
+                await left.wait_send_all_might_not_block()
+                while left.holds_back:
+                    assert left.try_send([]) == 0
+                    await trio.testing.wait_all_tasks_blocked()
+                assert left.try_send([b"more"]) == 4
+                await left.aclose()
+            elif how == "send_all":
+                await left.send_all(b"more")
+                await left.aclose()
+            else:
+                await getattr(left, how)()
+        more = b"more" if how in {"try_send", "send_all"} else b""
+        assert received == bytes(5000) + b"a" * 2000 + b"b" * 3000 + more
+        left.close()
+        right.close()
+
+
+async def test_what_found_no_room_at_all_was_not_taken() -> None:
+    left, right = await clogged()
+    assert left.try_send([b"nothing of this"]) == 0
+    assert not left.holds_back
+    assert len(await right.receive_some()) == CAPACITY - OVERHEAD
+    assert left.try_send([b"but of this"]) == 11
+    assert await right.receive_some() == b"but of this"
+    left.close()
+    right.close()
+
+
 async def test_much_travels_in_many_records() -> None:
     left, right = await over_memory()
     data = bytes(range(256)) * (MAX_RECORD // 256) * 9 + b"rest"
@@ -133,7 +180,18 @@ async def test_what_was_put_in_between_is_a_break() -> None:
 
 
 async def test_what_was_sent_in_part_must_not_be_followed() -> None:
+    """But by its rest; where that is not known, as it is not over TLS, by nothing."""
     left, right = await clogged()
+    with trio.move_on_after(0.01):
+        await left.send_all(b"cancelled")
+    assert left.holds_back
+    assert len(await right.receive_some()) == CAPACITY - OVERHEAD
+    await left.send_all(b" and more")
+    assert await right.receive_some() == b"cancelled and more"
+    left.close()
+    right.close()
+    left, right = await clogged()
+    left.can_try_send = False
     with trio.move_on_after(0.01):
         await left.send_all(b"cut off")
     with pytest.raises(trio.BrokenResourceError, match="cut off"):
@@ -142,6 +200,18 @@ async def test_what_was_sent_in_part_must_not_be_followed() -> None:
         await left.send_eof()
     await left.aclose()  # and does not wait for room
     right.close()
+
+
+@pytest.mark.net
+async def test_the_contract_over_tls(client_context: ssl.SSLContext, server_context: ssl.SSLContext) -> None:
+    async def over_tls() -> Pair:
+        left, right = memory_transport_pair(CAPACITY)
+        return await seal(
+            TlsTransport(left, client_context, server_side=False, server_hostname="localhost"),
+            TlsTransport(right, server_context, server_side=True),
+        )
+
+    await check_transport(over_tls, None, half_closeable=False)
 
 
 async def test_a_cancelled_handshake_leaves_nothing_behind() -> None:

@@ -120,6 +120,11 @@ class Sealer:
         self._count += 1
         return b"".join((_LENGTH.pack(size), data, mac.digest()[:MARK_BYTES]))
 
+    def take_back(self) -> None:
+        """The last record, of which nothing has left, will not be sent: the next one takes its place."""
+        self._count -= 1
+        self._has_ended = False
+
 
 class Opener:
     """Makes bytes again of the records of one direction, and gives none that does not bear the right mark.

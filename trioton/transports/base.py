@@ -118,6 +118,8 @@ class Transport(trio.abc.HalfCloseableStream):
         peer_uid: The user who runs the other end, if the system vouches for it (Unix sockets), else None.
         credentials: What the other end has proved in the transport's own handshake; None where there is none, or it is not over.
         can_try_send: Whether `try_send` works.
+        holds_back: Whether `try_send` has taken bytes that have not left yet: they leave first with the next call of any method that
+            sends, which may be a `try_send` of nothing.
         is_loopback: Whether the bytes certainly stay on this machine.
     """
 
@@ -127,6 +129,7 @@ class Transport(trio.abc.HalfCloseableStream):
     peer_uid: int | None = None
     credentials: Credentials | None = None
     can_try_send: bool = False
+    holds_back: bool = False
     is_loopback: bool = False
 
     def try_send(self, buffers: Sequence[Buffer]) -> int:

@@ -27,8 +27,9 @@ _MOST_RECORDS: Final = 8
 class SealedTransport(Transport):
     """A transport whose both ends have proved to know a secret, over another one, which it owns.
 
-    A `send_all` that is cancelled while it waits breaks the connection, as what was sent in part must be finished first. The end of the
-    stream without the mark for it is a `trio.BrokenResourceError`, for it may be an attacker's work; so is a record that was changed.
+    A record that was sent in part must be finished before anything else is sent. Where the transport below has `try_send`, the rest is
+    held back for that; else a `send_all` that is cancelled while it waits breaks the connection. The end of the stream without the mark
+    for it is a `trio.BrokenResourceError`, for it may be an attacker's work; so is a record that was changed.
     """
 
     def __init__(self, transport: Transport, sealer: Sealer, opener: Opener, rest: bytes) -> None:
@@ -42,11 +43,14 @@ class SealedTransport(Transport):
         self.remote_address = transport.remote_address
         self.is_loopback = transport.is_loopback
         self.peer_uid = transport.peer_uid
+        self.can_try_send = transport.can_try_send
         self._transport = transport
         self._sealer = sealer
         self._opener = opener
         self._received = memoryview(opener.receive_data(rest) if rest else b"")
+        self._held = memoryview(b"")
         self._sending = False
+        self._awaiting_room = False
         self._receiving = False
         self._broken_by: ProtocolError | None = None
         self._is_cut = False
@@ -58,19 +62,56 @@ class SealedTransport(Transport):
 
     # Sending
 
+    def try_send(self, buffers: Sequence[Buffer]) -> int:
+        """Mark and write what the transport below takes at once; see `Transport.try_send`.
+
+        A record that it has taken in part counts as taken; the rest is held back (`holds_back`).
+        """
+        if not self.can_try_send:
+            return super().try_send(buffers)
+        self._check_can_send()
+        if self.holds_back and not self._let_go():
+            return 0
+        parts: list[Buffer] = []
+        size = 0
+        for buffer in buffers:
+            parts.append(buffer if size + len(buffer) <= _RECORD else memoryview(buffer)[: _RECORD - size])
+            size += len(parts[-1])
+            if size == _RECORD:
+                break
+        if not size:
+            return 0
+        record = self._sealer.seal(parts)
+        sent = self._transport.try_send((record,))
+        if not sent:
+            self._sealer.take_back()
+            return 0
+        self._hold_back(memoryview(record)[sent:])
+        return size
+
+    def _let_go(self) -> bool:
+        """Write what is held back; whether nothing of it is left."""
+        if self._held:
+            self._hold_back(self._held[self._transport.try_send((self._held,)) :])
+        return not self.holds_back
+
+    def _hold_back(self, data: memoryview) -> None:
+        self._held = data
+        self.holds_back = bool(data)
+
     async def send_all(self, data: Buffer) -> None:
-        """Mark and send all of `data`; a checkpoint. Cancelled while it waits, it leaves a connection that is broken.
+        """Mark and send all of `data`; a checkpoint. If it is cancelled, any part of `data` may have been sent, or be held back.
 
         Raises:
-            trio.BrokenResourceError: The other end is gone, or an earlier `send_all` was cancelled.
+            trio.BrokenResourceError: The other end is gone, or an earlier `send_all` over TLS was cancelled.
             trio.ClosedResourceError: This end was closed, now or meanwhile, or `send_eof` was called.
             trio.BusyResourceError: Another task is sending.
         """
-        self._claim_sending()
+        self._check_can_send(waiting_is_busy=True)
+        self._sending = True
         try:
             with memoryview(data) as whole, whole.cast("B") as view:
-                if not len(view):
-                    await self._transport.send_all(b"")
+                await trio.lowlevel.checkpoint()
                 step = _RECORD * _MOST_RECORDS
                 for start in range(0, len(view), step):
                     with view[start : start + step] as part:
@@ -84,18 +125,24 @@ class SealedTransport(Transport):
         return b"".join(self._sealer.seal((data[at : at + _RECORD],)) for at in range(0, len(data), _RECORD))
 
     async def _send_whole(self, records: bytes) -> None:
-        """Send records that nothing may follow unless they were sent whole."""
-        self._is_cut = True
-        await self._transport.send_all(records)
-        self._is_cut = False
+        """Send records, behind what is held back; cancelled, it leaves a rest that is held back, or nothing may follow."""
+        if self.can_try_send:
+            self._hold_back(memoryview(b"".join((self._held, records))))
+            while not self._let_go():
+                await self._transport.wait_send_all_might_not_block()
+        else:
+            self._is_cut = True
+            await self._transport.send_all(records)
+            self._is_cut = False
 
     async def wait_send_all_might_not_block(self) -> None:
-        """Wait until `send_all` may find room; errors as `send_all`."""
-        self._claim_sending()
+        """Wait until `send_all` or `try_send` may find room; errors as `send_all`."""
+        self._check_can_send(waiting_is_busy=True)
+        self._awaiting_room = True
         try:
             await self._transport.wait_send_all_might_not_block()
         finally:
-            self._sending = False
+            self._awaiting_room = False
 
     async def send_eof(self) -> None:
         """Tell the other end, with a mark, that nothing more will come; a checkpoint. It may be called again, to no effect.
@@ -109,7 +156,8 @@ class SealedTransport(Transport):
         if self._send_ended and not self._closed:
             await trio.lowlevel.checkpoint()
             return
-        self._claim_sending()
+        self._check_can_send(waiting_is_busy=True)
+        self._sending = True
         try:
             await self._end()
             await self._transport.send_eof()
@@ -181,9 +229,8 @@ class SealedTransport(Transport):
             return
         self._closed = True
         try:
-            if self._send_ended or self._is_cut or self._sending:
-                await trio.lowlevel.checkpoint()
-            else:
+            await trio.lowlevel.checkpoint()
+            if not (self._send_ended or self._is_cut or self._sending or self._awaiting_room):
                 await self._end()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # it is closed there, too
@@ -192,15 +239,14 @@ class SealedTransport(Transport):
 
     # What can be wrong
 
-    def _claim_sending(self) -> None:
-        if self._sending:
+    def _check_can_send(self, *, waiting_is_busy: bool = False) -> None:
+        if self._sending or (waiting_is_busy and self._awaiting_room):
             raise trio.BusyResourceError("another task is sending on this sealed transport")
         self._check_open()
         if self._send_ended:
             raise trio.ClosedResourceError("the end of the stream was already sent on this sealed transport")
         if self._is_cut:
             raise trio.BrokenResourceError(f"what was sent last to {self.remote_address} was cut off")
-        self._sending = True
 
     def _check_open(self) -> None:
         if self._closed:
