@@ -13,6 +13,7 @@ import trio.testing
 import trioton
 from trioton.network.resuming import ANSWER_DEADLINE
 from trioton.network.trust import Kind, Standing, is_same_owner
+from trioton.protocol import control
 from trioton.protocol.frames import FrameKind
 from trioton.protocol.handshake import Hello
 from trioton.protocol.limits import Limits
@@ -148,6 +149,48 @@ async def test_the_same_one_may_begin_anew(autojump_clock: trio.testing.MockCloc
             await transport.send_all(world.hello().to_frame(FrameKind.HELLO))
             (answer,) = Session(Role.CLIENT, Limits()).receive_data(await transport.receive_some())
             assert isinstance(answer, Hello)
+
+
+async def test_t14_who_proves_nothing_gets_nothing_that_was_proved(autojump_clock: trio.testing.MockClock) -> None:
+    """Without any secret: two contexts of one user, and somebody else who has got hold of their token."""
+    net = Network(seed=5, latency=0.01)
+    async with (
+        trioton.open_context("a", network=net.host("a")) as a,
+        trioton.open_context("b", network=net.host("b")) as b,
+    ):
+        await a.bind("a:1")
+        to_a = await b.connect("a:1")
+        world = World(net, a, b, to_a)
+        for resume in (to_a.life.tokens[-1], None):
+            answer = await world.claim("evil", world.hello(resume=resume))
+            assert isinstance(answer, Refused)
+            assert "is in use by another" in answer.reason
+        assert a.connection("b").kind == "trusted"
+
+
+@pytest.mark.net
+async def test_t14_a_session_that_has_moved_does_not_come_back_to_where_nothing_is_proved(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Over the loopback one may be about to move, as the first time; who does not is sent away."""
+    async with trioton.open_context("a") as a, trioton.open_context("b") as b:
+        listener = await a.bind("localhost:0")
+        to_a = await b.connect(listener.address)
+        await a.wait_context("b")
+        assert to_a.transport == "unix"
+        hello = attrs.evolve(b._hello(), resume=to_a.life.tokens[-1])
+        stream = await trio.open_tcp_stream("127.0.0.1", listener.port or 0)
+        async with stream:
+            await stream.send_all(hello.to_frame(FrameKind.HELLO))
+            (answer,) = Session(Role.CLIENT, Limits()).receive_data(await stream.receive_some())
+            assert isinstance(answer, Hello)
+            assert answer.resumed
+            with caplog.at_level("WARNING"):
+                await stream.send_all(control.encode_control(control.Sync()))
+                assert await stream.receive_some() == b""
+        assert "proves less than 'b'" in caplog.text
+        assert to_a.statistics().transports == 1
+        assert a.connection("b").kind == "trusted"
 
 
 @pytest.mark.parametrize(

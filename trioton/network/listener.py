@@ -152,16 +152,23 @@ class Doorman:
         return may_give_up(shaken.hello, known) and self._is_its_own(shaken, known)
 
     def _is_its_own(self, shaken: Shaken, known: Connection) -> bool:
-        """Whether a session belongs to who has come over a transport, as far as that proves anything."""
-        return is_same_owner(known.standing, judge(shaken.transport, self._context._network))
+        """Whether a session belongs to who has come over a transport, as far as that proves anything yet."""
+        standing = judge(shaken.transport, self._context._network)
+        may_move = shaken.transport.is_loopback  # to a Unix socket, where the system vouches for it
+        return is_same_owner(known.standing, standing) and (may_move or not self._falls_short(shaken, known))
 
     def _falls_short(self, shaken: Shaken, known: Connection) -> bool:
-        """Whether a transport proves less than the session had: it could be somebody's who has only got hold of the token."""
+        """Whether a transport proves nothing where the session had more: it could be somebody's who has got hold of the token."""
         standing = judge(shaken.transport, self._context._network)
-        is_less = known.standing.kind is Kind.TRUSTED and standing.kind is not Kind.TRUSTED
-        if is_less:
+        return known.standing.kind is Kind.TRUSTED and standing.kind is Kind.UNAUTHENTICATED
+
+    def _turn_down(self, shaken: Shaken, known: Connection) -> bool:
+        """Close a transport over which somebody goes on with a session of another, now that it will not move any more."""
+        is_other = not self._is_its_own(shaken, known) or self._falls_short(shaken, known)
+        if is_other:
             self.refusals.tell(logging.WARNING, shaken.transport, f"proves less than {known.peer} did before; closed")
-        return is_less
+            shaken.transport.close()
+        return is_other
 
     def _objection(self, shaken: Shaken) -> str | None:
         """Why a client must be turned away, or None."""
@@ -222,9 +229,9 @@ class Doorman:
             shaken.transport.close()
         elif known is None:
             self._take_in(following, session)
-        elif known.is_closed or self._falls_short(following, known):
+        elif known.is_closed:
             shaken.transport.close()  # It was told that its session goes on: it must dial again to hear otherwise.
-        else:
+        elif not self._turn_down(following, known):
             known.life.tokens[:] = [session]
             known.life.hand_over(following)
 
@@ -283,8 +290,7 @@ class Doorman:
         if self._takes_only_stubs and not hello.stub:
             shaken.transport.close()  # it has become one meanwhile
             return
-        if known is not None and (not self._is_its_own(shaken, known) or self._falls_short(shaken, known)):
-            shaken.transport.close()
+        if known is not None and self._turn_down(shaken, known):
             return
         if known is not None and self._known(shaken) is None:
             end_given_up(known)
