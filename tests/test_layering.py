@@ -28,6 +28,12 @@ LAYERS: dict[str, set[str]] = {
     "testing": {"protocol", "transports", "network", "channels", "trioton"},
     "cli": {"protocol", "transports", "network", "channels", "trioton"},
 }
+LAYER_EXCEPTIONS = {
+    # What sealed links say is told without I/O; here it gets a stream.
+    "transports/sealed.py": {"protocol"},
+    "transports/secret.py": {"protocol"},
+    "transports/psk.py": {"protocol"},
+}
 TOP = {"protocol", "transports", "network", "channels"}
 ENTRY_POINTS = {"__main__.py": {"cli"}}
 
@@ -147,7 +153,7 @@ def test_layers_import_only_what_is_below_them(layer: str) -> None:
         if layer == "top":
             allowed = TOP | ENTRY_POINTS.get(each.file, set()) | {"trioton"}
         else:
-            allowed = {layer} | LAYERS[layer]
+            allowed = {layer} | LAYERS[layer] | LAYER_EXCEPTIONS.get(each.file, set())
         if each.layer not in allowed and name not in {"errors", "_version"}:
             wrong.append(str(each))
     assert not wrong

@@ -17,6 +17,7 @@ import trio
 from .. import _svg as svg
 from ..network.inspection import LinkReport
 from .output import write_out
+from .security import MakeSecurity
 from .top import headline
 from .view import (
     Edge,
@@ -291,19 +292,25 @@ def _words_place(a: Place, b: Place) -> tuple[float, float]:
 # ---------------------------------------------------------------- the command
 
 
-async def run_graph(address: str, file: Path | None, *, insecure: bool, wait: bool) -> int:
+async def run_graph(
+    address: str, file: Path | None, *, insecure: bool, wait: bool, security: MakeSecurity | None = None
+) -> int:
     """Draw a network; gives the exit code.
 
     Args:
         address: Where a context of it listens.
         file: Where to write the picture, or None for stdout.
         insecure: Whether another machine may be involved without TLS.
+        security: Gives what proves who we are; None if nothing does.
         wait: Whether to wait until somebody answers at the address.
 
     Raises:
         OSError: The file cannot be written.
     """
-    async with open_viewer("trioton graph", address, insecure=insecure, wait=wait) as (viewer, connection):
+    async with open_viewer("trioton graph", address, insecure=insecure, wait=wait, security=security) as (
+        viewer,
+        connection,
+    ):
         view = await viewer.wait_complete(connection)
         check_heard(view)
         picture = draw(view, [f"{connection.peer.id:032x}"])

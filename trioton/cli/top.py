@@ -21,6 +21,7 @@ import trioton
 
 from ..network.inspection import ReceivingReport, SendingReport
 from .output import say, write_out
+from .security import MakeSecurity
 from .view import (
     Edge,
     Known,
@@ -350,7 +351,9 @@ class LiveTop:
 # ---------------------------------------------------------------- the command
 
 
-async def run_top(address: str, *, once: bool, as_json: bool, insecure: bool, wait: bool) -> int:
+async def run_top(
+    address: str, *, once: bool, as_json: bool, insecure: bool, wait: bool, security: MakeSecurity | None = None
+) -> int:
     """Show a network; gives the exit code.
 
     Args:
@@ -358,9 +361,13 @@ async def run_top(address: str, *, once: bool, as_json: bool, insecure: bool, wa
         once: Show it once and end.
         as_json: Write one document of JSON and end.
         insecure: Whether another machine may be involved without TLS.
+        security: Gives what proves who we are; None if nothing does.
         wait: Whether to wait until somebody answers at the address.
     """
-    async with open_viewer("trioton top", address, insecure=insecure, wait=wait) as (viewer, connection):
+    async with open_viewer("trioton top", address, insecure=insecure, wait=wait, security=security) as (
+        viewer,
+        connection,
+    ):
         view = await viewer.wait_complete(connection)
         check_heard(view)
         if as_json:

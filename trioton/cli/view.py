@@ -21,6 +21,7 @@ from ..network.inspection import ContextReport, LinkReport, ReceivingReport, Rep
 from ..network.inspector import REPORTS
 from .output import say
 from .pubsub import dial
+from .security import MakeSecurity
 
 PATIENCE: Final = 3.5
 """Seconds that contexts have to send the two reports that rates take."""
@@ -346,16 +347,16 @@ class Viewer:
 
 @asynccontextmanager
 async def open_viewer(
-    name: str, address: str, *, insecure: bool, wait: bool
+    name: str, address: str, *, insecure: bool, wait: bool, security: MakeSecurity | None = None
 ) -> AsyncIterator[tuple[Viewer, trioton.Connection]]:
     """A viewer that is connected to the context at an address.
 
     Raises:
         trioton.AddressError: The address cannot be understood.
         trioton.ConnectError: Nobody answers there, and we do not wait.
-        ValueError: It needs `insecure`.
+        ValueError: It needs `insecure`, or `security` is no good.
     """
-    async with trioton.open_context(name) as context:
+    async with trioton.open_context(name, security=None if security is None else security()) as context:
         viewer = Viewer(context)
         connection = await dial(context, address, insecure=insecure, wait=wait)
         context.start_soon(viewer.run)

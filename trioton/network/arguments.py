@@ -9,8 +9,10 @@ from ..protocol.handshake import MAX_NAME
 from ..protocol.heartbeat import MIN_TIMEOUT
 
 if TYPE_CHECKING:
+    import ssl
+
     from ..transports.address import Address
-    from ..transports.base import Network
+    from ..transports.base import Network, Security
 
 
 def check_flag(argument: str, value: object) -> bool:
@@ -45,6 +47,26 @@ def check_secure(network: Network, address: Address, *, insecure: bool, verb: st
     """
     if address.scheme == "tcp" and not address.is_loopback and not insecure and not network.is_simulated:
         raise ValueError(f"to {verb} at {address} without TLS, where others can read and write, takes insecure=True")
+
+
+def check_identity(
+    identity: object, address: Address, security: Security | None, ssl_context: ssl.SSLContext | None
+) -> None:
+    """Refuse to expect somebody where nothing would prove who it is.
+
+    Raises:
+        TypeError: It is no text.
+        ValueError: It is empty, or no certificates are used.
+    """
+    if not isinstance(identity, str):
+        raise TypeError(f"identity must be a str or None, not {identity!r}")
+    if not identity:
+        raise ValueError("identity must not be empty")
+    has_certificates = ssl_context is not None or security is None or security.proves_identities
+    if address.scheme != "tls" or not has_certificates:
+        raise ValueError(
+            f"identity={identity!r} cannot be proved at {address}: that takes certificates, as of a trioton.Mutual at tls://"
+        )
 
 
 def check_tries(argument: str, value: object) -> None:

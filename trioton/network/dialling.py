@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from ..errors import ConnectError
+from ..errors import AuthError, ConnectError
 from ..protocol.backoff import Reconnect
-from ..transports.base import UntrustedError
 from .connection import Connection
 from .establish import RefusedError
 from .peer import Peer
@@ -69,7 +68,7 @@ class Dialler:
                 shaken = await self._establisher.establish(hello)
             except ConnectError as error:
                 has_session = isinstance(error, RefusedError) and context._neighbours.has_session(error.source)
-                if has_session or isinstance(error, UntrustedError):
+                if has_session or isinstance(error, AuthError):
                     raise  # Dialling again would not help.
                 failure = error
             else:

@@ -295,7 +295,7 @@ class Link:
         self.bytes_sent += sent
         if sent:
             self.machine.sent(self._now())
-        if sent < len(frame):
+        if sent < len(frame) or self.transport.holds_back:
             self._unwritten = [memoryview(frame)[sent:]]
             self._rouse_writer()
 
@@ -309,6 +309,8 @@ class Link:
             sent = self.transport.try_send(buffers)
             total += sent
             self._unwritten = _rest(buffers, sent)
+            if self.transport.holds_back and not self._unwritten:
+                self._unwritten = [b""]  # what is held back leaves with the next call
             if self._unwritten or not self._outbox:
                 break
         if total:

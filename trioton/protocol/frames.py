@@ -19,6 +19,14 @@ VERSION: Final = 1
 MAGIC: Final = b"trioton"
 PREFACE: Final = MAGIC + bytes([VERSION])
 
+SEALED_PREFACE: Final = b"triseal" + bytes([1])
+"""How a connection starts whose ends prove that they know a secret, see `sealing`; its own version is at the end."""
+
+
+class SealedError(ProtocolError):
+    """The peer begins a sealed link, and there is no secret here that it could be shown."""
+
+
 PREFIX: Final = struct.Struct(">BBHI")
 PREFIX_SIZE: Final = PREFIX.size
 
@@ -305,7 +313,7 @@ def check_preface_start(data: bytes) -> None:
     Raises:
         ProtocolError: See `check_preface`.
     """
-    if data[: len(MAGIC)] != MAGIC[: len(data)]:
+    if data[: len(MAGIC)] != MAGIC[: len(data)] and not SEALED_PREFACE.startswith(data):
         check_preface(data)
 
 
@@ -313,10 +321,13 @@ def check_preface(data: bytes) -> None:
     """Refuse a connection that does not start as ours do, and say what it seems to be instead.
 
     Raises:
+        SealedError: The connection is to be sealed.
         ProtocolError: These are no 8 bytes of a Trioton preface, or they name another version.
     """
     if data == PREFACE:
         return
+    if data == SEALED_PREFACE:
+        raise SealedError("this context knows no secret, and the client wants to be shown one")
     if data[: len(MAGIC)] == MAGIC and len(data) > len(MAGIC):
         raise ProtocolError(f"the peer speaks version {data[len(MAGIC)]} of the protocol, this is version {VERSION}")
     if data[:2] == b"\x16\x03":

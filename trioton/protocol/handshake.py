@@ -150,21 +150,30 @@ class Hello:
         return PREFACE + encode_frame(kind, codec.encode_header([fields]))
 
 
-def encode_refusal(reason: str, source: bytes) -> bytes:
-    """Give the preface and the frame with which a server of an identity turns a client away."""
-    return PREFACE + encode_frame(FrameKind.REFUSE, codec.encode_header([shorten_reason(reason), source]))
+def encode_refusal(reason: str, source: bytes, *, unproved: bool = False) -> bytes:
+    """Give the preface and the frame with which a server of an identity turns a client away.
+
+    Args:
+        reason: Why.
+        source: The 16 bytes of the identity.
+        unproved: Whether it is for want of a proof who the client is, so that coming again does not help.
+    """
+    fields = [shorten_reason(reason), source, *([True] if unproved else [])]
+    return PREFACE + encode_frame(FrameKind.REFUSE, codec.encode_header(fields))
 
 
-def parse_refusal(header: bytes) -> tuple[str, bytes]:
-    """Read why the server turned us away, and which context it is.
+def parse_refusal(header: bytes) -> tuple[str, bytes, bool]:
+    """Read why the server turned us away, which context it is, and whether it is for want of a proof who we are.
 
     Raises:
-        ProtocolError: The header is no array of a text and an identity.
+        ProtocolError: The header is no array of a text and an identity, and perhaps true or false.
     """
     fields = codec.decode_header(header)
-    if len(fields) != 2 or type(fields[0]) is not str or type(fields[1]) is not bytes or len(fields[1]) != ID_BYTES:
+    if len(fields) == 2:
+        fields = [*fields, False]
+    if len(fields) != 3 or [type(field) for field in fields] != [str, bytes, bool] or len(fields[1]) != ID_BYTES:
         raise ProtocolError("a REFUSE must be an array of a text and an identity")
-    return shorten_reason(fields[0]), fields[1]
+    return shorten_reason(fields[0]), fields[1], fields[2]
 
 
 STRANGER_REPLY: Final = (

@@ -38,6 +38,9 @@ class Refused(NamedTuple):
     source: bytes
     """The 16 bytes of the server's identity."""
 
+    unproved: bool = False
+    """Whether it wants a proof of who we are, so that coming again does not help."""
+
 
 class PackageReceived(NamedTuple):
     """A package came whole."""
