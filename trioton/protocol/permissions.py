@@ -32,6 +32,21 @@ class Right(enum.IntEnum):
         """Its name, as users read it."""
         return self.name.lower()
 
+    @property
+    def deed(self) -> str:
+        """What somebody may not who lacks it; to be followed by the slot."""
+        return _DEEDS[self]
+
+
+_DEEDS: Final = {
+    Right.PUBLISH: "publish on",
+    Right.SUBSCRIBE: "subscribe to",
+    Right.CALL: "make requests on",
+    Right.SERVE: "answer on",
+    Right.BLOCK: "hold up those who publish on",
+    Right.INSPECT: "look at what contexts tell on",
+}
+
 
 def _names(permissions: Permissions, attribute: attrs.Attribute[Any], value: object) -> None:
     if value is None and attribute.name == "serve":

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
@@ -79,6 +79,7 @@ class Outlet:
         is_own: Whether the library itself sends here, of which programs need not know: it is not counted, and no flush waits for it.
         flush_to: The number up to which somebody waits for all to have been taken.
         dead_reason: Why nothing that is sent here can arrive any more, or None.
+        is_denied: Whether that is because this context may not send here.
         was_closed: Whether one of several users has closed it.
         on_change: Called when there may be more room, or when nothing can arrive any more.
     """
@@ -93,6 +94,7 @@ class Outlet:
         self.is_own = False
         self.flush_to = 0
         self.dead_reason: str | None = None
+        self.is_denied = False
         self.was_closed = False
         self.on_change: Callable[[], None] | None = None
         self._backlog: deque[Piece] = deque()
@@ -100,6 +102,9 @@ class Outlet:
         self._had_subscriber = False
         self._waiting: deque[_WaitingSend] = deque()
         self._takes_no_more = False
+        self._denied: dict[Hashable, None] = {}  # those who would get what is sent here, if this context were permitted to send it
+        self._denied_from = 0
+        self._denied_before = 0
         self._changed = trio.lowlevel.ParkingLot()
         flow.hold(held=True)
 
@@ -109,6 +114,11 @@ class Outlet:
     def subscribers(self) -> int:
         """Subscriptions of other contexts that get what is sent now."""
         return sum(branch.subscriptions for branch in self.flow.branches.values() if branch.is_ready)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything was sent to anybody; until then all waits in the backlog."""
+        return self._had_subscriber
 
     @property
     def is_listened_to(self) -> bool:
@@ -294,15 +304,44 @@ class Outlet:
 
     def add_branch(self, branch: Branch) -> None:
         """A neighbour wants what is sent here."""
+        self._permit(branch.key)
         self.flow.add_branch(branch)
 
-    def remove_branch(self, key: object) -> None:
+    def remove_branch(self, key: Hashable) -> None:
         """A neighbour no longer wants what is sent here, or is gone."""
+        self._permit(key)
         branch = self.flow.branches.get(key)
         if branch is not None:
             self.flow.remove_branch(key)
             branch.outbox.remove_branch(branch)
             self.changed()
+
+    # ---------------------------------------------------------------- those who may not get it
+
+    def deny(self, key: Hashable, since: int) -> None:
+        """One who listens does not get what is sent here, since this context may not send it there: from message `since` on."""
+        if not self._denied:
+            self._denied_from = since
+        self._denied[key] = None
+        if not self.flow.branches:
+            self._had_subscriber = True  # nobody need wait for the first one
+
+    def _permit(self, key: Hashable) -> None:
+        """That is over: it is tried again, or one does not listen any more."""
+        if key in self._denied:
+            del self._denied[key]
+            if not self._denied:
+                self._denied_before += self.flow.next - self._denied_from
+
+    @property
+    def denied_by(self) -> list[Hashable]:
+        """Those who do not get what is sent here now."""
+        return list(self._denied)
+
+    @property
+    def denied(self) -> int:
+        """Messages so far that some who listen did not get, since this context may not send them there."""
+        return self._denied_before + (self.flow.next - self._denied_from if self._denied else 0)
 
     def broken(self) -> trio.BrokenResourceError:
         """The error that tells why nothing that is sent here can arrive any more."""
