@@ -64,7 +64,7 @@ class Denials:
         if outlet is None or branch is None:
             return
         if outlet.flow.destination is not None:
-            outlet.is_denied = True
+            outlet.denier = ContextId.from_wire(message.by)
             traffic.lives.die(outlet, reason)
         else:
             outlet.remove_branch(association)

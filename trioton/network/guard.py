@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..errors import ProtocolError
 from ..protocol import control
-from ..protocol.frames import FrameKind
+from ..protocol.frames import PREFIX_SIZE, FrameKind
 from ..protocol.identity import ContextId
 from ..protocol.permissions import MOST_KNOWN, Permissions, Right
 from ..protocol.policies import Mode
@@ -204,8 +204,14 @@ class Guard:
         return None
 
     def _state_known(self, message: control.StateKnown) -> control.StateKnown | None:
-        """Nobody has asked who does not wait for it, and nobody shall wait for what it makes up."""
-        return message if self.is_waited_for(message.slot) else None
+        """Nobody has asked who does not wait for it; and nobody shall wait for what it may not tell."""
+        slot = message.slot
+        if not self.is_waited_for(slot):
+            return None
+        known = self._context._mesh.retaining.store.version(slot)
+        if self._permissions.may_publish(slot) or message[1:] <= known:
+            return message
+        return control.StateKnown(slot, *known)
 
     # ---------------------------------------------------------------- what comes for others, or from others
 
@@ -221,7 +227,8 @@ class Guard:
             case control.Credit():
                 return None if self._credit_came(message) is None else event
             case control.StateKnown():
-                return None if self._state_known(message) is None else event
+                known = self._state_known(message)
+                return None if known is None else event if known is message else _say_instead(event, known)
             case control.AskState():
                 is_permitted = self.may_read(message.slot)
                 stream, lacking = 0, Right.SUBSCRIBE
@@ -334,6 +341,12 @@ class Guard:
             self._answer_bytes = 0
         elif min(self._answer_bytes, outbox.control_bytes) > MAX_ANSWER_BYTES:
             raise ProtocolError("the peer asks on and on for what it may not, and does not read the answers")
+
+
+def _say_instead(event: RoutedReceived, message: control.Control) -> RoutedReceived:
+    """The same frame, with another message in it."""
+    frame = encode_routed(event.source, event.destination, event.round, message)
+    return event._replace(header=frame[PREFIX_SIZE:], fields=[event.fields[0], *message])
 
 
 _CHECKS: Final[dict[type, Callable[[Guard, Any], Any]]] = {

@@ -255,7 +255,7 @@ class PushDesk:
         if self.pullers.get(puller.wire_id) is puller:
             del self.pullers[puller.wire_id]
         pending, puller.pending = puller.pending, {}
-        if puller.end.is_denied:
+        if puller.end.denier is not None:
             self._denied_by(puller, reason, pending)
             return
         waits_ahead = False

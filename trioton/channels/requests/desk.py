@@ -184,8 +184,8 @@ class RequestDesk:
         if self.repliers.get(replier.wire_id) is replier:
             del self.repliers[replier.wire_id]
         pending, replier.pending = replier.pending, {}
-        if replier.end.is_denied:
-            self._denied[replier.wire_id] = NotPermittedError(reason, slot=self.slot, by=replier.id)
+        if replier.end.denier is not None:
+            self._denied[replier.wire_id] = NotPermittedError(reason, slot=self.slot, by=replier.end.denier)
             if not replier.end.has_begun:
                 self._move_on(pending)
                 return

@@ -75,9 +75,9 @@ class AddressedEnd:
         return self._outlet.dead_reason
 
     @property
-    def is_denied(self) -> bool:
-        """Whether nothing can arrive because this context may not send there."""
-        return self._outlet.is_denied
+    def denier(self) -> int | None:
+        """Who does not let this context send there, if that is why nothing can arrive; else None."""
+        return self._outlet.denier
 
     @property
     def has_begun(self) -> bool:

@@ -79,7 +79,7 @@ class Outlet:
         is_own: Whether the library itself sends here, of which programs need not know: it is not counted, and no flush waits for it.
         flush_to: The number up to which somebody waits for all to have been taken.
         dead_reason: Why nothing that is sent here can arrive any more, or None.
-        is_denied: Whether that is because this context may not send here.
+        denier: Who does not let this context send here, if that is why; else None.
         was_closed: Whether one of several users has closed it.
         on_change: Called when there may be more room, or when nothing can arrive any more.
     """
@@ -94,7 +94,7 @@ class Outlet:
         self.is_own = False
         self.flush_to = 0
         self.dead_reason: str | None = None
-        self.is_denied = False
+        self.denier: int | None = None
         self.was_closed = False
         self.on_change: Callable[[], None] | None = None
         self._backlog: deque[Piece] = deque()
