@@ -98,7 +98,7 @@ async def pulls(house: House) -> bool:
     pull, push = PullChannel(house.guest, "jobs", OBJECT), PushChannel(house.host, "jobs", OBJECT)
     await push.send("a job")
     with trio.move_on_after(SHORT):
-        return await pull.receive() == "a job"
+        return bool(await pull.receive() == "a job")
     push.close()
     return False
 
@@ -134,7 +134,7 @@ async def looks(house: House) -> bool:
 async def uses_what_it_was_given(house: House) -> bool:
     """Whether the guest may use a one-to-one channel that the host has given it."""
     sender, receiver = trioton.open_channel(house.host)
-    given = trioton.Sender(house.guest, receiver._slot, OBJECT, house.host._wire_id)
+    given: trioton.Sender[object] = trioton.Sender(house.guest, receiver._slot, OBJECT, house.host._wire_id)
     sender._has_left()
     await given.send("thanks")
     with trio.move_on_after(SHORT):
