@@ -83,7 +83,11 @@ def test_the_defaults_permit_all_but_to_look() -> None:
 
 
 WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
-    ({"publish": "chat"}, TypeError, r"publish must be a tuple of names of slots, as in \('chat',\), not the text 'chat' alone"),
+    (
+        {"publish": "chat"},
+        TypeError,
+        r"publish must be a tuple of names of slots, as in \('chat',\), not the text 'chat' alone",
+    ),
     ({"subscribe": ["chat"]}, TypeError, r"subscribe must be a tuple of names of slots, not \['chat'\]"),
     ({"call": None}, TypeError, "call must be a tuple of names of slots, not None"),
     ({"serve": "*"}, TypeError, "serve must be a tuple"),

@@ -154,7 +154,9 @@ async def test_a_function_that_fails_later_ends_the_connection(
 # -------------------------------------------------------------------------------------------------------- another link
 
 
-async def test_what_a_new_link_permits_begins_by_itself(autojump_clock: trio.testing.MockClock, watch: MakeWatch) -> None:
+async def test_what_a_new_link_permits_begins_by_itself(
+    autojump_clock: trio.testing.MockClock, watch: MakeWatch
+) -> None:
     async with open_house(permissions=Asked(NOTHING, EVERYTHING)) as house:
         at_guest = watch(house.guest)
         subs = {name: subscribe(getattr(house, name), "chat") for name in ("host", "far")}
@@ -185,7 +187,8 @@ async def test_what_a_new_link_does_not_permit_any_more_ends(
     async with open_house(permissions=Asked(EVERYTHING, NOTHING)) as house:
         at_guest = watch(house.guest)
         subs = {name: subscribe(getattr(house, name), "chat", 10) for name in ("host", "far")}
-        pub, back, back_pub = publish(house.guest, "chat"), subscribe(house.guest, "back"), publish(house.host, "back")
+        subscribe(house.guest, "back")
+        pub, back_pub = publish(house.guest, "chat"), publish(house.host, "back")
         Adder(house.host, "adder")
         async with trioton.ReqChannel(house.guest, "adder") as req:
             await pub.wait_subscribers(2)
@@ -280,6 +283,8 @@ async def test_plain_tcp_over_the_loopback(caplog: pytest.LogCaptureFixture) -> 
 
 @pytest.mark.parametrize("wrong", [None, "everything", {"publish": ()}, ("*",), True])
 async def test_wrong_permissions_are_named(wrong: Any) -> None:
-    with pytest.raises(TypeError, match="permissions must be a trioton.Permissions, or a function that gives one, not"):
+    with pytest.raises(
+        TypeError, match=r"permissions must be a trioton.Permissions, or a function that gives one, not"
+    ):
         async with trioton.open_context(permissions=wrong):
             raise AssertionError

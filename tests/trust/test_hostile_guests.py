@@ -14,16 +14,23 @@ import trio.testing
 import trioton
 from tests.raw_peer import RawPeer
 from tests.trust.guests import GUEST_UID, NOTHING, SHORT, Adder, publish, subscribe
-from trioton import OBJECT, Permissions, Refused, StateChannel
+from trioton import Permissions, Refused, StateChannel
 from trioton.network.guard import MOST_TOLD
 from trioton.protocol import codec, control
 from trioton.protocol.control import encode_control
+from trioton.protocol.frames import FrameKind, encode_prefix
 from trioton.protocol.packages import PackageKind, PackageTemplate
 from trioton.protocol.permissions import MOST_KNOWN, Right
-from trioton.protocol.records import InterestRecord, InterestSnapshot, LinkRecord, NodeRecord, encode_batch, encode_record
+from trioton.protocol.records import (
+    InterestRecord,
+    InterestSnapshot,
+    LinkRecord,
+    NodeRecord,
+    encode_batch,
+    encode_record,
+)
 from trioton.protocol.requests import encode_call
 from trioton.protocol.retained import UNKNOWN, Known, Mark, RetainedPackage, RowKind, Value, encode_rows
-from trioton.protocol.frames import FrameKind, encode_prefix
 from trioton.protocol.routed import encode_routed
 from trioton.protocol.session import RetainedReceived
 from trioton.testing import Network
@@ -50,7 +57,12 @@ class Siege:
         await trio.sleep(SHORT)
 
     def package(
-        self, slot: str, *, destination: bytes | None = None, kind: int = PackageKind.PUBLISH, source: bytes | None = None
+        self,
+        slot: str,
+        *,
+        destination: bytes | None = None,
+        kind: int = PackageKind.PUBLISH,
+        source: bytes | None = None,
     ) -> bytes:
         template = PackageTemplate(source or self.raw.id, slot, 1, destination, PackageKind(kind))
         header = template.header(0, 1)
@@ -241,7 +253,9 @@ async def test_states_that_may_not_be_read_are_not_even_named(autojump_clock: tr
         slot = "hidden.txt.state"
         lies = Value(slot, 9, siege.raw.id, b"\x64fake"), Value("open.txt.state", 9, siege.raw.id, b"\x64fake")
         await siege.say(retained(Known(slot, UNKNOWN), *lies), encode_control(control.AskState(slot)))
-        told = b"".join(event.body for event in await siege.heard(RetainedReceived) if isinstance(event, RetainedReceived))
+        told = b"".join(
+            event.body for event in await siege.heard(RetainedReceived) if isinstance(event, RetainedReceived)
+        )
         assert b"first open" in told
         assert b"open 2" in told
         assert b"hidden" not in told

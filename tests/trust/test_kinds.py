@@ -188,7 +188,9 @@ LACKING: list[tuple[str, Permissions, set[Deed]]] = [
 
 @pytest.mark.parametrize("deed", DEEDS, ids=lambda deed: deed.__name__)
 @pytest.mark.parametrize(
-    ("permissions", "lacks"), [(permissions, lacks) for _, permissions, lacks in LACKING], ids=[row[0] for row in LACKING]
+    ("permissions", "lacks"),
+    [(permissions, lacks) for _, permissions, lacks in LACKING],
+    ids=[row[0] for row in LACKING],
 )
 async def test_what_each_right_is_needed_for(
     autojump_clock: trio.testing.MockClock, permissions: Permissions, lacks: set[Deed], deed: Deed

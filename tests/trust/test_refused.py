@@ -192,7 +192,7 @@ async def test_refused_requests_fail_at_once(
             with trio.fail_after(SHORT):
                 futures = [req.add(number, 1) for number in range(20)]  # more than may run at once
                 for future in (*futures, req.to(replier.id).add(1, 2), req.add(5, 6)):
-                    with pytest.raises(NotPermittedError, match="'host' .* does not let this context make") as caught:
+                    with pytest.raises(NotPermittedError, match=r"'host' .* does not let this context make") as caught:
                         await future
                     assert caught.value.slot == ADDER
                     assert caught.value.by == house.host.id
@@ -250,7 +250,9 @@ async def test_a_request_that_is_cancelled_before_it_is_refused(autojump_clock: 
 # -------------------------------------------------------------------------------------------------------- states
 
 
-async def test_a_state_that_may_not_be_written_or_read(autojump_clock: trio.testing.MockClock, watch: MakeWatch) -> None:
+async def test_a_state_that_may_not_be_written_or_read(
+    autojump_clock: trio.testing.MockClock, watch: MakeWatch
+) -> None:
     async with open_house(permissions=Permissions(publish=("read",), subscribe=("write",))) as house:
         at_guest, at_host = watch(house.guest), watch(house.host)
         states = {
@@ -265,9 +267,9 @@ async def test_a_state_that_may_not_be_written_or_read(autojump_clock: trio.test
                 await states[name, "read"].wait_synced()
                 await states[name, "write"].wait_synced()
             for _ in range(2):
-                with pytest.raises(NotPermittedError, match="publish on 'write.txt.state'"):
+                with pytest.raises(NotPermittedError, match=r"publish on 'write.txt.state'"):
                     await states["guest", "write"].wait_synced()
-            with pytest.raises(NotPermittedError, match="subscribe to 'read.txt.state'"):
+            with pytest.raises(NotPermittedError, match=r"subscribe to 'read.txt.state'"):
                 await states["guest", "read"].wait_synced()
         assert states["guest", "read"].value is trioton.UNSET
         assert states["far", "write"].value is states["host", "write"].value is trioton.UNSET
@@ -286,7 +288,9 @@ async def test_a_state_that_may_not_be_written_or_read(autojump_clock: trio.test
 # -------------------------------------------------------------------------------------------------------- who looks
 
 
-async def test_whoever_may_not_look_makes_nobody_report(autojump_clock: trio.testing.MockClock, watch: MakeWatch) -> None:
+async def test_whoever_may_not_look_makes_nobody_report(
+    autojump_clock: trio.testing.MockClock, watch: MakeWatch
+) -> None:
     async with open_house(permissions=Permissions()) as house:
         at_guest = watch(house.guest)
         sub = subscribe(house.guest, "trioton.reports")
@@ -312,7 +316,9 @@ async def test_refused_reports_of_the_library_are_no_news_for_the_program(
 # -------------------------------------------------------------------------------------------------------- those below
 
 
-async def test_those_below_a_guest_may_no_more_than_it(autojump_clock: trio.testing.MockClock, watch: MakeWatch) -> None:
+async def test_those_below_a_guest_may_no_more_than_it(
+    autojump_clock: trio.testing.MockClock, watch: MakeWatch
+) -> None:
     permissions = Permissions(publish=("chat",), subscribe=("chat",), call=(), block=False)
     trusts_guest = Badges("host", "far", "guest")
     async with (

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import atexit
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import trio
 
 import trioton
-from trioton import ContextId, ContextInfo, Heartbeat, Limits, Peer, Reconnect
+from trioton import ContextId, ContextInfo, Heartbeat, Limits, Peer, Permissions, Reconnect
 
 from ..transports.base import Network
 from .connection import Connection, Listener
@@ -330,6 +331,7 @@ def open_context(
     name: str = "",
     *,
     network: Network | None = None,
+    permissions: Permissions | Callable[[Peer], Permissions] = Permissions(),  # noqa: B008  # frozen
     limits: Limits = Limits(),  # noqa: B008  # frozen
     heartbeat: Heartbeat = Heartbeat(),  # noqa: B008  # frozen
     grace: float = 5.0,
@@ -342,6 +344,7 @@ def open_context(
     Args:
         name: What other contexts see; need not be unique.
         network: Where addresses live: the system's sockets by default.
+        permissions: What neighbours may do that are not trusted; see `trioton.open_context`. A function is called in the loop's thread.
         limits: The bounds that protect the context.
         heartbeat: How links are watched.
         grace: Seconds that closing may take.
@@ -353,7 +356,8 @@ def open_context(
     loop = enter_loop()
     try:
         settings = {"network": loop.network if network is None else network, "grace": grace}
-        host = _Host(loop, {"name": name, "limits": limits, "heartbeat": heartbeat, **settings})
+        settings |= {"name": name, "permissions": permissions, "limits": limits, "heartbeat": heartbeat}
+        host = _Host(loop, settings)
 
         def undo(_context: trioton.Context) -> None:
             host.close_soon()

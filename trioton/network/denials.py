@@ -47,7 +47,9 @@ class Denials:
         right, slot = Right(message.right), plain_slot(message.slot)
         via = association.via
         if via is not None and via.guard is not None:
-            message = message._replace(by=via.peer.wire_id)  # whom it names instead, if that is another, has not said so
+            message = message._replace(
+                by=via.peer.wire_id
+            )  # whom it names instead, if that is another, has not said so
         by = ContextId.from_wire(message.by)
         reason = f"{self._name(message.by)} does not let this context {right.deed} {slot!r}"
         if right in {Right.PUBLISH, Right.CALL}:

@@ -10,7 +10,7 @@ What is refused is dropped, counted and told: by an event and the log here, and 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..errors import ProtocolError

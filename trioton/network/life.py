@@ -22,8 +22,8 @@ from .trust import GrantError, grant, judge
 if TYPE_CHECKING:
     from ..protocol.backoff import Reconnect
     from ..protocol.handshake import Hello
-    from .connection import Connection
     from ..transports.base import Transport
+    from .connection import Connection
     from .establish import Establisher, Shaken
 
 logger = logging.getLogger("trioton.link")

@@ -48,7 +48,7 @@ _DEEDS: Final = {
 }
 
 
-def _names(permissions: Permissions, attribute: attrs.Attribute[Any], value: object) -> None:
+def _names(_permissions: Permissions, attribute: attrs.Attribute[Any], value: object) -> None:
     if value is None and attribute.name == "serve":
         return
     what = f"{attribute.name} must be a tuple of names of slots"

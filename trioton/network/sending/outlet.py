@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import trio
 
 from ...errors import DeadError
+from ...protocol.codec import text_head
 from ...protocol.flow import LARGE_MESSAGE, Branch, SendFlow
 from ...protocol.limits import MAX_RUN_BYTES, MIB
 
@@ -64,6 +65,12 @@ class _WaitingSend:
         self.error: Exception | None = None
 
 
+def _text_piece(text: str) -> Piece:
+    """A short ASCII text as an encoded message."""
+    data = text_head(len(text)) + text.encode()
+    return (data,), len(data)
+
+
 class Outlet:
     """The shared sending end of one slot of a context.
 
@@ -102,7 +109,9 @@ class Outlet:
         self._had_subscriber = False
         self._waiting: deque[_WaitingSend] = deque()
         self._takes_no_more = False
-        self._denied: dict[Hashable, None] = {}  # those who would get what is sent here, if this context were permitted to send it
+        self._denied: dict[
+            Hashable, None
+        ] = {}  # those who would get what is sent here, if this context were permitted to send it
         self._denied_from = 0
         self._denied_before = 0
         self._changed = trio.lowlevel.ParkingLot()
@@ -141,6 +150,8 @@ class Outlet:
             return
         branches = self.flow.branches.values()
         if not self._had_subscriber:
+            if self._waiting and not branches and self.flow.destination is None:
+                self._expect_nobody()
             if not self.is_listened_to or not all(branch.is_ready for branch in branches):
                 return
             self._had_subscriber = True
@@ -161,6 +172,15 @@ class Outlet:
             self._release_waiting()
         if self._backlog or self._waiting or self._takes_no_more:
             flow.hold(held=True)
+
+    def _expect_nobody(self) -> None:
+        """Those who were to give room for the first time listen no more: tasks need not wait for that, and the oldest messages give way."""
+        while self._waiting:
+            send = self._waiting.popleft()
+            for piece in map(_text_piece, send.texts) if send.piece is None else [send.piece]:
+                self._add_to_backlog(piece)
+            send.owner._count_sent(len(send.texts))
+            trio.lowlevel.reschedule(send.task)
 
     def _release_waiting(self) -> None:
         waiting, flow = self._waiting, self.flow
