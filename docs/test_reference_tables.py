@@ -21,6 +21,7 @@ from trioton.protocol import (
     heartbeat,
     limits,
     packages,
+    permissions,
     policies,
     records,
     retained,
@@ -102,6 +103,11 @@ def test_every_control_frame_about_flows_is_explained() -> None:
     explained = set(re.findall(r"\b[A-Z_]+\b", FLOWS + MESH))
     assert {kind.name for kind in FrameKind if 16 <= kind < 48} <= explained
     assert {"SYNC", "SYNCED", "RECORDS", "ROUTED", "POSITION"} <= set(re.findall(r"\b[A-Z]+\b", MESH))
+
+
+def test_table_of_rights_is_complete() -> None:
+    rows = [row for row in table_rows(FLOWS, after="What is not permitted") if row[0]]
+    assert {int(row[0]): row[1] for row in rows} == {int(right): right.name for right in permissions.Right}
 
 
 def test_table_of_subscribe_has_its_fields() -> None:

@@ -42,6 +42,8 @@ class SendStatistics(NamedTuple):
     """Tasks that wait for room."""
     unconfirmed: int
     """Messages on the slot that a blocking subscriber has not taken yet, as far as is known."""
+    refused: int = 0
+    """Messages on the slot that some who listen did not get, since this context may not publish there; see `Refused`."""
 
 
 class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
@@ -317,6 +319,7 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
             unheard=outlet.dropped,
             waiting=outlet.waiting,
             unconfirmed=flow.next - flow.taken,
+            refused=outlet.denied,
         )
 
 

@@ -319,9 +319,11 @@ class StateChannel(trio.abc.Channel[T], Generic[T]):
 
         All are asked which value they know. When it returns, every context that can be reached, over however many links, and this one know
         the newest of those, or a newer one: what was sent here before has come everywhere, and what others had is here. Where nobody
-        else can be reached it returns at once. A context that does not answer is waited for until it is gone.
+        else can be reached it returns at once. A context that does not answer is waited for until it is gone; one that may not read the state,
+        or has connected to a context that does not let it hold up others, is not waited for: see `Permissions`.
 
         Raises:
+            NotPermittedError: Another context does not let this one read the state, or did not take what was sent here last.
             trio.ClosedResourceError: The channel was closed here, before or while it waited.
             trio.EndOfChannel: The context was closed.
         """

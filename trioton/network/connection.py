@@ -20,16 +20,18 @@ from .life import Life
 from .states import CLOSED_HERE, State, Tie
 from .statistics import ConnectionStatistics, LinkTotals
 from .talk import Talk
-from .trust import Kind, Standing
+from .trust import NOTHING, Kind, Standing
 
 if TYPE_CHECKING:
     from ..protocol.backoff import Reconnect
     from ..protocol.outbox import PositionedFlow
     from ..protocol.packages import Package
+    from ..protocol.permissions import Permissions
     from ..protocol.way import Way
     from .association import Association
     from .context import Context
     from .establish import Establisher
+    from .guard import Guard
     from .link import Link
     from .peer import Peer
 
@@ -51,6 +53,8 @@ class Connection:
     # max_package: bytes of the largest message that the peer takes.
     # window_bytes: bytes that a flow may be ahead of what has been taken, on either side.
     # standing: what the link there is now, or was last, proves of the peer.
+    # guard: holds the peer to its permissions over the link there is now, or was last; None if that may do everything.
+    # refused: how often that was needed.
     # tie: what the peer and this context are to each other.
     # peer_retains: whether the peer keeps the values of states.
     # life, talk, goodbye: the parts that it is made of. They share what begins with an underscore here: `life` sets `_link`, all set
@@ -77,9 +81,12 @@ class Connection:
         self.max_package = context._limits.max_package
         self.tie = tie
         self.standing = Standing(Kind.UNAUTHENTICATED)
+        self.guard: Guard | None = None
+        self.refused = 0
         self.peer_retains = False
         self.association: Association
         self._context = context
+        self._permissions: Permissions | None = NOTHING
         self._state = State.CONNECTING
         self._changed = trio.lowlevel.ParkingLot()
         self._link: Link | None = None
@@ -96,6 +103,11 @@ class Connection:
     def kind(self) -> str:
         """How far the peer is trusted: ``"trusted"``, ``"peer"`` or ``"unauthenticated"``."""
         return self.standing.kind.value
+
+    @property
+    def permissions(self) -> Permissions | None:
+        """What the peer may do; None if it is trusted, and so may do everything."""
+        return self._permissions
 
     @property
     def transport(self) -> str | None:
@@ -192,6 +204,7 @@ class Connection:
             packages_queued=self.outbox.queued,
             rtt=self.rtt,
             transports=totals.transports,
+            refused=self.refused,
         )
 
     def __repr__(self) -> str:

@@ -19,6 +19,7 @@ from ..transports.address import Address, parse_address
 from .arguments import check_flag, check_identity, check_secure, check_text, check_tries
 from .associations import Associations
 from .budget import Budget
+from .denials import Denials
 from .dialling import Dialler
 from .establish import Establisher
 from .events import EventHub, EventStream
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from ..transports.base import Network, Security
     from .connection import Connection
     from .sending.outlet import Outlet
+    from .trust import Granting
 
 logger = logging.getLogger("trioton.context")
 
@@ -64,6 +66,7 @@ class Context:
         name: str,
         network: Network,
         security: Security | None,
+        permissions: Granting,
         limits: Limits,
         heartbeat: Heartbeat,
         grace: float,
@@ -72,6 +75,7 @@ class Context:
         self.name = name
         self._network = network
         self._security = security
+        self._granting = permissions
         self._limits = limits
         self._heartbeat = heartbeat
         self._grace = grace
@@ -102,6 +106,7 @@ class Context:
         traffic.audience.on_watch = upward.watched
         self._inspector = self._traffic.audience.inspector = Inspector(self)
         self._doorman = Doorman(self)
+        self._denials = Denials(self)
         self._shared: dict[str, Any] = {}  # what channels of one kind have in common, by the kind
         self._before_closing: dict[object, Callable[[], None]] = {}
         self._changed = trio.lowlevel.ParkingLot()
@@ -408,6 +413,7 @@ class Context:
             states=len(self._mesh.retaining.store),
             state_bytes=self._mesh.retaining.store.bytes,
             states_given_way=self._mesh.retaining.store.given_way,
+            refused=totals.refused,
         )
 
     def __repr__(self) -> str:

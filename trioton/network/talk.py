@@ -58,6 +58,7 @@ class Talk:
         connection, context = self._connection, self._context
         association = connection.association
         context._mesh.membership.link_up(connection)
+        context._denials.link_up(connection)
         self.lane = context._mesh.retaining.begin(connection)
         association.awaits_snapshot, association.is_answered = True, False
         association.announced.clear()

@@ -71,6 +71,7 @@ class FrameKind(enum.IntEnum):
     POSITION = 26
     ASK_STATE = 27
     STATE_KNOWN = 28
+    DENIED = 29
     PACKAGE = 48
     OPENING = 49
     FRAGMENT = 50

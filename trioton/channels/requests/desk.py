@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from ...errors import DeadError, ProtocolError, RequestCancelled
+from ...errors import DeadError, NotPermittedError, ProtocolError, RequestCancelled
 from ...network.events import BadMessage
 from ...network.receiving.handled import HandledSubscription
 from ...network.sending.addressed import AddressedEnd, addressed_slot
@@ -92,6 +92,7 @@ class RequestDesk:
         self._choice: Choice[Replier] = Choice()
         # Those that may go to repliers of this context, too, and those that may not.
         self._queues: dict[bool, deque[Future[Any]]] = {True: deque(), False: deque()}
+        self._denied: dict[bytes, NotPermittedError] = {}  # repliers that this context may not ask, as they said last
         self._targeted: dict[bytes, deque[Future[Any]]] = {}
         self._new: deque[Future[Any]] = deque()
         self.last_id = 0
@@ -136,6 +137,7 @@ class RequestDesk:
 
     def repliers_changed(self) -> None:
         """Something has changed about who answers."""
+        self._denied.clear()  # they are asked again
         present: dict[bytes, tuple[int, int]] = {}
         for association, interest in self._traffic.interests.on(self.slot):
             present[association.peer.wire_id] = interest.size, interest.count
@@ -179,6 +181,11 @@ class RequestDesk:
         if self.repliers.get(replier.wire_id) is replier:
             del self.repliers[replier.wire_id]
         pending, replier.pending = replier.pending, {}
+        if replier.end.denier is not None:
+            self._denied[replier.wire_id] = NotPermittedError(reason, slot=self.slot, by=replier.end.denier)
+            if not replier.end.has_begun:
+                self._move_on(pending)
+                return
         for future in pending.values():
             if future._ask_to_stop:
                 error: Exception = RequestCancelled(UNKNOWN, is_clean=False)
@@ -187,7 +194,34 @@ class RequestDesk:
                 error = DeadError(reason, context=replier.id, started=started)
             future._finish(None, error)
         self._fail_targeted(replier.wire_id)
+        self._fail_denied()
         self._lot.unpark_all()
+
+    def _move_on(self, pending: dict[int, Future[Any]]) -> None:
+        """This context may not ask a replier. What was to go there goes to others, if there are any whom it may ask."""
+        for future in pending.values():
+            if future._ask_to_stop:
+                future._finish(None, RequestCancelled(CANCELLED, is_clean=True))
+            elif future._stage is not Stage.DONE:
+                self._queue_again(future)
+                future._channel._watch_patience(future)
+        self.pump()
+        self._fail_denied()
+        self._lot.unpark_all()
+
+    def _fail_denied(self) -> None:
+        """Let those requests fail that nobody may be asked to run, though somebody is there."""
+        for target in list(self._targeted):
+            if target in self._denied:
+                for future in self._targeted.pop(target):
+                    future._finish(None, _again(self._denied[target]))
+        own = self._context._wire_id
+        for is_local, queue in self._queues.items():
+            others = [replier for replier in self.repliers.values() if is_local or replier.wire_id != own]
+            if self._denied and not any(replier.count for replier in others):
+                error = next(iter(self._denied.values()))
+                while queue:
+                    queue.popleft()._finish(None, _again(error))
 
     def _fail_targeted(self, wire_id: bytes) -> None:
         if self._context._associations.get(wire_id) is None and wire_id != self._context._wire_id:
@@ -237,6 +271,8 @@ class RequestDesk:
     def _start(self, future: Future[Any], deadline: float) -> None:
         if future._stage is not Stage.NEW:
             return
+        if self._denied:
+            self.repliers_changed()  # what was not permitted before may be now
         future._stage = Stage.QUEUED
         if deadline != math.inf:
             future._deadline = deadline
@@ -422,16 +458,18 @@ class RequestDesk:
         elif future._impatient_at <= trio.current_time():
             future._finish(None, future._channel._out_of_patience(future))
         else:
-            future._stage, future._replier = Stage.QUEUED, None
+            self._queue_again(future)
             future._channel._watch_patience(future)
-            target = future._target
-            queue = (
-                self._queues[future._channel._is_local]
-                if target is None
-                else self._targeted.setdefault(target, deque())
-            )
-            queue.insert(sum(1 for _ in takewhile(lambda other: other._id < future._id, queue)), future)
         self._settled(replier)
+
+    def _queue_again(self, future: Future[Any]) -> None:
+        """A request has not begun where it was sent: it waits in its place."""
+        future._stage, future._replier = Stage.QUEUED, None
+        target = future._target
+        queue = (
+            self._queues[future._channel._is_local] if target is None else self._targeted.setdefault(target, deque())
+        )
+        queue.insert(sum(1 for _ in takewhile(lambda other: other._id < future._id, queue)), future)
 
     def _settled(self, replier: Replier) -> None:
         self._forget_if_idle(replier)
@@ -441,6 +479,11 @@ class RequestDesk:
         """There may be room for requests that wait."""
         if self._queues[False] or self._queues[True] or self._targeted:
             self.pump()
+
+
+def _again(error: NotPermittedError) -> NotPermittedError:
+    """The same for another request: each gets one of its own."""
+    return NotPermittedError(str(error), slot=error.slot, by=error.by)
 
 
 def _send_all(queue: deque[Future[Any]], send: Callable[[Future[Any]], bool]) -> None:

@@ -15,7 +15,7 @@ from ...protocol import codec
 from ...protocol.identity import ContextId
 from ...protocol.packages import Package, PackageKind, PackageTemplate
 from ...protocol.policies import Mode
-from ...protocol.routed import HOP_SHIFT, LAST_ROUND, MOST_HOPS, pass_on
+from ...protocol.routed import HOP_SHIFT, LAST_ROUND, MOST_HOPS, encode_routed, pass_on
 from ...protocol.way import Way
 from ..events import BadMessage
 from ..states import Tie
@@ -229,6 +229,12 @@ class Relays:
         neighbour = self._next(event.source, event.destination)
         if neighbour is None or neighbour.open_link is None or event.hops >= MOST_HOPS or neighbour is connection:
             self.lost += 1
+            return
+        answer = None if neighbour.guard is None else neighbour.guard.answer_for(event)
+        if answer is not None:
+            reply = encode_routed(event.destination, event.source, event.round, answer)
+            connection.outbox.add_control(reply)
+            self._touched[connection] = None
             return
         self._flooding.flush_to(neighbour, event.source)
         neighbour.outbox.add_control(pass_on(event.header, event.hops))

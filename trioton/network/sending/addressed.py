@@ -28,6 +28,11 @@ def addressed_slot(destination: bytes, slot: str) -> str:
     return f"{DIRECT_PREFIX}{destination.hex()}.{slot}"
 
 
+def plain_slot(slot: str) -> str:
+    """The slot that one is about which is addressed to one context; any other as it is."""
+    return slot.partition(".")[2] if slot.startswith(DIRECT_PREFIX) else slot
+
+
 class AddressedEnd:
     """The sending end of a flow to one context.
 
@@ -77,6 +82,16 @@ class AddressedEnd:
     def dead_reason(self) -> str | None:
         """Why nothing that is sent here can arrive any more, or None."""
         return self._outlet.dead_reason
+
+    @property
+    def denier(self) -> int | None:
+        """Who does not let this context send there, if that is why nothing can arrive; else None."""
+        return self._outlet.denier
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the receiver has ever given room: if not, nothing has arrived there."""
+        return self._outlet.has_begun
 
     @property
     def sent(self) -> int:
