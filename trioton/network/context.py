@@ -18,7 +18,6 @@ from ..protocol.limits import Limits
 from ..transports.address import Address, parse_address
 from .arguments import check_flag, check_secure, check_text, check_tries
 from .associations import Associations
-from .budget import Budget
 from .dialling import Dialler
 from .establish import Establisher
 from .events import EventHub, EventStream
@@ -26,6 +25,7 @@ from .heart import BEATS, PAUSE, Heart
 from .inspector import Inspector
 from .listener import Doorman, Listener, listen, serve_listener
 from .neighbours import Neighbours
+from .pace import Pace
 from .peer import ContextInfo, Peer
 from .states import CLOSE_DEADLINE, CONTEXT_CLOSED
 from .statistics import ContextStatistics
@@ -78,7 +78,7 @@ class Context:
         self._nursery: trio.Nursery
         self._wire_id = self.id.to_wire()
         self._hub = EventHub()
-        self._budget = Budget(has_clock=not network.is_simulated)
+        self._pace = Pace(has_clock=not network.is_simulated)
         self._heart = Heart(pause=0.0 if network.is_simulated else min(PAUSE, heartbeat.interval / BEATS))
         self._neighbours = Neighbours(self)
         self._associations = Associations(self)
