@@ -45,7 +45,17 @@ class Talk:
         lane: What is told over this link of the values of states; None if the peer keeps none.
     """
 
-    __slots__ = ("_answer_bytes", "_connection", "_context", "_interest", "_outbox", "_relays", "lane", "was_asked", "words")
+    __slots__ = (
+        "_answer_bytes",
+        "_connection",
+        "_context",
+        "_interest",
+        "_outbox",
+        "_relays",
+        "lane",
+        "was_asked",
+        "words",
+    )
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -201,9 +211,9 @@ def _pong_came(connection: Connection, message: control.Pong) -> None:
 
 
 def _beat_came(connection: Connection, message: control.Beat) -> None:
-    if connection._link is not None:
-        if connection._link.machine.peer_wants(message.milliseconds / 1000):
-            connection._context._heart.watch(connection._link)
+    link = connection._link
+    if link is not None and link.machine.peer_wants(message.milliseconds / 1000):
+        connection._context._heart.watch(link)
 
 
 def _close_came(connection: Connection, message: control.Close) -> None:

@@ -201,7 +201,9 @@ class Session:
             # An honest sender goes on with each in turn, and all that comes meanwhile takes its time on a slow line.
             patience = self._deadline + min((self.bytes_received - received) / SLOWEST, MOST_PATIENCE)
             if now - since >= patience:
-                raise ProtocolError(f"the package in fragments with the tag {tag} has not grown for {now - since:.0f} s")
+                raise ProtocolError(
+                    f"the package in fragments with the tag {tag} has not grown for {now - since:.0f} s"
+                )
 
     @property
     def has_unfinished(self) -> bool:
