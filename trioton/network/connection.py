@@ -212,7 +212,11 @@ class Connection:
             self._context._dispatcher.will_write(self.association)
 
     def add_shared(self, way: Way, package: Package, flow: PositionedFlow) -> None:
-        """Send a package for those behind the peer. Without a link, what blocks is not kept: its source sends it again."""
+        """Send a package for those behind the peer. Without a link, what blocks is not kept: its source sends it again.
+
+        Raises:
+            OverMemoryError: It came over a link that makes too much wait here.
+        """
         if way.mode is not Mode.BLOCK or self.open_link is not None:
             self.outbox.add_shared(way, package, flow)
 

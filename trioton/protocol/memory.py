@@ -94,6 +94,33 @@ class MemoryScope:
         return f"<MemoryScope, {self.used} of {self.limit} bytes used>"
 
 
+class Held:
+    """Something that several hold, each for a while: it is charged for each of them.
+
+    Args:
+        scope: What it is charged to.
+        size: Bytes for each.
+    """
+
+    __slots__ = ("_scope", "size")
+
+    def __init__(self, scope: MemoryScope, size: int) -> None:
+        self._scope = scope
+        self.size = size
+
+    def keep(self) -> None:
+        """One more is about to hold it.
+
+        Raises:
+            OverMemoryError: That would be too much.
+        """
+        self._scope.charge(self.size)
+
+    def left(self) -> None:
+        """One of those who hold it does no longer."""
+        self._scope.release(self.size)
+
+
 class MemoryUse:
     """One thing that a link holds and whose size changes.
 
