@@ -158,10 +158,13 @@ class Talk:
         connection.conduct.interest_changed(now)
         self._wait_if_due(now)
 
-    def record_changed(self) -> None:
-        """The peer has said anew what it is connected to."""
+    def record_came(self, *, is_node: bool) -> None:
+        """A peer that is not trusted has said anew what it, or a stub of it, is connected to, or else what that listens to."""
         connection, now = self._connection, trio.current_time()
-        connection.conduct.record_changed(now)
+        if is_node:
+            connection.conduct.record_changed(now)
+        else:
+            connection.conduct.interest_changed(now)
         self._wait_if_due(now)
 
     def _wait_if_due(self, now: float) -> None:

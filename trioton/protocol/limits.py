@@ -139,8 +139,8 @@ class Limits:
     """Times within a minute that a peer may do what no honest one does, before its link is closed. gRPC: 2."""
 
     running_handlers: int = _integer(256)
-    """Requests of one requester that may run here at once, over all slots. A request that was cancelled counts until its handler has
-    ended. Beyond it, a requester is told that there is no room."""
+    """Requests of one requester that may run here at once, over all slots; more where the channels of a slot have a larger
+    ``max_running``. A request that was cancelled counts until its handler has ended. Beyond it, a requester is told that there is no room."""
 
     cancels: int = _integer(200)
     """Requests a second that one requester may cancel and have their places again at once, and as many at once. A request takes far longer

@@ -164,7 +164,7 @@ class RepChannel:
             message = self._failed(job, error)
         self._service.answer(job.client, message)
         self._service.left(job)
-        self._service.room_is_free()
+        self._service.room_is_free(job)
 
     def _stop(self, job: Job) -> None:
         """Nobody wants the result of a request any more."""
@@ -206,13 +206,13 @@ class RepChannel:
             del self._jobs[job]
             self._service.left(job)
             if not job.is_left_behind:
-                self._free_room()
+                self._free_room(job)
             self._idle.unpark_all()
 
-    def _free_room(self) -> None:
+    def _free_room(self, job: Job) -> None:
         """Nothing of a request runs any more."""
         self._running -= 1
-        self._service.room_is_free()
+        self._service.room_is_free(job)
 
     async def _result(self, job: Job) -> bytes:
         """Run the handler; gives the answer."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from ...errors import ProtocolError
 from ...protocol import codec
 from ...protocol.identity import ContextId
-from ...protocol.memory import RUN_OVERHEAD, Held
+from ...protocol.memory import RUN_OVERHEAD, Held, OverMemoryError
 from ...protocol.packages import Package, PackageKind, PackageTemplate, RelayedPackage
 from ...protocol.policies import Mode
 from ...protocol.routed import HOP_SHIFT, LAST_ROUND, MOST_HOPS, pass_on
@@ -144,6 +144,8 @@ class Relays:
             return
         try:
             self._context._reception.package(association, event)
+        except OverMemoryError:
+            raise
         except ProtocolError as error:
             if header.source == connection.peer.wire_id:
                 raise
