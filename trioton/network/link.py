@@ -257,9 +257,15 @@ class Link:
                     if len(events) > MANY_EVENTS:
                         size = LITTLE
                 if self.makes_wait:
-                    self.makes_wait = False
-                    await trio.sleep(self._pause())
+                    await self._let_wait()
                     size = LITTLE
+
+    async def _let_wait(self) -> None:
+        """Read no more of a peer that is too fast until it has waited long enough. That it is silent meanwhile is our own doing."""
+        self.makes_wait = False
+        while pause := self._pause():
+            await trio.sleep(pause)
+            self.machine.received(self._now())
 
     async def _hand_out(self, events: list[Event]) -> None:
         """Deal with what has come in parts, between which all other tasks have their turn."""

@@ -173,10 +173,9 @@ class Talk:
             link.makes_wait = True
 
     def pause(self) -> float:
-        """Seconds for which the peer should not be read; not so long that it would count as silent."""
+        """Seconds for which the peer should not be read, at first; not so long that it would count as silent."""
         connection = self._connection
-        pause = connection.conduct.pause(trio.current_time())
-        return pause if connection._link is None else min(pause, connection._link.machine.timeout / 4)
+        return min(connection.conduct.pause(trio.current_time()), connection._timeout / 4)
 
     def end(self) -> None:
         """The connection has ended."""
@@ -203,7 +202,10 @@ def _ping_came(connection: Connection, message: control.Ping) -> None:
         connection.talk.pinged(link)
         link.send_control(control.Pong(message.nonce))  # written with all other answers
         link.machine.answered()
-        connection._context._heart.postpone(link)  # most idle links thus never wake the heart of the end that answers
+        if not link.session.has_unfinished:
+            connection._context._heart.postpone(
+                link
+            )  # most idle links thus never wake the heart of the end that answers
 
 
 def _pong_came(connection: Connection, message: control.Pong) -> None:

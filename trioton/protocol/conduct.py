@@ -128,7 +128,7 @@ class Conduct:
         self._paused_until = max(self._paused_until, now + seconds)
 
     def pause(self, now: float) -> float:
-        """Seconds for which the peer should not be read."""
+        """Seconds for which the peer should not be read before this is asked again."""
         return min(max(0.0, self._paused_until - now), LONGEST_PAUSE)
 
 

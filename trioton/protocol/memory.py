@@ -82,7 +82,7 @@ class MemoryScope:
         else:
             held, limit, where = self._budget.used, self._budget.limit, "for all links"
         raise OverMemoryError(
-            f"calm down: {size} bytes more than the {held} that wait here would be over the {_text(limit)} {where}"
+            f"calm down: {held} bytes wait here already, and {size} more would be over the {_text(limit)} {where}"
         )
 
     def release(self, size: int) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Asker:
     """A context that asks, and what runs here for it.
 
-    A request takes a place until nothing of it runs any more. One that was cancelled gives it back only as often as `Limits.cancels`
+    A request takes a place until nothing of it runs any more. One that was cancelled, or had no time left, gives it back only as often as `Limits.cancels`
     allows: whoever starts and cancels all the time would keep this context busy with few requests at once. Whoever has no place left is
     told that there is no room, as if all places of the channel were taken.
 
@@ -55,9 +55,9 @@ class Asker:
         self._waiting[service, client] = None
         return False
 
-    def left(self, *, is_cancelled: bool) -> None:
+    def left(self, *, was_stopped: bool) -> None:
         """Nothing of a request runs any more."""
-        seconds = self._pause() if is_cancelled and not self._context._closed else 0.0
+        seconds = self._pause() if was_stopped and not self._context._closed else 0.0
         if seconds:
             self._context._start_soon(self._free_later, seconds)
         else:

@@ -194,6 +194,7 @@ class RepChannel:
             with job.scope:
                 message = await self._result(job)
             if job.scope.cancelled_caught:
+                job.was_stopped = True
                 self._counts["cancelled"] += 1
                 message = requests.encode_cancelled(call.id, is_clean=not job.is_left_behind)
                 if job.gone_reason is not None and not job.is_cancelled:

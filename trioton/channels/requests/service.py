@@ -63,6 +63,7 @@ class Job:
         is_cancelled: Whether its requester wants it to stop.
         is_abandoned: Whether its requester was told that it cannot be stopped.
         is_left_behind: Whether a thread of it goes on though it was stopped.
+        was_stopped: Whether it ended because nobody wants its result any more.
         has_ended: Whether it has ended but for that.
         task: What runs it, or None.
         gone_reason: Why it is stopped though nobody asked for that, or None.
@@ -80,6 +81,7 @@ class Job:
         "scope",
         "sender",
         "task",
+        "was_stopped",
     )
 
     def __init__(self, client: Client, call: Call, channel: RepChannel, sender: Sender[Any] | None) -> None:
@@ -91,6 +93,7 @@ class Job:
         self.is_cancelled = False
         self.is_abandoned = False
         self.is_left_behind = False
+        self.was_stopped = False
         self.has_ended = False
         self.task: trio.lowlevel.Task | None = None
         self.gone_reason: str | None = None
@@ -302,7 +305,7 @@ class Service:
 
     def room_is_free(self, job: Job) -> None:
         """There is room for one request more: nothing of this one runs any more."""
-        job.client.asker.left(is_cancelled=job.is_cancelled)
+        job.client.asker.left(was_stopped=job.was_stopped)
         self._rooms.leave()
         self._invite()
 
