@@ -21,7 +21,7 @@ from trioton.protocol.control import encode_control
 from trioton.protocol.frames import FrameKind, encode_prefix
 from trioton.protocol.limits import MAX_EVENTS, MIB
 
-CHANGES = int(os.environ.get("TRIOTON_CHANGES", "20000"))
+CHANGES = int(os.environ.get("TRIOTON_CHANGES", "8000"))
 """How often a peer changes its mind about what it listens to; 1 000 000 in the long runs."""
 
 
