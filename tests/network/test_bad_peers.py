@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import tracemalloc
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -168,6 +168,9 @@ async def test_who_asks_on_and_on_and_never_reads(stage: Stage, monkeypatch: pyt
     await sock.connect(("127.0.0.1", stage.port))
     peer = Peer(trio.SocketStream(sock))
     await peer.shake_hands()
+    for connection in stage.server.connections:
+        transport: Any = connection._link and connection._link.transport
+        transport._socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_SNDBUF, 4096)  # so that it is soon full
     async with reader.stream, peer.stream, trio.open_nursery() as nursery:
 
         async def flood(stream: trio.SocketStream, most: int) -> None:

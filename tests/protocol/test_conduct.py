@@ -106,7 +106,7 @@ def test_the_count_begins_anew_with_each_link() -> None:
     conduct = Conduct(LIMITS, 0)
     for number in range(1, 101):
         conduct.ping(0, number)
-    conduct.begin(1)
+    conduct.begin()
     conduct.ping(1, 1)
     assert pings_until_closed(conduct, 1, 1) == 22
 
@@ -161,7 +161,7 @@ def test_interest_that_changes_too_fast_makes_the_peer_wait() -> None:
 def test_all_that_a_peer_may_listen_to_may_be_told_at_once_over_each_link() -> None:
     conduct = Conduct(LIMITS, 0)
     for _ in range(3):
-        conduct.begin(0)
+        conduct.begin()
         for _ in range(2 * LIMITS.subscriptions):
             conduct.interest_changed(0)
     assert conduct.pause(0) == 0

@@ -125,14 +125,14 @@ class Link:
         self._on_cancel = on_cancel
         self._now = trio.lowlevel.current_clock().current_time  # what `trio.current_time` finds anew each time
         self._unwritten: list[Buffer] = []
-        self._writer_lot = trio.lowlevel.ParkingLot()
+        # What most links never need is made when it is: they are many, and idle.
+        self._writer_lot: trio.lowlevel.ParkingLot | None = None
         self._writer_is_idle = True
-        self._has_writer = False
         self._said_goodbye = False
         self._is_sending = False
-        self._sending = trio.CancelScope()
+        self._sending: trio.CancelScope | None = None
         self._last_words_until = math.inf
-        self._drained = trio.lowlevel.ParkingLot()
+        self._drained: trio.lowlevel.ParkingLot | None = None
         self._result: LinkResult | None = None
         self._scope = trio.CancelScope()
         self._nursery: trio.Nursery | None = None
@@ -168,7 +168,7 @@ class Link:
                 await self._say_last_words()  # shielded, with a deadline, inside  # noqa: ASYNC102  # shielded, with a deadline, inside
                 self._result = LinkResult(LinkEnd.CLOSED, "the surrounding scope was cancelled")
             self.transport.close()
-            self._drained.unpark_all()
+            self._tell_drained()
             logger.debug("%s: link over %s ended: %s", self.name, self.transport.kind, self._result.reason)
         return self._result
 
@@ -177,7 +177,8 @@ class Link:
         if self._result is None:
             self._result = LinkResult(end, reason)
             self._scope.cancel()
-            self._sending.cancel()
+            if self._sending is not None:
+                self._sending.cancel()
 
     async def _say_last_words(self) -> None:
         """The tasks of the link were cancelled: say goodbye all the same, behind the frame that is under way."""
@@ -218,7 +219,9 @@ class Link:
             self.end(LinkEnd.LOST, f"connection lost: {error.__cause__ or error}")
         finally:
             # If the link was cancelled, what is being written may end, so that a goodbye can follow.
-            self._last_words_until = self._sending.deadline = self._now() + LAST_WORDS
+            self._last_words_until = self._now() + LAST_WORDS
+            if self._sending is not None:
+                self._sending.deadline = self._last_words_until
 
     def _damaged(self, error: ProtocolError) -> None:
         """The peer has broken the rules: tell it and the log, and end the link."""
@@ -312,10 +315,10 @@ class Link:
     def _rouse_writer(self) -> None:
         """Let the writer task go on; there is none before it is needed, and most links never need one."""
         self._writer_is_idle = False
-        if self._has_writer:
+        if self._writer_lot is not None:
             self._writer_lot.unpark()
         elif self._nursery is not None:
-            self._has_writer = True
+            self._writer_lot = trio.lowlevel.ParkingLot()
             self._nursery.start_soon(self._write)
 
     @property
@@ -362,14 +365,19 @@ class Link:
             self._drained.unpark_all()
         return True
 
+    def _tell_drained(self) -> None:
+        if self._drained is not None:
+            self._drained.unpark_all()
+
     @trio.lowlevel.enable_ki_protection
     async def _write(self) -> None:
         """Write what `try_write` could not."""
-        transport = self.transport
+        transport, lot = self.transport, self._writer_lot
+        assert lot is not None
         try:
             while True:
                 if self._writer_is_idle:
-                    await self._writer_lot.park()
+                    await lot.park()
                 if transport.can_try_send:
                     await transport.wait_send_all_might_not_block()
                     self._writer_is_idle = self._write_now()
@@ -393,7 +401,7 @@ class Link:
             self.machine.sent(self._now())
         if not self._outbox:
             self._writer_is_idle = True
-            self._drained.unpark_all()
+            self._tell_drained()
 
     @property
     def is_drained(self) -> bool:
@@ -409,6 +417,7 @@ class Link:
         """Wait until everything has been handed to the transport, or the link is over."""
         await trio.lowlevel.checkpoint()
         while not self.is_drained and not self.is_over:
+            self._drained = self._drained or trio.lowlevel.ParkingLot()
             await self._drained.park()
 
     def ask_for_answer(self) -> int:

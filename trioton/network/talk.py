@@ -78,7 +78,7 @@ class Talk:
         association.announced.clear()
         self._answer_bytes = self.words = 0
         self.was_asked = False
-        connection.conduct.begin(trio.current_time())
+        connection.conduct.begin()
         if connection.timeout != context._heartbeat.timeout:
             connection._apply_timeout(link)
         listening = context._traffic.listening

@@ -43,7 +43,17 @@ class Conduct:
         now: The time, in seconds of any clock that only moves forward.
     """
 
-    __slots__ = ("_heard", "_interest", "_limits", "_owed", "_paused_until", "_pings", "_records", "_strikes")
+    __slots__ = (
+        "_heard",
+        "_interest",
+        "_limits",
+        "_owed",
+        "_paused_until",
+        "_pings",
+        "_records",
+        "_snapshots",
+        "_strikes",
+    )
 
     def __init__(self, limits: Limits, now: float) -> None:
         self._limits = limits
@@ -53,12 +63,13 @@ class Conduct:
         self._records: TokenBucket | None = None
         self._heard = 0
         self._owed = 0
+        self._snapshots = 0
         self._paused_until = now
 
-    def begin(self, now: float) -> None:
+    def begin(self) -> None:
         """A new link is up, over which the peer says again all that it listens to."""
         self._heard = self._owed = 0
-        self._interest_bucket(now).add(2 * self._limits.subscriptions)
+        self._snapshots += 1
 
     # ---------------------------------------------------------------- strikes
 
@@ -122,6 +133,10 @@ class Conduct:
         if self._interest is None:
             rate = self._limits.interest_changes
             self._interest = TokenBucket(rate, rate * INTEREST_BURST, now)
+        if self._snapshots:
+            self._interest.level(now)
+            self._interest.add(2 * self._limits.subscriptions * self._snapshots)
+            self._snapshots = 0
         return self._interest
 
     def _wait(self, now: float, seconds: float) -> None:
