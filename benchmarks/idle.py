@@ -131,7 +131,7 @@ async def serve(links: int, seconds: float, *, is_stub: bool) -> None:
             while len(server.connections) < links:  # noqa: ASYNC110  # so that nothing is measured but the links
                 await trio.sleep(0.1)
             print(f"{links} links after {time.perf_counter() - begin:.1f} s")
-            await trio.sleep(5)
+            await trio.sleep(min(5.0, seconds))
             begin, busy = time.perf_counter(), time.process_time()
             await trio.sleep(seconds)
             share = (time.process_time() - busy) / (time.perf_counter() - begin)

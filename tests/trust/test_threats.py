@@ -1,6 +1,6 @@
 """What others may try, and the tests that show that it does not work.
 
-T1 to T20 are the threats that Trioton is built against, and r34 to r55 the tests by hostile peers that it has to pass. A test says by its name
+T1 to T20 are the threats that Trioton is built against, and r33 to r55 the tests by hostile peers that it has to pass. A test says by its name
 what it shows: ``test_t05_...``, ``test_r44_...``, ``test_t09_r54_...``. `ELSEWHERE` has those that show it under other names, and
 `NO_TEST` what has none, and why.
 """
@@ -37,6 +37,7 @@ WHAT = {
     "t18": "fragments that do not end",
     "t19": "bombs that unpack",
     "t20": "secrets in logs",
+    "r33": "10 000 idle links",
     "r34": "10 000 connections opened and closed at once",
     "r38": "any bytes at all",
     "r39": "the scan and the decoder agree",
