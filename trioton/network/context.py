@@ -12,13 +12,13 @@ import trio
 from ..errors import ConnectError
 from ..protocol.backoff import Reconnect
 from ..protocol.handshake import Hello
-from ..protocol.heartbeat import Heartbeat
+from ..protocol.heartbeat import OFTEN, Heartbeat
 from ..protocol.identity import REALM_BITS, ContextId
-from ..protocol.limits import Limits
+from ..protocol.limits import MOST_MEMORY, Limits
+from ..protocol.memory import MemoryBudget
 from ..transports.address import Address, parse_address
 from .arguments import check_flag, check_identity, check_secure, check_text, check_tries
 from .associations import Associations
-from .budget import Budget
 from .denials import Denials
 from .dialling import Dialler
 from .establish import Establisher
@@ -27,6 +27,7 @@ from .heart import BEATS, PAUSE, Heart
 from .inspector import Inspector
 from .listener import Doorman, Listener, listen, serve_listener
 from .neighbours import Neighbours
+from .pace import Pace
 from .peer import ContextInfo, Peer
 from .states import CLOSE_DEADLINE, CONTEXT_CLOSED
 from .statistics import ContextStatistics
@@ -82,7 +83,8 @@ class Context:
         self._nursery: trio.Nursery
         self._wire_id = self.id.to_wire()
         self._hub = EventHub()
-        self._budget = Budget(has_clock=not network.is_simulated)
+        self._memory = MemoryBudget(limits.memory or min(MOST_MEMORY, network.memory // 4))
+        self._pace = Pace(has_clock=not network.is_simulated)
         self._heart = Heart(pause=0.0 if network.is_simulated else min(PAUSE, heartbeat.interval / BEATS))
         self._neighbours = Neighbours(self)
         self._associations = Associations(self)
@@ -466,6 +468,7 @@ class Context:
             returns=returns,
             retains=True,
             stub=stub,
+            interval=self._heartbeat.interval if self._heartbeat.interval < OFTEN else None,
         )
 
     def _start_soon(self, async_fn: Callable[..., Awaitable[object]], *args: object) -> None:

@@ -19,6 +19,7 @@ class Interests:
 
     def __init__(self) -> None:
         self._by_slot: dict[str, dict[Association, control.Subscribe]] = {}
+        self._counts: dict[Association, int] = {}
 
     def on(self, slot: str) -> Iterable[tuple[Association, control.Subscribe]]:
         """The neighbours that listen to a slot, and what they have said about it."""
@@ -34,7 +35,7 @@ class Interests:
 
     def count_of(self, association: Association) -> int:
         """How many slots a neighbour listens to."""
-        return sum(association in interests for interests in self._by_slot.values())
+        return self._counts.get(association, 0)
 
     def learn(self, association: Association, message: control.Subscribe) -> bool:
         """A neighbour says that it listens, and how; gives whether that is news, and not older than what is known."""
@@ -42,12 +43,17 @@ class Interests:
         known = interests.get(association)
         if known is not None and known.record > message.record:
             return False
+        if known is None:
+            self._counts[association] = self._counts.get(association, 0) + 1
         interests[association] = message
         return True
 
     def forget(self, association: Association, slot: str) -> None:
         """A neighbour that has listened to a slot does so no longer."""
         interests = self._by_slot[slot]
-        interests.pop(association, None)
+        if interests.pop(association, None) is not None:
+            self._counts[association] -= 1
+            if not self._counts[association]:
+                del self._counts[association]
         if not interests:
             del self._by_slot[slot]

@@ -195,6 +195,7 @@ class RepChannel:
             with job.scope:
                 message = await self._result(job)
             if job.scope.cancelled_caught:
+                job.was_stopped = True
                 self._counts["cancelled"] += 1
                 message = requests.encode_cancelled(call.id, is_clean=not job.is_left_behind)
                 if job.gone_reason is not None and not job.is_cancelled:
@@ -207,13 +208,13 @@ class RepChannel:
             del self._jobs[job]
             self._service.left(job)
             if not job.is_left_behind:
-                self._free_room()
+                self._free_room(job)
             self._idle.unpark_all()
 
-    def _free_room(self) -> None:
+    def _free_room(self, job: Job) -> None:
         """Nothing of a request runs any more."""
         self._running -= 1
-        self._service.room_is_free()
+        self._service.room_is_free(job)
 
     async def _result(self, job: Job) -> bytes:
         """Run the handler; gives the answer."""
