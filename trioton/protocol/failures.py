@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Any, Final, TypeVar
 
 from ..errors import MessageTypeError, ProtocolError, RemoteError, RemoteTraceback
+from .shown import shown
 from .values import encode_value
 
 E = TypeVar("E", bound=type[Exception])
@@ -170,10 +171,10 @@ def decode_failure(data: object) -> Exception:
 
 def _from_data(data: object, depth: int) -> tuple[Exception, str, Exception | None]:
     if type(data) is not list or len(data) != 7 or depth > MAX_DEPTH:
-        raise ProtocolError(f"a failure that makes no sense: {data!r:.100}")
+        raise ProtocolError(f"a failure that makes no sense: {shown(data)}")
     name, arguments, text, notes, remote, cause, exceptions = data
     if type(name) is not str or type(text) is not str or type(remote) is not str or type(notes) is not list:
-        raise ProtocolError(f"a failure that makes no sense: {data!r:.100}")
+        raise ProtocolError(f"a failure that makes no sense: {shown(data)}")
     if exceptions is not None:
         error = _make_group(name, arguments, text, exceptions, depth)
     else:
@@ -202,9 +203,9 @@ def _make(name: str, arguments: object, text: str) -> Exception:
 
 def _make_group(name: str, arguments: object, text: str, exceptions: object, depth: int) -> Exception:
     if type(exceptions) is not list or not exceptions or type(arguments) is not list or len(arguments) != 1:
-        raise ProtocolError(f"a group of failures that makes no sense: {exceptions!r:.100}")
+        raise ProtocolError(f"a group of failures that makes no sense: {shown(exceptions)}")
     if type(arguments[0]) is not str:
-        raise ProtocolError(f"a group of failures with the text {arguments[0]!r:.100}")
+        raise ProtocolError(f"a group of failures with the text {shown(arguments[0])}")
     members = []
     for each in exceptions[:MAX_EXCEPTIONS]:
         member, _, cause = _from_data(each, depth + 1)
