@@ -189,7 +189,8 @@ def headers(data: bytes) -> None:
         else:
             header = choose.piece()
         kept.append(header)
-        before, behind = choose.take(8 * choose.below(2)), choose.one_of((b"", *kept))
+        # As a session reads them: alone, or behind the prefix of a frame and before its body.
+        before, behind = (b"", b"") if choose.flag() else (bytes(PREFIX.size), choose.one_of((b"\x80", *kept)))
         expected, found = _parsed(header), _read(reader, before, header, behind)
         require(found == expected, "all readers of headers agree")
     for parse in (parse_opening, parse_fragment):

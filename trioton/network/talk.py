@@ -15,7 +15,9 @@ from ..protocol import control
 from ..protocol.limits import MIB
 from ..protocol.routed import LAST_ROUND, RoutedReceived
 from ..protocol.session import PackageReceived, RecordsReceived, RetainedReceived
+from ..protocol.shown import shown
 from .flow_talk import FLOW_HANDLERS
+from .receiving.claims import DIRECT_PREFIX
 from .states import State, Tie
 
 if TYPE_CHECKING:
@@ -171,8 +173,13 @@ def _subscribe_came(connection: Connection, message: control.Subscribe) -> None:
     limits = connection._context._limits
     if not 1 <= len(message.slot.encode()) <= limits.slot_length:
         raise ProtocolError(f"the peer subscribed to a slot of {len(message.slot)} characters")
-    if message.mode > 2 or message.size < 1:
-        raise ProtocolError(f"the peer subscribed with mode {message.mode} and size {message.size}")
+    # All of this is told to others in a record, and they would take it for nonsense of this context.
+    if message.mode > 2 or message.size < 1 or message.count < 1:
+        raise ProtocolError(
+            f"the peer subscribed with mode {message.mode}, size {message.size} and count {message.count}"
+        )
+    if not message.record and not message.slot.startswith(DIRECT_PREFIX):
+        raise ProtocolError(f"the peer subscribed to {shown(message.slot)} in a record without a number")
     context, association = connection._context, connection.association
     association.announced[message.slot] = None
     context._traffic.audience.subscribe(association, message)
@@ -182,6 +189,8 @@ def _subscribe_came(connection: Connection, message: control.Subscribe) -> None:
 
 
 def _unsubscribe_came(connection: Connection, message: control.Unsubscribe) -> None:
+    if not 1 <= len(message.slot.encode()) <= connection._context._limits.slot_length or not message.record:
+        raise ProtocolError(f"the peer ceased to listen to {shown(message.slot)} by record {message.record}")
     connection._context._traffic.audience.unsubscribe(connection.association, message)
     connection._context._mesh.unsubscribed(connection, message)
 
