@@ -135,14 +135,13 @@ def stub(data: bytes) -> None:
         if step < 10:
             has_parent |= _guide(known, talk.record(), has_parent=has_parent)
         elif step == 10:
+            known.remove_link(PEER)
             known.remove_routes()
             has_parent = False
         elif step == 11:
-            known.forget_route(talk.context())
-        elif step < 14:
+            known.forget_route(choose.one_of((FAR, FARTHER, HONEST)))  # one of these begins a link of its own
+        elif step < 15:
             known.set_link(PEER, is_suspended=choose.flag(), generation=choose.below(3))
-        elif step == 14:
-            known.remove_link(PEER)
         else:
             known.forget_unreachable()
         known.update()

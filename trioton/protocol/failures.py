@@ -191,6 +191,8 @@ def _from_data(data: object, depth: int) -> tuple[Exception, str, Exception | No
 
 def _make(name: str, arguments: object, text: str) -> Exception:
     cls = _builtin.get(name) or _registered.get(name)
+    if cls is not None and issubclass(cls, SyntaxError) and not _is_of_syntax(arguments):
+        return RemoteError(name, text)
     if cls is not None and type(arguments) is list and not issubclass(cls, BaseExceptionGroup):
         try:
             error = cls(*arguments)
@@ -199,6 +201,21 @@ def _make(name: str, arguments: object, text: str) -> Exception:
         if isinstance(error, Exception):
             return error
     return RemoteError(name, text)
+
+
+def _is_of_syntax(arguments: object) -> bool:
+    """Whether Python can show a SyntaxError with these arguments. It takes all others, and raises, or fills the memory, when it shows it."""
+    if type(arguments) is not list or not 1 <= len(arguments) <= 2 or type(arguments[0]) is not str:
+        return False
+    if len(arguments) == 1:
+        return True
+    place = arguments[1]
+    if type(place) not in {list, tuple} or len(place) not in {4, 6}:
+        return False
+    file, line, column, source, *end = place
+    texts_fit = all(each is None or type(each) is str for each in (file, source))
+    numbers = [each for each in (line, column, *end) if each is not None]
+    return texts_fit and all(type(each) is int and abs(each) <= MAX_TEXT for each in numbers)
 
 
 def _make_group(name: str, arguments: object, text: str, exceptions: object, depth: int) -> Exception:
