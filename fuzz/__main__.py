@@ -45,10 +45,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m fuzz", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="targets (all if none), or one target and files to run it on")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="targets (all if none), or one target and files to run it on"
+    )
     parser.add_argument("--seconds", type=float, default=600.0, help="how long to search in all (600)")
     parser.add_argument(
-        "--engine", choices=("auto", "atheris", "hypothesis"), default="auto", help="what searches (atheris, if it is there)"
+        "--engine",
+        choices=("auto", "atheris", "hypothesis"),
+        default="auto",
+        help="what searches (atheris, if it is there)",
     )
     parser.add_argument("--list", action="store_true", help="say which targets there are")
     parser.add_argument("--make-seeds", action="store_true", help="put the inputs to start from into the corpus")
@@ -92,8 +97,13 @@ def _search_guided(name: str, seconds: float) -> bool:
     target = TARGETS[name]
     status, output = guided.search(name, corpus.FOLDER / name, FOLDER / name, seconds, target.largest)
     lines = output.splitlines()
-    found = {key.removeprefix("stat::"): value.strip() for key, _, value in (line.partition(":") for line in map(_stat, lines))}
-    print(f"{name:10} {found.get('number_of_executed_units', '?')} inputs, {found.get('average_exec_per_sec', '?')} a second")
+    found = {
+        key.removeprefix("stat::"): value.strip()
+        for key, _, value in (line.partition(":") for line in map(_stat, lines))
+    }
+    print(
+        f"{name:10} {found.get('number_of_executed_units', '?')} inputs, {found.get('average_exec_per_sec', '?')} a second"
+    )
     if status:
         print(output[-8000:])
         print(f"{name}: status {status}; the input is in {FOLDER / 'crashes'}: python -m fuzz {name} FILE")

@@ -20,7 +20,9 @@ def damaged(kept: Sequence[bytes], largest: int) -> st.SearchStrategy[bytes]:
         return anything
     one_kept = st.integers(0, len(kept) - 1).map(lambda number: kept[number])
     place = st.integers(0, 1 << 16)
-    change = st.tuples(st.sampled_from("change cut insert double flip join".split()), place, place, st.binary(max_size=8))
+    change = st.tuples(
+        st.sampled_from(("change", "cut", "insert", "double", "flip", "join")), place, place, st.binary(max_size=8)
+    )
     return anything | st.builds(
         lambda data, changes, other: _change(data, changes, other)[:largest],
         one_kept,

@@ -32,12 +32,14 @@ def _work() -> int:
 
 def measure_slowness() -> float:
     """How many times slower than the reference this machine is now; at least 1."""
-    best = math.inf
-    for _ in range(3):
-        started = time.thread_time()
-        _work()
-        best = min(best, time.thread_time() - started)
-    return max(1.0, best / _REFERENCE)
+    return max(1.0, min(seconds_of(_work) for _ in range(3)) / _REFERENCE)
+
+
+def seconds_of(run: Callable[[], object]) -> float:
+    """The computing time that a function takes."""
+    started = time.thread_time()
+    run()
+    return time.thread_time() - started
 
 
 def check_time(target: Callable[[bytes], None], data: bytes, most: float) -> float:
@@ -54,9 +56,7 @@ def check_time(target: Callable[[bytes], None], data: bytes, most: float) -> flo
     allowed = most * math.ceil(max(1, len(data)) / BLOCK)
     took = math.inf
     for _ in range(_TRIES):
-        started = time.thread_time()
-        target(data)
-        took = min(took, time.thread_time() - started)
+        took = min(took, seconds_of(lambda: target(data)))
         if took <= allowed:
             return took
     raise Violation(f"{len(data)} bytes took {took * 1000:.1f} ms of computing time; {allowed * 1000:.1f} are allowed")

@@ -45,7 +45,12 @@ def search(target: str, seeds: Path, found: Path, seconds: float, largest: int) 
     command = [sys.executable, "-m", "fuzz.guided", target, str(found)]
     command += [str(seeds)] if seeds.is_dir() else []
     command += [f"-max_total_time={max(1, round(seconds))}", f"-max_len={largest}", f"-timeout={_PATIENCE}"]
-    command += [f"-rss_limit_mb={_MOST_MEMORY}", f"-artifact_prefix={crashes / target}-", "-print_final_stats=1", "-len_control=0"]
+    command += [
+        f"-rss_limit_mb={_MOST_MEMORY}",
+        f"-artifact_prefix={crashes / target}-",
+        "-print_final_stats=1",
+        "-len_control=0",
+    ]
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, env=environment)
     return done.returncode, done.stdout.decode(errors="replace")

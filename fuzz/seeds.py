@@ -76,7 +76,14 @@ def controls() -> list[Control]:
     return [
         *(Ping(1), Pong(1), Beat(100), Close("goodbye"), Sync(1, 1, 1), Synced()),
         *(Subscribe(_SLOT, 1, 0, 4, 1, None, None, 1), Unsubscribe(_SLOT, 2)),
-        *(Offer(*flow), Credit(*flow, 1, 5), Started(*flow, 0, 1), Kept(*flow, 3), Flush(*flow, 4), Unreachable(*flow, "why")),
+        *(
+            Offer(*flow),
+            Credit(*flow, 1, 5),
+            Started(*flow, 0, 1),
+            Kept(*flow, 3),
+            Flush(*flow, 4),
+            Unreachable(*flow, "why"),
+        ),
         *(Position(_SLOT, 1, 2), AskState(_SLOT), StateKnown(_SLOT, 1, OWN, bytes(8))),
     ]
 

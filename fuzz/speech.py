@@ -25,12 +25,31 @@ from trioton.protocol.scan import (
 
 from .chooser import Chooser
 
-TEXTS: Final = ("", "a", "give", "add", "call", "close", "__init__", "ValueError", "ExceptionGroup", "x" * 300, "\u00e4\u2028", "name")
+TEXTS: Final = (
+    "",
+    "a",
+    "give",
+    "add",
+    "call",
+    "close",
+    "__init__",
+    "ValueError",
+    "ExceptionGroup",
+    "x" * 300,
+    "\u00e4\u2028",
+    "name",
+)
 TAGS: Final = (
     *(DATETIME_TAG, POSITIVE_BIGNUM_TAG, NEGATIVE_BIGNUM_TAG, DECIMAL_TAG, UUID_TAG, SET_TAG, SPECIAL_DECIMAL_TAG),
     *(TUPLE_TAG, 54022, 54023, 54024, 1, 5, 25, 28, 29, 35, 256, 55799),
 )
-_DATETIMES: Final = (b"2026-01-02T03:04:05.678+05:30", b"2026-01-02", b"2026-01-02T03:04:05Z", b"9999-12-31T23:59:59+00:00", b"")
+_DATETIMES: Final = (
+    b"2026-01-02T03:04:05.678+05:30",
+    b"2026-01-02",
+    b"2026-01-02T03:04:05Z",
+    b"9999-12-31T23:59:59+00:00",
+    b"",
+)
 _DEEPEST: Final = 40
 
 
@@ -90,7 +109,9 @@ class Speech:
         if kind < 8:
             return bytes_item(choose.one_of((b"", choose.take(4), *self._contexts)))
         if kind < 10:
-            return choose.one_of((b"\xf6", b"\xf5", b"\xf4", b"\xf7", b"\xf9\x7e\x00", b"\xfb" + bytes(8), b"\x20", b"\xff"))
+            return choose.one_of(
+                (b"\xf6", b"\xf5", b"\xf4", b"\xf7", b"\xf9\x7e\x00", b"\xfb" + bytes(8), b"\x20", b"\xff")
+            )
         if kind < 13:
             return array([self.value(levels + 1) for _ in range(choose.below(6))])
         if kind < 14:
@@ -112,7 +133,9 @@ class Speech:
             text = choose.one_of(_DATETIMES)
             return start + codec.text_head(len(text)) + text
         if number in {POSITIVE_BIGNUM_TAG, NEGATIVE_BIGNUM_TAG}:
-            return start + bytes_item(choose.one_of((b"", b"\1", b"\xff" * 9, b"\xff" * 512, b"\xff" * 4096, choose.take(8))))
+            return start + bytes_item(
+                choose.one_of((b"", b"\1", b"\xff" * 9, b"\xff" * 512, b"\xff" * 4096, choose.take(8)))
+            )
         if number == UUID_TAG:
             return start + bytes_item((choose.take(16) + bytes(16))[:16])
         if number in {SET_TAG, TUPLE_TAG}:
@@ -122,7 +145,9 @@ class Speech:
         if number == 54023:
             return start + text_item(self.slot())
         if number == 54024:
-            return start + array([bytes_item(self.context()), text_item(choose.one_of(TEXTS)), codec.uint(choose.number())])
+            return start + array(
+                [bytes_item(self.context()), text_item(choose.one_of(TEXTS)), codec.uint(choose.number())]
+            )
         if number == DECIMAL_TAG:
             return start + array([self.value(levels + 1), self.value(levels + 1)])
         return start + self.value(levels + 1)
@@ -192,7 +217,12 @@ class Speech:
     def routed(self) -> bytes:
         """A control message for somebody who is no neighbour."""
         kind = self.choose.one_of(sorted(ROUTED_KINDS))
-        start = [bytes_item(self.source()), bytes_item(self.context()), codec.uint(self.choose.legal()), codec.uint(kind)]
+        start = [
+            bytes_item(self.source()),
+            bytes_item(self.context()),
+            codec.uint(self.choose.legal()),
+            codec.uint(kind),
+        ]
         return _frame(FrameKind.ROUTED, start + self.fields(CONTROL_KINDS[kind]._fields), flags=self.choose.byte())
 
     def run(self) -> tuple[int, bytes]:
@@ -229,7 +259,11 @@ class Speech:
         start = array([codec.uint(tag), codec.uint(said), bytes_item(self.header(1))])
         parts = [body[at : at + MIN_FRAGMENT] for at in range(0, len(body), MIN_FRAGMENT)]
         for part in parts[1:]:
-            self._waiting.append(encode_prefix(FrameKind.FRAGMENT, 0, 1 + len(codec.uint(tag)), len(part)) + array([codec.uint(tag)]) + part)
+            self._waiting.append(
+                encode_prefix(FrameKind.FRAGMENT, 0, 1 + len(codec.uint(tag)), len(part))
+                + array([codec.uint(tag)])
+                + part
+            )
         return encode_prefix(FrameKind.OPENING, flags, len(start), len(parts[0])) + start + parts[0]
 
     def _raw_frame(self) -> bytes:
@@ -315,7 +349,18 @@ class Speech:
         choose = self.choose
         if levels > 10 or choose.byte() == 255:
             return self.value()
-        name = choose.one_of(("ValueError", "ExceptionGroup", "OSError", "UnicodeDecodeError", "SyntaxError", "KeyError", "Exception", "x.Y"))
+        name = choose.one_of(
+            (
+                "ValueError",
+                "ExceptionGroup",
+                "OSError",
+                "UnicodeDecodeError",
+                "SyntaxError",
+                "KeyError",
+                "Exception",
+                "x.Y",
+            )
+        )
         arguments = b"\xf6" if choose.flag() else array([self.value() for _ in range(choose.below(6))])
         notes = array([text_item("a note") if not choose.flag() else self.value() for _ in range(choose.below(3))])
         cause = self.failure(levels + 1) if choose.flag() else b"\xf6"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Violation(AssertionError):  # noqa: N818  # it is what happened
+class Violation(AssertionError):
     """A promise that was broken."""
 
 

@@ -71,7 +71,9 @@ def _compare(whole: list[object], pieces: list[object]) -> None:
     """What came in pieces is the same; only what came together with damage is lost with that, if it came at once."""
     require(whole[-1:] == pieces[-1:], "a refusal does not depend on the cut")
     start = pieces if whole[-1:] != ["refused"] else [*pieces[: len(whole) - 1], "refused"]
-    require(repr(whole) == repr(start), "what comes does not depend on the cut")  # as texts, since no NaN equals another
+    require(
+        repr(whole) == repr(start), "what comes does not depend on the cut"
+    )  # as texts, since no NaN equals another
 
 
 def _pieces(data: bytes, cut: int) -> list[bytes]:

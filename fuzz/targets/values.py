@@ -88,7 +88,12 @@ def _strictly(data: bytes) -> bool:
     file = io.BytesIO(data)
     try:
         tree = cbor2.CBORDecoder(
-            file, semantic_decoders=_Kept(), max_depth=100, allow_indefinite=False, allow_duplicate_keys=False, read_size=1
+            file,
+            semantic_decoders=_Kept(),
+            max_depth=100,
+            allow_indefinite=False,
+            allow_duplicate_keys=False,
+            read_size=1,
         ).decode()
     except (cbor2.CBORDecodeError, ValueError, OverflowError, MemoryError, TypeError):
         return False

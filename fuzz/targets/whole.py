@@ -37,7 +37,14 @@ PATIENCE: Final = 100_000.0
 
 _PAUSES: Final = (0.0, 0.0, 0.0, 0.0, 0.05, 0.3, 2.0, 6.0)
 _SLOTS: Final = (
-    *("chat.txt.pub-sub", "chat.obj.pub-sub", "fast.bin.pub-sub", "math.obj.req-rep", "work.obj.push-pull", "now.obj.state"),
+    *(
+        "chat.txt.pub-sub",
+        "chat.obj.pub-sub",
+        "fast.bin.pub-sub",
+        "math.obj.req-rep",
+        "work.obj.push-pull",
+        "now.obj.state",
+    ),
     *("math.reply.obj.req-rep", "other.obj.pub-sub"),
 )
 
