@@ -6,6 +6,7 @@ Crashes and inputs that reach something new are written into the folder ``.fuzz`
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
 import traceback
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from . import corpus, guided
+from . import corpus, guided, keeping
 from .seeds import seeds
 from .targets import TARGETS
 
@@ -33,6 +34,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name, inputs in seeds().items():
             for data in inputs:
                 corpus.keep(name, data)
+        print(f"the corpus has {corpus.size()} bytes")
+        return 0
+    if options.keep:
+        for name in names or list(TARGETS):
+            found = [path.read_bytes() for path in (FOLDER / name).glob("*")]
+            chosen = keeping.choose(TARGETS[name].run, corpus.inputs(name), found)
+            for data in chosen:
+                corpus.keep(name, data)
+            print(f"{name:10} {len(chosen)} of {len(found)} inputs are kept")
         print(f"the corpus has {corpus.size()} bytes")
         return 0
     if files:
@@ -57,6 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--list", action="store_true", help="say which targets there are")
     parser.add_argument("--make-seeds", action="store_true", help="put the inputs to start from into the corpus")
+    parser.add_argument(
+        "--keep", action="store_true", help="put those inputs that were found into the corpus which reach something new"
+    )
     return parser
 
 
@@ -81,7 +94,7 @@ def _search(names: Sequence[str], seconds: float, engine: str) -> int:
         if engine == "atheris":
             print(objection, file=sys.stderr)
             return 2
-        print(f"{objection}: hypothesis searches in its place")
+        print(f"{objection}: hypothesis searches in its place", flush=True)
     is_guided = engine != "hypothesis" and objection is None
     whole = sum(TARGETS[name].share for name in names)
     broken = []
@@ -96,22 +109,14 @@ def _search(names: Sequence[str], seconds: float, engine: str) -> int:
 def _search_guided(name: str, seconds: float) -> bool:
     target = TARGETS[name]
     status, output = guided.search(name, corpus.FOLDER / name, FOLDER / name, seconds, target.largest)
-    lines = output.splitlines()
-    found = {
-        key.removeprefix("stat::"): value.strip()
-        for key, _, value in (line.partition(":") for line in map(_stat, lines))
-    }
-    print(
-        f"{name:10} {found.get('number_of_executed_units', '?')} inputs, {found.get('average_exec_per_sec', '?')} a second"
-    )
+    found = dict(re.findall(r"stat::(\w+): +(\d+)", output))
+    covered = re.findall(r" cov: (\d+)", output) or ["?"]
+    count, rate = found.get("number_of_executed_units", "?"), found.get("average_exec_per_sec", "?")
+    print(f"{name:10} {count} inputs, {rate} a second, {covered[-1]} places reached", flush=True)
     if status:
-        print(output[-8000:])
+        print(output[output.find(" === Uncaught") :] if " === Uncaught" in output else output[-4000:])
         print(f"{name}: status {status}; the input is in {FOLDER / 'crashes'}: python -m fuzz {name} FILE")
     return not status
-
-
-def _stat(line: str) -> str:
-    return line.replace("stat::", "", 1) if line.startswith("stat::") else ""
 
 
 def _search_by_chance(name: str, seconds: float) -> bool:
@@ -125,7 +130,7 @@ def _search_by_chance(name: str, seconds: float) -> bool:
         traceback.print_exc()
         print(f"{name}: broken")
         return False
-    print(f"{name:10} {count} inputs, {count / (time.monotonic() - started):.0f} a second")
+    print(f"{name:10} {count} inputs, {count / (time.monotonic() - started):.0f} a second", flush=True)
     return True
 
 

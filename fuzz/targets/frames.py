@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from trioton.errors import ProtocolError
@@ -76,8 +77,9 @@ def _compare(whole: list[object], pieces: list[object]) -> None:
     )  # as texts, since no NaN equals another
 
 
-def _pieces(data: bytes, cut: int) -> list[bytes]:
-    return [data] if not cut else [data[at : at + cut] for at in range(0, len(data), cut)]
+def _pieces(data: bytes, cut: int) -> Iterator[bytes]:
+    step = cut or max(1, len(data))
+    return (data[at : at + step] for at in range(0, len(data), step))
 
 
 def _as_sent(kind: FrameKind, flags: int, header: bytes, body: bytes, is_lone_bytes: bool) -> tuple[object, ...]:
