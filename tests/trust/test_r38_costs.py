@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 
 import pytest
+import trio
+import trio.testing
 
+import trioton
 from fuzz.cost import measure_slowness
 from fuzz.cost import seconds_of as seconds
+from tests.raw_peer import RawPeer
+from trioton.protocol import control
+from trioton.protocol.control import encode_control
 from trioton.protocol.interests import Interests
 from trioton.protocol.records import InterestRecord, InterestSnapshot, encode_record
+from trioton.testing import Network
+from trioton.transports.address import parse_address
 
 ORIGIN = bytes([1]) * 16
 MANY = 10_000
@@ -66,3 +75,24 @@ def test_r38_interest_takes_no_look_at_all_that_is_known(name: str) -> None:
     size = sum(len(encode_record(record)) for record in records)
     assert size < 65536
     assert seconds(learn) < 0.1 * measure_slowness()
+
+
+@pytest.mark.slow
+async def test_r38_the_end_of_a_snapshot_takes_long_only_once(autojump_clock: trio.testing.MockClock) -> None:
+    """Each SYNC of 12 bytes took a look at all that the peer listens to: 64 KiB took minutes."""
+    net = Network(seed=1)
+    async with trioton.open_context("server", network=net.host("server")) as server:
+        await server.bind("server:1")
+        peer = RawPeer(await net.host("liar").dial(parse_address("server:1")), "slot", seed=1)
+        await peer.shake_hands()
+        slots = [control.Subscribe(f"s{number}", number, 1, 1, 1, None, None, None) for number in range(1, 2001)]
+        await peer.stream.send_all(b"".join(map(encode_control, slots)))
+        await trio.sleep(1)
+        peer.events.clear()
+        await peer.stream.send_all(encode_control(control.Sync(2000, 2000, 0)) * 1000)
+        started = time.thread_time()
+        await trio.sleep(1)
+        assert time.thread_time() - started < 0.3 * measure_slowness()
+        peer.events += peer.session.receive_data(await peer.stream.receive_some(1 << 20))
+        assert peer.events.count(control.Synced()) > 100
+        peer.stream.close()

@@ -41,10 +41,11 @@ class Talk:
 
     Attributes:
         was_asked: Whether the peer has asked over this link for all that is known here of others.
+        has_heard_all: Whether the peer has said over this link what it listens to.
         lane: What is told over this link of the values of states; None if the peer keeps none.
     """
 
-    __slots__ = ("_answer_bytes", "_connection", "_context", "_outbox", "_relays", "lane", "was_asked")
+    __slots__ = ("_answer_bytes", "_connection", "_context", "_outbox", "_relays", "has_heard_all", "lane", "was_asked")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -52,7 +53,7 @@ class Talk:
         self._outbox = connection.outbox
         self._relays = connection._context._mesh.relays
         self._answer_bytes = 0
-        self.was_asked = False
+        self.was_asked = self.has_heard_all = False
         self.lane: LinkLane | None = None
 
     def begin(self, link: Link) -> None:
@@ -64,7 +65,7 @@ class Talk:
         association.awaits_snapshot, association.is_answered = True, False
         association.announced.clear()
         self._answer_bytes = 0
-        self.was_asked = False
+        self.was_asked = self.has_heard_all = False
         if connection.timeout != context._heartbeat.timeout:
             connection._apply_timeout(link)
         listening = context._traffic.listening
@@ -155,7 +156,11 @@ def _close_came(connection: Connection, message: control.Close) -> None:
 
 
 def _sync_came(connection: Connection, message: control.Sync) -> None:
-    association = connection.association
+    association, talk = connection.association, connection.talk
+    if talk.has_heard_all:
+        connection.send_control(control.Synced())  # and no more: to look at all that the peer listens to takes long
+        return
+    talk.has_heard_all = True
     if association.awaits_snapshot:
         connection._context._traffic.audience.forget_unannounced(association, association.announced)
     connection._context._mesh.snapshot_came(connection, message)
