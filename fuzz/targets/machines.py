@@ -125,7 +125,7 @@ def _look(known: Topology, talk: Speech) -> None:
 def stub(data: bytes) -> None:
     """What a parent tells its stub, while the link to it comes and goes: nobody is reached to whom nothing leads."""
     choose = Chooser(data)
-    talk = Speech(choose, (PEER, FAR, FARTHER, HONEST), (OWN,), SLOTS)
+    talk = Speech(choose, (PEER, FAR, FARTHER, HONEST), (OWN,), SLOTS, "parent")
     known = Topology(NodeRecord(OWN, 1, "own", 1, 1 << 20, 1 << 20, {}, {}))
     has_parent = False
     for _ in range(MOST_STEPS):

@@ -46,7 +46,7 @@ def address(data: bytes) -> None:
     try:
         found = parse_address(text)
     except AddressError as error:
-        require(len(str(error)) < 3 * len(data) + _MOST, "a refusal is short")
+        require(len(str(error)) < _MOST, "a refusal is short")
         return
     require(parse_address(str(found)) == found, "an address stays the same")
     require(found.port is None or 0 <= found.port <= 65535, "a port is one")

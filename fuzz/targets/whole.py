@@ -27,7 +27,7 @@ from trioton.transports.address import parse_address
 from trioton.transports.base import Transport
 
 from ..chooser import Chooser
-from ..speech import Speech
+from ..speech import Role, Speech
 from ..violation import require
 from .frames import FAR, FARTHER
 
@@ -263,7 +263,8 @@ async def _speak(stage: _Stage, stream: Transport, choose: Chooser, how: int) ->
         await stream.send_all(encode_control(control.Sync()) + encode_control(control.Synced()))
         slots = tuple(sorted(stage.server._traffic.subscriptions.by_slot))
         addressed = tuple(outlet.flow.slot for outlet in stage.server._traffic.outlets.all())
-        talk = Speech(choose, (hello.id.to_wire(), FAR, FARTHER), (own, honest), (*_SLOTS, *slots, *addressed))
+        role: Role = "peer" if not how & 8 else "parent" if how & 1 else "stub"
+        talk = Speech(choose, (hello.id.to_wire(), FAR, FARTHER), (own, honest), (*_SLOTS, *slots, *addressed), role)
         for _ in range(MOST_FRAMES):
             if not choose:
                 break

@@ -26,6 +26,15 @@ HUGE = 1 << 32_000
 """An int that may be sent, and that Python does not write as a text."""
 
 
+LINK = LinkRecord(False, 1)
+
+
+def records(*told: NodeRecord) -> bytes:
+    """A frame of records."""
+    (body,) = encode_batch(map(encode_record, told))
+    return encode_prefix(FrameKind.RECORDS, 0, 1, len(body)) + b"\x80" + body
+
+
 @attrs.frozen
 class World:
     """A server with an honest neighbour, and one that is not."""
@@ -62,9 +71,8 @@ async def world(honest_limits: Limits, autojump_clock: trio.testing.MockClock) -
         link = await honest.connect("server:1")
         liar = RawPeer(await net.host("liar").dial(parse_address("server:1")), SLOT, seed=1)
         await liar.shake_hands()
-        own = NodeRecord(liar.id, 1, "liar", 1, 1 << 24, 1 << 24, {server.id.to_wire(): LinkRecord(False, 1)}, {})
-        (body,) = encode_batch([encode_record(own)])
-        await liar.stream.send_all(encode_prefix(FrameKind.RECORDS, 0, 1, len(body)) + b"\x80" + body)
+        own = NodeRecord(liar.id, 1, "liar", 1, 1 << 24, 1 << 24, {server.id.to_wire(): LINK}, {})
+        await liar.stream.send_all(records(own))
         yield World(server, honest, link, liar)
         liar.stream.close()
 
@@ -119,3 +127,17 @@ def test_r38_who_checks_requests_and_jobs_refuses_it_as_any_nonsense() -> None:
     message = values.decode_value(values.encode_value([codec.MAX_HEADER, HUGE]))
     with pytest.raises(trioton.ProtocolError, match="an int of 32001 bits"):
         requests.check_ask(message)
+
+
+async def test_r38_a_link_that_goes_and_comes_in_one_breath_ends_no_context(world: World) -> None:
+    far, server = bytes([7]) * 16, world.server.id.to_wire()
+    own = NodeRecord(world.liar.id, 1, "liar", 1, 1 << 24, 1 << 24, {server: LINK, far: LINK}, {})
+    other = NodeRecord(far, 1, "made up", 1, 1 << 24, 1 << 24, {own.origin: LINK}, {})
+    await world.liar.stream.send_all(records(own._replace(number=2), other))
+    await trio.sleep(1)
+    assert len(world.server.contexts) == 3
+    without = own._replace(number=3, links={server: LINK})
+    await world.liar.stream.send_all(records(without, own._replace(number=4), other._replace(number=2, links={})))
+    await trio.sleep(1)
+    assert len(world.server.contexts) == 2
+    await world.check()
