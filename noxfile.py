@@ -98,6 +98,17 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Search for bytes that break something, ten minutes in all; ``-- --seconds 60`` for a minute, or ``-- scan frames`` for some targets.
+
+    It is atheris that searches, where that has a wheel, and hypothesis elsewhere.
+    """
+    session.install("-e", ".[dev]")
+    session.install("-e", ".[fuzz]", "--only-binary", "atheris", success_codes=[0, 1])
+    session.run("python", "-m", "fuzz", *session.posargs)
+
+
+@nox.session
 def simulator(session: nox.Session) -> None:
     """Measure how much simulated network one core can do; ``-- --hours=0.1`` for a quick look."""
     session.install("-e", ".")

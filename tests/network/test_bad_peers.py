@@ -73,7 +73,7 @@ BREACHES: dict[str, tuple[Callable[[Peer], bytes], str]] = {
     "a wrong field": (lambda _: encode_frame(FrameKind.PING, codec.encode_header(["x"])), "the field nonce of a PING is wrong"),
     "too many fields": (lambda _: encode_frame(FrameKind.PING, codec.encode_header([1, 2])), "a PING has 2 fields instead of 1"),
     "a long slot": (lambda _: encode_control(control.Subscribe("x" * 600, 1, 0, 1, 1, None, None, None)), "a slot of 600 characters"),
-    "an unknown mode": (lambda _: encode_control(control.Subscribe(SLOT, 1, 7, 1, 1, None, None, None)), "with mode 7 and size 1"),
+    "an unknown mode": (lambda _: encode_control(control.Subscribe(SLOT, 1, 7, 1, 1, None, None, None)), "with mode 7, size 1 and count 1"),
     "words behind the goodbye": (
         lambda _: encode_control(control.Close("bye")) + encode_control(control.Ping(1)), "the peer goes on after its goodbye"
     ),

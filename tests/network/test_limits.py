@@ -202,7 +202,7 @@ async def test_subscriptions(autojump_clock: object, caplog: pytest.LogCaptureFi
         await transport.receive_some()
         await transport.send_all(encode_control(Sync()))
         for number in range(11):
-            subscribe = Subscribe(f"slot{number}.txt.pub-sub", number, 1, 10, 1, None, None, None)
+            subscribe = Subscribe(f"slot{number}.txt.pub-sub", number + 1, 1, 10, 1, None, None, None)
             await transport.send_all(encode_control(subscribe))
         assert await is_closed(transport)
         assert len(warnings_of(caplog)) == 1

@@ -124,3 +124,12 @@ def test_of_the_changes_that_were_said_the_newest_are_remembered() -> None:
     assert isinstance(oldest, NodeChange)
     assert not topology.learn_change(newest)
     assert topology.learn_change(oldest), "it might be anything"
+
+
+def test_a_link_may_go_and_come_and_go_again_before_conclusions_are_drawn() -> None:
+    """One end said that it was gone, then that it was there, and then the other that it was gone: a branch was cut off twice."""
+    topology = topology_of(1, nodes_of([(1, 2), (2, 3)]))
+    for record in (node(2, [1], number=2), node(2, [1, 3], number=3), node(3, [], number=2)):
+        assert topology.learn_node(record)
+    assert topology.update() == Changes([], [ident(3)])
+    assert topology.contexts() == [ident(2)]

@@ -105,7 +105,9 @@ async def test_t05_a_place_is_taken_before_anything_is_proved(autojump_clock: ob
     net = Network(seed=1)
     security, over = Stubborn(), list[float]()
     async with (
-        trioton.open_context("a", network=net.host("a", uid=7), limits=Limits(pending_handshakes=5), security=security) as a,
+        trioton.open_context(
+            "a", network=net.host("a", uid=7), limits=Limits(pending_handshakes=5), security=security
+        ) as a,
         trio.open_nursery() as nursery,
     ):
         await a.bind("a:1")

@@ -16,7 +16,9 @@ from ..protocol.limits import MIB
 from ..protocol.memory import INTEREST_BYTES, MemoryUse
 from ..protocol.routed import LAST_ROUND, RoutedReceived
 from ..protocol.session import PackageReceived, RecordsReceived, RetainedReceived
+from ..protocol.shown import shown
 from .flow_talk import FLOW_HANDLERS
+from .receiving.claims import DIRECT_PREFIX
 from .states import State, Tie
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ class Talk:
 
     Attributes:
         was_asked: Whether the peer has asked over this link for all that is known here of others.
+        has_heard_all: Whether the peer has said over this link what it listens to.
         words: What came over this link, but for packages and pings.
         lane: What is told over this link of the values of states; None if the peer keeps none.
     """
@@ -52,6 +55,7 @@ class Talk:
         "_interest",
         "_outbox",
         "_relays",
+        "has_heard_all",
         "lane",
         "was_asked",
         "words",
@@ -64,7 +68,7 @@ class Talk:
         self._relays = connection._context._mesh.relays
         self._answer_bytes = 0
         self._interest = MemoryUse(connection.memory)
-        self.was_asked = False
+        self.was_asked = self.has_heard_all = False
         self.words = 0
         self.lane: LinkLane | None = None
 
@@ -78,7 +82,7 @@ class Talk:
         association.awaits_snapshot, association.is_answered = True, False
         association.announced.clear()
         self._answer_bytes = self.words = 0
-        self.was_asked = False
+        self.was_asked = self.has_heard_all = False
         connection.conduct.begin()
         if connection.timeout != context._heartbeat.timeout:
             connection._apply_timeout(link)
@@ -227,7 +231,11 @@ def _close_came(connection: Connection, message: control.Close) -> None:
 
 
 def _sync_came(connection: Connection, message: control.Sync) -> None:
-    association = connection.association
+    association, talk = connection.association, connection.talk
+    if talk.has_heard_all:
+        connection.send_control(control.Synced())  # and no more: to look at all that the peer listens to takes long
+        return
+    talk.has_heard_all = True
     if association.awaits_snapshot:
         connection._context._traffic.audience.forget_unannounced(association, association.announced)
     connection._context._mesh.snapshot_came(connection, message)
@@ -245,8 +253,13 @@ def _subscribe_came(connection: Connection, message: control.Subscribe) -> None:
     limits = connection._context._limits
     if not 1 <= len(message.slot.encode()) <= limits.slot_length:
         raise ProtocolError(f"the peer subscribed to a slot of {len(message.slot)} characters")
-    if message.mode > 2 or message.size < 1:
-        raise ProtocolError(f"the peer subscribed with mode {message.mode} and size {message.size}")
+    # All of this is told to others in a record, and they would take it for nonsense of this context.
+    if message.mode > 2 or message.size < 1 or message.count < 1:
+        raise ProtocolError(
+            f"the peer subscribed with mode {message.mode}, size {message.size} and count {message.count}"
+        )
+    if not message.record and not message.slot.startswith(DIRECT_PREFIX):
+        raise ProtocolError(f"the peer subscribed to {shown(message.slot)} in a record without a number")
     context, association = connection._context, connection.association
     association.announced[message.slot] = None
     context._traffic.audience.subscribe(association, message)
@@ -257,6 +270,8 @@ def _subscribe_came(connection: Connection, message: control.Subscribe) -> None:
 
 
 def _unsubscribe_came(connection: Connection, message: control.Unsubscribe) -> None:
+    if not 1 <= len(message.slot.encode()) <= connection._context._limits.slot_length or not message.record:
+        raise ProtocolError(f"the peer ceased to listen to {shown(message.slot)} by record {message.record}")
     connection._context._traffic.audience.unsubscribe(connection.association, message)
     connection.association.announced.pop(message.slot, None)
     connection.talk.interest_changed()

@@ -18,6 +18,7 @@ from . import codec
 from .control import shorten_reason
 from .frames import PREFACE, FrameKind, encode_frame
 from .identity import ID_BYTES, ContextId
+from .shown import shown
 
 TOKEN_BYTES: Final = 16
 MAX_NAME: Final = 256
@@ -134,7 +135,7 @@ class Hello:
         for name, check in _FIELD_CHECKS.items():
             if name in fields[0]:
                 if not check(fields[0][name]):
-                    raise ProtocolError(f"the field {name} of a {kind.name} is wrong: {fields[0][name]!r:.60}")
+                    raise ProtocolError(f"the field {name} of a {kind.name} is wrong: {shown(fields[0][name], 60)}")
                 values[name] = fields[0][name]
         missing = [
             field.name for field in attrs.fields(cls) if field.default is attrs.NOTHING and field.name not in values

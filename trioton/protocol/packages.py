@@ -15,6 +15,7 @@ from . import codec
 from .frames import FLAG_END, PREFIX, FrameKind, encode_prefix
 from .identity import ID_BYTES
 from .limits import MAX_RUN_MESSAGES
+from .shown import shown
 
 if TYPE_CHECKING:
     from .memory import Held
@@ -79,7 +80,7 @@ def parse_package_header(header: bytes) -> PackageHeader:
         and type(count) is int
         and 0 <= count <= MAX_RUN_MESSAGES
     ):
-        raise ProtocolError(f"the header of a package is wrong: {fields!r:.200}")
+        raise ProtocolError(f"the header of a package is wrong: {shown(fields, 200)}")
     return PackageHeader(kind, source, stream, first, slot, count, destination)
 
 
@@ -355,7 +356,7 @@ def parse_opening(header: bytes) -> tuple[int, int, bytes]:
         tag, size, inner = fields
         if type(tag) is int and type(size) is int and type(inner) is bytes and tag >= 0 and size > 0:
             return tag, size, inner
-    raise ProtocolError(f"the header of an opening fragment is wrong: {fields!r:.200}")
+    raise ProtocolError(f"the header of an opening fragment is wrong: {shown(fields, 200)}")
 
 
 def parse_fragment(header: bytes) -> int:
@@ -367,4 +368,4 @@ def parse_fragment(header: bytes) -> int:
     fields = codec.decode_header(header)
     if len(fields) == 1 and type(fields[0]) is int:
         return fields[0]
-    raise ProtocolError(f"the header of a fragment is wrong: {fields!r:.200}")
+    raise ProtocolError(f"the header of a fragment is wrong: {shown(fields, 200)}")

@@ -29,6 +29,7 @@ from ..errors import ProtocolError
 from . import codec
 from .packages import MAX_SEQUENCE
 from .plain import decode_plain, encode_plain
+from .shown import shown
 
 MAX_METHOD: Final = 256
 """Characters of the name of a method."""
@@ -196,16 +197,16 @@ def check_ask(message: object) -> list[Any]:
     if fields[0] == Ask.CALL:
         _, request, seconds, stream, body = fields
         if seconds is not None and (type(seconds) is not float or not seconds >= 0):
-            raise ProtocolError(f"a request leaves {seconds!r:.40} seconds")
+            raise ProtocolError(f"a request leaves {shown(seconds, 40)} seconds")
         if type(body) is not list or len(body) != 3:
-            raise ProtocolError(f"a request without method and arguments: {body!r:.100}")
+            raise ProtocolError(f"a request without method and arguments: {shown(body)}")
         method, arguments, keywords = body
         if type(method) is not str or len(method) > MAX_METHOD:
-            raise ProtocolError(f"a request names no method: {method!r:.100}")
+            raise ProtocolError(f"a request names no method: {shown(method)}")
         if type(arguments) is not list or type(keywords) is not dict:
-            raise ProtocolError(f"the arguments of a request are wrong: {body!r:.100}")
+            raise ProtocolError(f"the arguments of a request are wrong: {shown(body)}")
         if not all(type(name) is str for name in keywords):
-            raise ProtocolError(f"the keywords of a request are wrong: {keywords!r:.100}")
+            raise ProtocolError(f"the keywords of a request are wrong: {shown(keywords)}")
         return [Ask.CALL, Call(request, seconds, stream, method, arguments, keywords)]
     return fields
 
@@ -219,18 +220,18 @@ def check_answer(message: object) -> list[Any]:
     fields = _check(message, _ANSWER_LENGTHS, "a replier")
     kind = fields[0]
     if kind == Answer.CANCELLED and type(fields[2]) is not bool:
-        raise ProtocolError(f"a request was stopped in a way that makes no sense: {fields[2]!r:.40}")
+        raise ProtocolError(f"a request was stopped in a way that makes no sense: {shown(fields[2], 40)}")
     if kind == Answer.GONE and type(fields[2]) is not str:
-        raise ProtocolError(f"a request is gone for no reason: {fields[2]!r:.40}")
+        raise ProtocolError(f"a request is gone for no reason: {shown(fields[2], 40)}")
     return fields
 
 
 def _check(message: object, lengths: dict[Any, int], who: str) -> list[Any]:
     if type(message) is not list or not message or type(message[0]) is not int:
-        raise ProtocolError(f"{who} says nothing that makes sense: {message!r:.100}")
+        raise ProtocolError(f"{who} says nothing that makes sense: {shown(message)}")
     expected = lengths.get(message[0])
     if expected != len(message):
-        raise ProtocolError(f"{who} says {message!r:.100}")
+        raise ProtocolError(f"{who} says {shown(message)}")
     if expected > 1 and not (type(message[1]) is int and 0 <= message[1] < MAX_SEQUENCE):
-        raise ProtocolError(f"{who} names no request: {message!r:.100}")
+        raise ProtocolError(f"{who} names no request: {shown(message)}")
     return message

@@ -17,6 +17,7 @@ from ...protocol.memory import RUN_OVERHEAD, Held, OverMemoryError
 from ...protocol.packages import Package, PackageKind, PackageTemplate, RelayedPackage
 from ...protocol.policies import Mode
 from ...protocol.routed import HOP_SHIFT, LAST_ROUND, MOST_HOPS, encode_routed, pass_on
+from ...protocol.session import ARRAY_HEAD
 from ...protocol.way import Way
 from ..events import BadMessage
 from ..states import Tie
@@ -172,6 +173,9 @@ class Relays:
                     self._send(neighbour, way, package, relay, header.source)
 
     def _send(self, neighbour: Connection, way: Way, package: Package, relay: Relay, source: bytes) -> None:
+        if package.body_size > neighbour.max_package + ARRAY_HEAD:
+            self.lost += 1  # the source should have known; the neighbour would close the link to this context
+            return
         self._flooding.flush_to(neighbour, source)
         way.add(package, relay)
         self._touched[neighbour] = None
