@@ -267,7 +267,7 @@ def test_a_file_that_changes_is_read_again(tmp_path: Path, caplog: pytest.LogCap
         assert VALUE not in caplog.text
         assert OLD not in caplog.text
     path.unlink()
-    with caplog.at_level(logging.ERROR):
+    with caplog.at_level(logging.WARNING):
         assert secret._secrets()[1] == secret._secrets()[1] == OLD.encode()
     assert "No such file" in caplog.text
 

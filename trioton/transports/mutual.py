@@ -119,7 +119,7 @@ class Mutual(Security):
                 self._contexts = self._load()
                 logger.info("%r: its files have changed", self)
             except (OSError, ValueError) as error:
-                logger.error("%r: the certificates stay as they were: %s", self, error)
+                logger.warning("%r: the certificates stay as they were: %s", self, error)
         return self._contexts.server if server_side else self._contexts.client
 
     async def greet(self, transport: Transport, address: Address) -> Transport:

@@ -212,7 +212,7 @@ class _File:
                 self._seen, self._value = self._read()
                 logger.info("the secret in %s has changed", self.path)
             except (OSError, ValueError) as error:
-                logger.error("the secret stays as it was: %s", error)
+                logger.warning("the secret stays as it was: %s", error)
         return self._value
 
     def _read(self) -> tuple[_Signature, bytes]:

@@ -153,17 +153,19 @@ class TlsTransport(Transport):
                 raise trio.BrokenResourceError(f"the handshake with {self.remote_address} failed or was cancelled")
             return
         self._handshake_over = trio.Event()
+        failure: BaseException | None = None
         try:
             await self._stream.do_handshake()
             self._is_secure = True
             self.credentials = self._proved()
         except trio.BrokenResourceError as error:
-            cause = error.__cause__ or error
-            await self._say_alert()
-            reason = f"TLS with {self.remote_address} could not be set up: {tls_reason(cause)}"
-            raise trio.BrokenResourceError(reason) from cause
+            failure = error.__cause__ or error
         finally:
             self._handshake_over.set()
+        if failure is not None:
+            await self._say_alert()
+            reason = f"TLS with {self.remote_address} could not be set up: {tls_reason(failure)}"
+            raise trio.BrokenResourceError(reason) from failure
 
     def _proved(self) -> Credentials | None:
         """What a certificate that was verified says of the other end."""
