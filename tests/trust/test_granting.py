@@ -168,7 +168,11 @@ async def test_what_a_new_link_permits_begins_by_itself(
             await pub.send("too early")
             with pytest.raises(NotPermittedError):
                 await req.add(1, 2)
-            assert len(at_guest.all(Refused)) == 3
+            state = trioton.StateChannel(house.guest, "state")
+            await state.send("too early")
+            with pytest.raises(NotPermittedError):
+                await state.wait_synced()
+            told = len(at_guest.all(Refused))
             await cut(house)
             await trio.sleep(SHORT)
             assert await req.add(1, 2) == 3
@@ -177,8 +181,10 @@ async def test_what_a_new_link_permits_begins_by_itself(
             with trio.fail_after(SHORT):
                 for sub in (*subs.values(), back):
                     assert await sub.receive() == "now"
+            with trio.fail_after(SHORT):
+                await state.wait_synced()
         assert pub.statistics().refused == 1
-        assert len(at_guest.all(Refused)) == 3
+        assert len(at_guest.all(Refused)) == told == 5
 
 
 async def test_what_a_new_link_does_not_permit_any_more_ends(

@@ -298,7 +298,10 @@ async def test_whoever_may_not_look_makes_nobody_report(
         assert not sub.pending
         assert [event.what for event in at_guest.all(Refused)] == ["inspect"]
         assert not house.far._inspector._is_reporting
-        assert not house.host._inspector._is_reporting
+        inspector = house.host._inspector
+        assert not inspector._is_reporting
+        assert not inspector.may_inspect(house.to_guest.association)
+        assert inspector.may_inspect(house.host.connection("far").association)
 
 
 async def test_refused_reports_of_the_library_are_no_news_for_the_program(

@@ -20,7 +20,7 @@ from ..protocol.identity import ContextId
 from ..protocol.permissions import MOST_KNOWN, Permissions, Right
 from ..protocol.policies import Mode
 from ..protocol.records import InterestRecord, InterestSnapshot, Route, encode_record, parse_record
-from ..protocol.retained import Known, Row, Value, encode_rows, parse_rows
+from ..protocol.retained import Row, Value, encode_rows, parse_rows
 from ..protocol.routed import RoutedReceived, encode_routed
 from ..protocol.session import PackageReceived, RecordsReceived, RetainedReceived
 from . import events
@@ -195,7 +195,7 @@ class Guard:
             self._connection.refused += 1
             self._refuse_slot(self._peer, row.slot, Right.PUBLISH)
             return False
-        return not isinstance(row, Known) or self.may_read(row.slot)
+        return True
 
     def _state_asked(self, message: control.AskState) -> control.AskState | None:
         if self.may_read(message.slot):
