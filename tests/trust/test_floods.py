@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from pathlib import Path
@@ -160,7 +161,8 @@ async def test_t17_r52_a_flood_of_subscriptions_is_slowed_down(caplog: pytest.Lo
         assert stage.warnings() == []
 
 
-async def test_t17_who_is_too_fast_is_not_read_faster(autojump_clock: object) -> None:
+async def test_t17_who_is_too_fast_is_not_read_faster(autojump_clock: object, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="trioton")
     async with open_scene(Limits(subscriptions=10)) as scene:
         peer = await scene.intrude()
         begin = trio.current_time()
@@ -173,6 +175,9 @@ async def test_t17_who_is_too_fast_is_not_read_faster(autojump_clock: object) ->
         while control.Synced() not in peer.events:
             await peer.read()
         assert 2.5 < trio.current_time() - begin < 4
+    assert [record.getMessage() for record in caplog.records if "made to wait" in record.getMessage()] == [
+        "a: raw at tcp://evil:42000: is too fast, and made to wait"
+    ]
 
 
 async def test_t17_what_a_peer_listens_to_is_charged_to_it(autojump_clock: object) -> None:

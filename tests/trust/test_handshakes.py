@@ -15,10 +15,11 @@ import trio.testing
 
 import trioton
 from tests.common import warnings_of
+from tests.raw_peer import make_hello
 from tests.trust.hostile import open_scene, open_stage
 from trioton import ConnectError, Limits, Reconnect
 from trioton.network.pending import host_of
-from trioton.protocol.frames import PREFACE
+from trioton.protocol.frames import PREFACE, FrameKind
 from trioton.testing import Network
 from trioton.transports.address import parse_address
 from trioton.transports.base import Security, Transport
@@ -154,7 +155,7 @@ def test_whose_places_are_counted(kind: str, address: str, host: str) -> None:
 def slow_socket(port: int, number: int) -> socket.socket:
     """A connection from one of many loopback addresses."""
     sock = socket.socket()
-    sock.bind((f"127.0.{1 + number % 5}.{2 + number // 5}", 0))
+    sock.bind((f"127.0.{number // 250}.{2 + number % 250}", 0))
     sock.setblocking(False)
     try:
         sock.connect(("127.0.0.1", port))
@@ -176,7 +177,7 @@ def is_open(sock: socket.socket) -> bool:
 @pytest.mark.long
 async def test_r44_slow_handshakes_from_many_loopback_addresses(caplog: pytest.LogCaptureFixture) -> None:
     """The legitimate client connects within a second meanwhile, and all of them are closed in time."""
-    is_soak = SLOW >= 500
+    is_soak, greeting = SLOW >= 500, make_hello().to_frame(FrameKind.HELLO)
     limits = Limits() if is_soak else Limits(hello_deadline=1, handshake_deadline=2, pending_handshakes=40)
     async with open_stage(caplog, limits, patience=60) as stage:
         begin = trio.current_time()
@@ -187,15 +188,17 @@ async def test_r44_slow_handshakes_from_many_loopback_addresses(caplog: pytest.L
                 before = trio.current_time()
                 await good.connect(f"127.0.0.1:{stage.port}", local_shortcut=False)
                 assert trio.current_time() - before < 1
+            said = 0
             while sockets:
                 for sock in [sock for sock in sockets if not is_open(sock)]:
                     sock.close()
                     sockets.remove(sock)
                 for sock in sockets:
                     try:
-                        sock.send(b"t" if is_soak else b"")
+                        sock.send(greeting[said : said + is_soak])
                     except OSError:
                         pass
+                said += is_soak
                 assert trio.current_time() - begin < limits.handshake_deadline + 1
                 await trio.sleep(1 if is_soak else 0.05)
         finally:

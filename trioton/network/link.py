@@ -116,6 +116,7 @@ class Link:
         self.name = name
         self.bytes_sent = 0
         self.makes_wait = False
+        self._was_told_of = False
         self._outbox = outbox
         self._heart = heart
         self._on_events = on_events
@@ -266,6 +267,9 @@ class Link:
     async def _let_wait(self) -> None:
         """Read no more of a peer that is too fast until it has waited long enough. That it is silent meanwhile is our own doing."""
         self.makes_wait = False
+        if not self._was_told_of:
+            self._was_told_of = True
+            logger.info("%s at %s: is too fast, and made to wait", self.name, self.transport.remote_address)
         while pause := self._pause():
             await trio.sleep(pause)
             self.machine.received(self._now())

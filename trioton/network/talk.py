@@ -151,6 +151,11 @@ class Talk:
         self.words -= 1
         self._connection.conduct.ping(trio.current_time(), link.session.packages_received + self.words)
 
+    @property
+    def interest_bytes(self) -> int:
+        """Bytes that are charged for what the peer listens to."""
+        return self._interest.size
+
     def interest_changed(self) -> None:
         """The peer has said that it listens to a slot, or does no longer.
 
