@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..protocol.handshake import MAX_NAME
 from ..protocol.heartbeat import MIN_TIMEOUT
+from ..protocol.identity import ID_BYTES
 
 if TYPE_CHECKING:
     from ..transports.address import Address
@@ -35,6 +36,37 @@ def check_text(argument: str, value: object) -> None:
         raise TypeError(f"{argument} must be a str, not {value!r}")
     if len(value) > MAX_NAME or not value.isprintable():
         raise ValueError(f"{argument} must be at most {MAX_NAME} printable characters, not {value!r:.300}")
+
+
+def check_identity(argument: str, value: object) -> bytes:
+    """Give the bytes that travel for the identity of a context.
+
+    Raises:
+        TypeError: It is no int.
+        ValueError: No context can have it.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{argument} must be the identity of a context, not {value!r}")
+    if not 0 <= value < 1 << 8 * ID_BYTES:
+        raise ValueError(f"{argument} must be the identity of a context, not {value!r}")
+    return int(value).to_bytes(ID_BYTES, "big")
+
+
+def check_name_or_id(argument: str, value: object) -> None:
+    """Refuse what can be neither the name nor the identity of a context.
+
+    Raises:
+        TypeError: It is neither a text nor an int.
+        ValueError: No context can have it.
+    """
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise TypeError(f"{argument} must be a name or an identity, not {value!r}")
+    if value == "":
+        raise ValueError(f"{argument} must name something, not {value!r}")
+    if isinstance(value, str):
+        check_text(argument, value)
+    else:
+        check_identity(argument, value)
 
 
 def check_secure(network: Network, address: Address, *, insecure: bool, verb: str) -> None:

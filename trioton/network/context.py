@@ -16,7 +16,7 @@ from ..protocol.heartbeat import Heartbeat
 from ..protocol.identity import REALM_BITS, ContextId
 from ..protocol.limits import Limits
 from ..transports.address import Address, parse_address
-from .arguments import check_flag, check_secure, check_text, check_tries
+from .arguments import check_flag, check_name_or_id, check_secure, check_text, check_tries
 from .associations import Associations
 from .budget import Budget
 from .dialling import Dialler
@@ -233,14 +233,18 @@ class Context:
         return self._mesh.membership.contexts()
 
     async def wait_context(self, name_or_id: str | int) -> ContextInfo:
-        """Wait until a context with this name or identity can be reached, over whichever way; a checkpoint.
+        """Wait until another context with this name or identity can be reached, over whichever way; a checkpoint.
+
+        Several may have one name: any of them will do, and this context itself is none of them. Cancelled, nothing has changed.
 
         Raises:
             TypeError: It is neither a text nor an int.
+            ValueError: No context can have this name or identity, or it is the identity of this context itself.
             trio.ClosedResourceError: The context was closed.
         """
-        if isinstance(name_or_id, bool) or not isinstance(name_or_id, (str, int)):
-            raise TypeError(f"name_or_id must be a name or an identity, not {name_or_id!r}")
+        check_name_or_id("name_or_id", name_or_id)
+        if name_or_id == self.id:
+            raise ValueError(f"name_or_id is this context itself, {name_or_id!r}; only others are waited for")
         await trio.lowlevel.checkpoint()
         with self._mesh.upward.looking_for(name_or_id):
             while True:

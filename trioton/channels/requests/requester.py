@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 import trio
 
 from ...errors import NoReplierError
-from ...network.arguments import check_grace
+from ...network.arguments import check_grace, check_identity
 from ...protocol.requests import MAX_METHOD
 from .. import references
 from ..base import check_context, slot_name
@@ -237,11 +237,7 @@ class ReqChannel(_Methods):
             TypeError: It is no identity.
             ValueError: It is out of range.
         """
-        if isinstance(context_id, bool) or not isinstance(context_id, int):
-            raise TypeError(f"context_id must be the identity of a context, not {context_id!r}")
-        if not 0 <= context_id < 1 << 128:
-            raise ValueError(f"context_id must be the identity of a context, not {context_id!r}")
-        target = int(context_id).to_bytes(16, "big")
+        target = check_identity("context_id", context_id)
         if target == self._context._wire_id:
             self._desk.use_own()
         return RequestTarget(self, target)
