@@ -199,6 +199,36 @@ async def test_methods_of_a_target_are_called_by_name(pair: Pair) -> None:
             await req.call(name)
 
 
+@pytest.mark.parametrize("wrong", [5, None, "method", property(str), int])
+def test_hidden_is_for_methods(wrong: Any) -> None:
+    with pytest.raises(TypeError, match="hidden is for methods, not for "):
+        trioton.hidden(wrong)
+
+
+async def test_hidden_goes_with_other_decorators_in_any_order(autojump_clock: object, pair: Pair) -> None:
+    class Decorated(RepChannel):
+        @trioton.hidden
+        @staticmethod
+        def first() -> int:
+            return 1
+
+        @staticmethod
+        @trioton.hidden
+        def second() -> int:
+            return 2
+
+        @trioton.hidden
+        @classmethod
+        def third(cls) -> int:
+            return 3
+
+    Decorated(pair.a, "slot")
+    req = ReqChannel(pair.b, "slot")
+    for name in ("first", "second", "third"):
+        with pytest.raises(AttributeError, match=f"no method '{name}' that may be called"):
+            await req.call(name)
+
+
 async def test_hidden_and_private_methods_and_those_of_the_channel_are_never_called(pair: Pair) -> None:
     class Open(RepChannel):
         called: list[str] = []  # noqa: RUF012

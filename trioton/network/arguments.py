@@ -76,7 +76,8 @@ def check_secure(network: Network, address: Address, *, insecure: bool, verb: st
         ValueError: The address is reached over a real network without TLS, and `insecure` is not True.
     """
     if address.scheme == "tcp" and not address.is_loopback and not insecure and not network.is_simulated:
-        raise ValueError(f"to {verb} at {address} without TLS, where others can read and write, takes insecure=True")
+        where = f"to {address}" if verb == "connect" else f"at {address}"
+        raise ValueError(f"to {verb} {where} without TLS, where others can read and write, takes insecure=True")
 
 
 def check_tries(argument: str, value: object) -> None:
