@@ -381,7 +381,7 @@ async def test_wait_repliers_counts_channels_of_all_contexts(pair: Pair) -> None
     second.close()
     await trio.sleep(1)
     assert req.repliers == 0
-    with pytest.raises(TypeError, match="count must be a number of repliers, not '1'"):
+    with pytest.raises(TypeError, match="count must be an int, not '1'"):
         await req.wait_repliers("1")  # type: ignore[arg-type]
 
 
@@ -527,7 +527,7 @@ async def test_wrong_arguments_of_channels_are_named(pair: Pair) -> None:
         (lambda: ReqChannel(a, 3), TypeError, "3"),  # type: ignore[arg-type]
         (lambda: ReqChannel(a, "x", local=1), TypeError, "local must be True or False, not 1"),  # type: ignore[arg-type]
         (lambda: ReqChannel(a, "x", max_pending=0), ValueError, "max_pending must be from 1 to 1000000, not 0"),
-        (lambda: ReqChannel(a, "x", max_pending=True), TypeError, "max_pending must be a number"),
+        (lambda: ReqChannel(a, "x", max_pending=True), TypeError, "max_pending must be an int"),
         (lambda: ReqChannel(a, "x", patience=-1), ValueError, "patience"),
         (lambda: ReqChannel(a, "x", patience="1"), TypeError, "patience"),  # type: ignore[arg-type]
         (lambda: ReqChannel(a, "x", cancel_grace=-1), ValueError, "cancel_grace"),

@@ -12,6 +12,7 @@ import trio
 import trioton
 from trioton import MessageTypeError
 
+from .._arguments import check_count
 from .objects import holds_senders, unwrap_senders
 from .outgoing import MAX_AHEAD, Outgoing, ready_type
 from .portal import Deadline, check_timeout
@@ -234,10 +235,7 @@ class PubChannel(SendingEnd[T_contra]):
         block_deadline: float | None = None,
         ahead: int = 0,
     ) -> None:
-        if isinstance(ahead, bool) or not isinstance(ahead, int):
-            raise TypeError(f"ahead must be a number of messages, not {ahead!r}")
-        if not 0 <= ahead <= MAX_AHEAD:
-            raise ValueError(f"ahead must be 0 to {MAX_AHEAD} messages, not {ahead!r}")
+        check_count("ahead", ahead, 0, MAX_AHEAD)
         inner = ctx._check()
         type_ = ready_type(message_type) if ahead else message_type
 

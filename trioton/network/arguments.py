@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
+from .._arguments import check_seconds
 from ..protocol.handshake import MAX_NAME
 from ..protocol.heartbeat import MIN_TIMEOUT
 from ..protocol.identity import ID_BYTES
@@ -12,17 +12,6 @@ from ..protocol.identity import ID_BYTES
 if TYPE_CHECKING:
     from ..transports.address import Address
     from ..transports.base import Network
-
-
-def check_flag(argument: str, value: object) -> bool:
-    """Give a flag of the user's back, if it is one.
-
-    Raises:
-        TypeError: It is not a bool.
-    """
-    if not isinstance(value, bool):
-        raise TypeError(f"{argument} must be True or False, not {value!r}")
-    return value
 
 
 def check_text(argument: str, value: object) -> None:
@@ -38,7 +27,7 @@ def check_text(argument: str, value: object) -> None:
         raise ValueError(f"{argument} must be at most {MAX_NAME} printable characters, not {value!r:.300}")
 
 
-def check_identity(argument: str, value: object) -> bytes:
+def check_context_id(argument: str, value: object) -> bytes:
     """Give the bytes that travel for the identity of a context.
 
     Raises:
@@ -66,7 +55,7 @@ def check_name_or_id(argument: str, value: object) -> None:
     if isinstance(value, str):
         check_text(argument, value)
     else:
-        check_identity(argument, value)
+        check_context_id(argument, value)
 
 
 def check_secure(network: Network, address: Address, *, insecure: bool, verb: str) -> None:
@@ -80,41 +69,11 @@ def check_secure(network: Network, address: Address, *, insecure: bool, verb: st
         raise ValueError(f"to {verb} {where} without TLS, where others can read and write, takes insecure=True")
 
 
-def check_tries(argument: str, value: object) -> None:
-    """Refuse what cannot be a number of attempts.
-
-    Raises:
-        TypeError: It is no int.
-        ValueError: It is below 1.
-    """
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{argument} must be an int, not {value!r}")
-    if value < 1:
-        raise ValueError(f"{argument} must be at least 1, not {value!r}")
-
-
-def check_grace(argument: str, value: object) -> None:
-    """Refuse what cannot be the seconds that closing may take.
-
-    Raises:
-        TypeError: It is no number.
-        ValueError: It is negative or infinite.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{argument} must be a number of seconds, not {value!r}")
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{argument} must be finite and not negative, not {value!r}")
-
-
 def check_timeout(argument: str, value: object) -> float:
     """Give the seconds of silence before a peer counts as timed out, if they can be that.
 
     Raises:
         TypeError: It is no number.
-        ValueError: It is below 0.01 or infinite.
+        ValueError: It is below `MIN_TIMEOUT` or infinite.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{argument} must be a number of seconds, not {value!r}")
-    if not MIN_TIMEOUT <= value < math.inf:
-        raise ValueError(f"{argument} must be at least {MIN_TIMEOUT} and finite, not {value!r}")
-    return float(value)
+    return float(check_seconds(argument, value, least=MIN_TIMEOUT))

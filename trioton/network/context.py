@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
+from .._arguments import check_count, check_flag
 from ..errors import ConnectError
 from ..protocol.backoff import Reconnect
 from ..protocol.handshake import Hello
@@ -16,7 +17,7 @@ from ..protocol.heartbeat import Heartbeat
 from ..protocol.identity import REALM_BITS, ContextId
 from ..protocol.limits import Limits
 from ..transports.address import Address, parse_address
-from .arguments import check_flag, check_name_or_id, check_secure, check_text, check_tries
+from .arguments import check_name_or_id, check_secure, check_text
 from .associations import Associations
 from .budget import Budget
 from .dialling import Dialler
@@ -135,7 +136,7 @@ class Context:
         """
         self._check_open()
         check_flag("insecure", insecure)
-        check_tries("max_tries", max_tries)
+        check_count("max_tries", max_tries)
         parsed = parse_address(address)
         self._check_secure(parsed, insecure=insecure, verb="listen")
         transport_listener = await listen(self._network, parsed, max_tries, ssl_context)
