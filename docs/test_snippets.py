@@ -120,6 +120,7 @@ async def test_a_setting_that_somebody_cannot_hear_of(
     ):
         await console.bind("console:1")
         await pump.connect("console:1")
+        await console.wait_context("pump")
         net.partition("console", "pump")
         await snippet("wait_synced").switch(console, "night")
         net.heal()
