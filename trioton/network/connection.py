@@ -15,6 +15,7 @@ from ..protocol import control
 from ..protocol.outbox import Outbox
 from ..protocol.policies import Mode
 from .arguments import check_timeout
+from .belief import Belief
 from .goodbye import Goodbye
 from .life import Life
 from .states import CLOSED_HERE, State, Tie
@@ -51,6 +52,7 @@ class Connection:
     # max_package: bytes of the largest message that the peer takes.
     # window_bytes: bytes that a flow may be ahead of what has been taken, on either side.
     # standing: what the link there is now, or was last, proves of the peer.
+    # belief: what the peer and this context believe of what the other says of others.
     # tie: what the peer and this context are to each other.
     # peer_retains: whether the peer keeps the values of states.
     # life, talk, goodbye: the parts that it is made of. They share what begins with an underscore here: `life` sets `_link`, all set
@@ -86,6 +88,7 @@ class Connection:
         self._totals = LinkTotals()
         self._timeout = context._heartbeat.timeout
         self._rtt: float | None = None
+        self.belief = Belief(self)
         self.talk = Talk(self)
         self.goodbye = Goodbye(self)
         self.life = Life(self, establisher, reconnect)
@@ -192,6 +195,7 @@ class Connection:
             packages_queued=self.outbox.queued,
             rtt=self.rtt,
             transports=totals.transports,
+            spoofed=self.belief.spoofed,
         )
 
     def __repr__(self) -> str:

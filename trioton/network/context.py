@@ -397,6 +397,7 @@ class Context:
             states=len(self._mesh.retaining.store),
             state_bytes=self._mesh.retaining.store.bytes,
             states_given_way=self._mesh.retaining.store.given_way,
+            spoofed=totals.spoofed,
         )
 
     def __repr__(self) -> str:

@@ -15,6 +15,8 @@ from ..protocol.handshake import STRANGER_REPLY, Hello, encode_refusal
 from ..protocol.limits import Limits
 from ..protocol.session import Event, Refused, Role, Session
 from ..transports.address import Address
+from ..transports.base import UntrustedError
+from .trust import judge, say_leaf
 
 if TYPE_CHECKING:
     import ssl
@@ -170,14 +172,17 @@ class Establisher:
 
         Raises:
             RefusedError: Who answers there does not want us.
+            UntrustedError: We were to be its stub, and it has not proved that it may speak for others.
             ConnectError: Nobody answers there as a Trioton does, in time.
             trio.Cancelled: Nothing is left open.
         """
         with trio.move_on_after(self._limits.handshake_deadline):
             transport = await self._dial()
             try:
-                shaken = await greet_server(transport, hello, self._limits)
-                return await self._move(shaken, hello)
+                shaken = await greet_server(transport, say_leaf(hello, transport, self._network), self._limits)
+                shaken = await self._move(shaken, hello)
+                self._check_parent(shaken, hello)
+                return shaken
             except BaseException:
                 transport.close()
                 raise
@@ -214,7 +219,8 @@ class Establisher:
                 logger.debug("%s: stays on %s: %s", self._address, shaken.transport.kind, error)
                 return shaken
             try:
-                moved = await greet_server(transport, attrs.evolve(hello, move=offer.offer_token), self._limits)
+                moving = attrs.evolve(say_leaf(hello, transport, self._network), move=offer.offer_token)
+                moved = await greet_server(transport, moving, self._limits)
             except ConnectError as error:
                 transport.close()
                 logger.debug("%s: stays on %s: %s", self._address, shaken.transport.kind, error)
@@ -226,3 +232,17 @@ class Establisher:
             logger.debug("%s: moved to a Unix socket", self._address)
             return moved
         return shaken
+
+    def _check_parent(self, shaken: Shaken, hello: Hello) -> None:
+        """A parent speaks for the whole network: a stub must not believe that of just anybody.
+
+        Raises:
+            UntrustedError: It has not proved that it may.
+        """
+        if hello.stub and not judge(shaken.transport, self._network).may_speak_for_others:
+            shaken.transport.close()
+            who = shaken.hello.name or "who answers there"
+            raise UntrustedError(
+                f"{self._address}: {who} has not proved that it may speak for others, and a stub must believe it all; "
+                "give both a trioton.Secret, or connect without stub=True"
+            )

@@ -141,14 +141,19 @@ class Life:
         machine = HeartbeatMachine(self._context._heartbeat, since, answers=self.has_dialled)
         link = self._new_link(shaken, machine)
         connection._link = link
+        was_apart = connection.belief.is_apart
         connection.standing = judge(shaken.transport, self._context._network)
         connection.open_link = None if connection.goodbye.was_said else link
         connection._totals.transports += 1
         self._agree(shaken.hello)
+        connection.belief.begin(shaken.hello)
+        self._context._neighbours.sort(connection)
         logger.debug("%s: link up over %s, %s", link.name, shaken.transport.kind, shaken.transport.remote_address)
         try:
             if connection.association.is_remote:
                 self._context._associations.go_straight(connection)
+            if was_apart and not connection.belief.is_apart:
+                self._context._mesh.flooding.repeat(connection.peer.wire_id)
             connection.talk.begin(link)
             return await link.run(shaken.first_events)
         finally:

@@ -21,6 +21,7 @@ from .peer import Peer
 from .refusals import Refusals
 from .resuming import end_given_up, may_give_up, wait_given_up, waits_for_client
 from .states import Tie
+from .trust import say_leaf
 
 if TYPE_CHECKING:
     import ssl
@@ -166,8 +167,9 @@ class Doorman:
     async def _welcome(self, shaken: Shaken, known: Connection | None, session: bytes) -> None:
         context = self._context
         path, token = await self._offer(shaken)
+        hello = say_leaf(context._hello(), shaken.transport, context._network)
         welcome = attrs.evolve(
-            context._hello(), session=session, resumed=known is not None, offer_path=path, offer_token=token
+            hello, session=session, resumed=known is not None, offer_path=path, offer_token=token
         )
         moved = trio.Event()
         if token is not None:

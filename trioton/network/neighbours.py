@@ -29,6 +29,7 @@ class Neighbours:
         self._context = context
         self._by_id: dict[bytes, Connection] = {}
         self._told_all: dict[bytes, Connection] = {}
+        self._told_own: dict[bytes, Connection] = {}
         self._without_session: dict[Connection, None] = {}
         self._closed = ContextTotals()
 
@@ -49,8 +50,17 @@ class Neighbours:
 
     @property
     def told_all(self) -> list[Connection]:
-        """The connections whose peers are told of all contexts: those that are no stubs of this one."""
+        """The connections whose peers are told of all contexts: those that are no stubs of this one, and believe what it says."""
         return list(self._told_all.values())
+
+    @property
+    def told_own(self) -> list[Connection]:
+        """The connections whose peers believe what this context says of itself only, and so are told no more."""
+        return list(self._told_own.values())
+
+    def told_all_but(self, connection: Connection | None) -> int:
+        """How many are told of all contexts, without this one."""
+        return len(self._told_all) - (connection is not None and connection.peer.wire_id in self._told_all)
 
     @property
     def told_all_count(self) -> int:
@@ -106,6 +116,17 @@ class Neighbours:
         self._context._associations.attach(connection)
         self._count_changed()
 
+    def sort(self, connection: Connection) -> None:
+        """A peer has said whether it believes what this context says of others."""
+        wire_id = connection.peer.wire_id
+        if connection.tie is Tie.STUB or self._by_id.get(wire_id) is not connection:
+            return
+        told, others = self._told_own, self._told_all
+        if connection.belief.hears_others:
+            told, others = others, told
+        others.pop(wire_id, None)
+        told[wire_id] = connection
+
     def came_up(self, connection: Connection, *, is_new: bool) -> None:
         """A session is up, for the first time or again."""
         context = self._context
@@ -154,6 +175,7 @@ class Neighbours:
         if self._by_id.get(wire_id) is connection:
             del self._by_id[wire_id]
             self._told_all.pop(wire_id, None)
+            self._told_own.pop(wire_id, None)
             self._count_changed()
         deserted = context._associations.detach(connection)
         if deserted and not connection.goodbye.was_said and not context._closing:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 if TYPE_CHECKING:
+    from ..protocol.handshake import Hello
     from ..transports.base import Network, Transport
+
+
+CHECK_BYTES: Final = 7
+"""Of an identity, in records."""
 
 
 class Kind(enum.Enum):
@@ -37,6 +42,20 @@ class Standing:
         """Whether it is believed what it says of contexts that are not below it."""
         return self.kind is Kind.TRUSTED
 
+    def bound(self, *, is_stub: bool) -> int:
+        """For whom it may speak, as a `LinkRecord` says it: two who have proved to be the same have the same number."""
+        if self.may_speak_for_others:
+            return 0
+        from ..protocol.records import BELOW, BOUND_BITS, ITSELF  # the mesh brings it, and is imported late
+
+        whom = BELOW if is_stub else ITSELF
+        if self.identity is None:
+            return whom
+        import hashlib  # only for this, and slow to import
+
+        check = hashlib.blake2b(self.identity.encode(), digest_size=CHECK_BYTES).digest()
+        return int.from_bytes(check, "big") << BOUND_BITS | whom
+
 
 def judge(transport: Transport, network: Network) -> Standing:
     """Tell how far whoever is at the other end of a transport is trusted.
@@ -52,3 +71,8 @@ def judge(transport: Transport, network: Network) -> Standing:
     if is_same_user or transport.kind in {"memory", "stdio"}:
         return Standing(Kind.TRUSTED)
     return Standing(Kind.UNAUTHENTICATED)
+
+
+def say_leaf(hello: Hello, transport: Transport, network: Network) -> Hello:
+    """Let a greeting tell whoever is at the other end of a transport whether it is believed what it says of others."""
+    return attrs.evolve(hello, leaf=None if judge(transport, network).may_speak_for_others else True)

@@ -1,0 +1,150 @@
+"""What two neighbours believe of what the other says of others, and so what they tell each other.
+
+A neighbour that is not trusted is believed what it says and sends of itself, and, if it is a stub, of those below it. All else is dropped.
+Honest neighbours do not say it in the first place: the handshake tells each side what the other believes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from ..errors import ProtocolError
+from ..protocol.identity import ContextId
+from .states import Tie
+from .trust import Kind
+
+if TYPE_CHECKING:
+    from ..protocol.handshake import Hello
+    from .connection import Connection
+
+logger = logging.getLogger("trioton.link")
+
+MOST_LIES: Final = 10
+"""How often, within `LIE_WINDOW`, a neighbour that is not trusted may speak for others before its link is closed."""
+
+LIE_WINDOW: Final = 60.0
+"""Seconds."""
+
+
+class Belief:
+    """What a context and one neighbour believe of each other.
+
+    Args:
+        connection: The connection to the neighbour.
+
+    Attributes:
+        hears_others: Whether the neighbour believes what this context says of others.
+        spoofed: How much the neighbour has said and sent in the name of others.
+    """
+
+    __slots__ = ("_connection", "_has_warned", "_lies", "hears_others", "spoofed")
+
+    def __init__(self, connection: Connection) -> None:
+        self.hears_others = True
+        self.spoofed = 0
+        self._connection = connection
+        self._has_warned = False
+        self._lies: deque[float] | None = None
+
+    def begin(self, hello: Hello) -> None:
+        """A new link is up: the neighbour has said what it believes. A parent believes its stub what it says of those below it."""
+        self.hears_others = not hello.leaf or self._connection.tie is Tie.PARENT
+        self._has_warned = False
+
+    # ---------------------------------------------------------------- what is told
+
+    def hears_of(self, source: bytes) -> bool:
+        """Whether the neighbour takes what comes from a context through this one."""
+        return self.hears_others or source == self._connection._context._wire_id
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether neither believes the other anything of others: so nobody else can reach the neighbour over this link."""
+        connection = self._connection
+        return not self.hears_others and not connection.standing.may_speak_for_others and connection.tie is Tie.PEERS
+
+    @property
+    def bound(self) -> int:
+        """For whom the neighbour may speak, for the record of the link."""
+        connection = self._connection
+        return connection.standing.bound(is_stub=connection.tie is Tie.STUB)
+
+    # ---------------------------------------------------------------- what is heard
+
+    @property
+    def is_free(self) -> bool:
+        """Whether the neighbour may speak for anybody."""
+        return self._connection.standing.may_speak_for_others and self._connection.tie is not Tie.STUB
+
+    def believes(self, origin: bytes) -> bool:
+        """Whether what the neighbour says of a context is believed; what is not counts as a lie.
+
+        Raises:
+            ProtocolError: It lies too often.
+        """
+        connection = self._connection
+        if origin == connection.peer.wire_id:
+            return True
+        if connection.tie is not Tie.STUB:
+            is_believed = connection.standing.may_speak_for_others
+        else:
+            mesh = connection._context._mesh
+            is_believed = mesh.parenthood.may_speak_for(connection, origin)
+            if not is_believed:
+                mesh.membership.update()  # what it has said before may be why it may speak for this one
+                is_believed = mesh.parenthood.may_speak_for(connection, origin)
+        if not is_believed:
+            self.spoke_for_other(origin)
+        return is_believed
+
+    def takes_from(self, source: bytes) -> bool:
+        """Whether what comes from another context may come over this link: that is known, and the neighbour may speak for it.
+
+        Raises:
+            ProtocolError: The neighbour speaks too often for those for whom it may not.
+        """
+        context = self._connection._context
+        if source != context._wire_id and context._mesh.topology.node(source) is not None:
+            return self.believes(source)
+        if not self.is_free:
+            self.spoke_for_other(source)
+        return False
+
+    def spoke_for_other(self, origin: bytes) -> None:
+        """The neighbour has spoken, or sent something, in the name of a context for which it may not speak: that was dropped.
+
+        Raises:
+            ProtocolError: It has done so too often, and is not trusted: its link must be closed.
+        """
+        connection = self._connection
+        if connection.tie is Tie.STUB and connection._context._mesh.parenthood.has_spoken_for(connection, origin):
+            return  # what was below it until a moment ago may still have something on the way
+        self.spoofed += 1
+        if not self._has_warned:
+            self._has_warned = True
+            logger.warning(
+                "%s: %s speaks for others, first for %s, %s",
+                connection._context,
+                connection.peer,
+                ContextId.from_wire(origin),
+                self._why(),
+            )
+        if connection.standing.may_speak_for_others:
+            return
+        now = trio.current_time()
+        lies = self._lies = self._lies or deque(maxlen=MOST_LIES)
+        lies.append(now)
+        if len(lies) == MOST_LIES and now - lies[0] <= LIE_WINDOW:
+            raise ProtocolError(f"the peer speaks for others, {self._why()}")
+
+    def _why(self) -> str:
+        standing = self._connection.standing
+        if self._connection.tie is Tie.STUB:
+            return "though it is a stub, and they are not below it"
+        if standing.kind is Kind.PEER:
+            return f"though {standing.identity!r} has proved only who it is, not that it may route"
+        return "over a link that proves nothing of it; give both a trioton.Secret"

@@ -1,0 +1,125 @@
+"""Ways that lead through those only who may speak for others.
+
+A context says in its record which of its neighbours it believes nothing of others: those are *bound*. Some may speak for themselves only
+(`ITSELF`), others, which are stubs, also for those below them (`BELOW`). So a link to a bound neighbour is no part of a way but at its
+ends: whatever comes over it must come from that neighbour, or from below it, and what goes over it must be for that.
+
+A way is thus a row of links in three stretches. On the first it may climb, from stubs to their parents; on the last it may go down to stubs; and
+its very first and last link may be one to a context that speaks for itself only. That holds for a way and for its reverse alike, so two
+contexts reach each other, or neither reaches the other. It is a rule, not a cost: no way is so long that one through a bound
+neighbour would be taken instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, TypeAlias
+
+from .records import BELOW, ITSELF
+
+Steps: TypeAlias = Mapping[bytes, Mapping[bytes, int]]
+"""For each context, what it takes to each of its neighbours."""
+
+Bounds: TypeAlias = Mapping[bytes, Mapping[bytes, int]]
+"""For each context that binds any, which of its neighbours, and whether by `BELOW` or `ITSELF`."""
+
+_NONE: Final[Mapping[bytes, int]] = {}
+
+
+class BoundTree:
+    """How one source reaches all others, over links of which some lead to bound neighbours.
+
+    What can be reached without going down to a stub is reached so, at the least cost; of the rest what can be reached by going down; and
+    then what is reached by a last link to a context that speaks for itself only. Each context has one place. Of ways that cost the same,
+    that over the parent with the smallest id is taken.
+
+    Args:
+        source: Its root.
+        steps: The links.
+        bounds: Who may not speak for others.
+        is_near: Whether a way of some cost is short enough.
+
+    Attributes:
+        costs: What the way to each context costs.
+        parents: For each context but the source, the one before it on the way.
+    """
+
+    def __init__(self, source: bytes, steps: Steps, bounds: Bounds, is_near: Callable[[int], bool]) -> None:
+        self.costs: dict[bytes, int] = {source: 0}
+        self.parents: dict[bytes, bytes] = {}
+        self._source = source
+        self._steps = steps
+        self._bounds = bounds
+        self._is_near = is_near
+        self._closed: frozenset[bytes] = frozenset()  # they have their places, which nothing that is found later changes
+        self._grow([source], self._may_climb)
+        self._closed = self._climbed = self._near()
+        self._grow(self._take_all(self._may_go_down), self._may_go_on_down)
+        self._closed = self._near()
+        self._take_all(self._may_end)
+
+    # ---------------------------------------------------------------- which links are taken
+
+    def _binds(self, one: bytes, other: bytes) -> int:
+        return self._bounds.get(one, _NONE).get(other, 0)
+
+    def _is_believed(self, near: bytes, far: bytes) -> bool:
+        """Whether a context that has come from the source without going down believes what it says of the source."""
+        bound = self._binds(far, near)
+        return bound != ITSELF or near == self._source
+
+    def _may_climb(self, near: bytes, far: bytes) -> bool:
+        return not self._binds(near, far) and self._is_believed(near, far)
+
+    def _may_go_down(self, near: bytes, far: bytes) -> bool:
+        return self._binds(near, far) == BELOW and self._is_believed(near, far) and self._binds(far, near) != BELOW
+
+    def _may_go_on_down(self, near: bytes, far: bytes) -> bool:
+        return self._binds(near, far) != ITSELF and not self._binds(far, near)
+
+    def _may_end(self, near: bytes, far: bytes) -> bool:
+        if self._binds(near, far) != ITSELF:
+            return False
+        return self._is_believed(near, far) if near in self._climbed else not self._binds(far, near)
+
+    # ---------------------------------------------------------------- growing
+
+    def _near(self) -> frozenset[bytes]:
+        return frozenset(context for context, cost in self.costs.items() if self._is_near(cost))
+
+    def _grow(self, starts: Iterable[bytes], may: Callable[[bytes, bytes], bool]) -> None:
+        """Go on from some contexts, and from those that are found, over all links that may be taken; the nearest first."""
+        costs, steps = self.costs, self._steps
+        to_visit: dict[int, list[bytes]] = {}
+        for context in starts:
+            to_visit.setdefault(costs[context], []).append(context)
+        while to_visit:
+            cost = min(to_visit)
+            for context in to_visit.pop(cost):
+                if costs[context] != cost:
+                    continue  # there was a better way to it
+                for neighbour, step in steps.get(context, _NONE).items():
+                    if may(context, neighbour) and self._take(context, neighbour, cost + step):
+                        to_visit.setdefault(cost + step, []).append(neighbour)
+
+    def _take_all(self, may: Callable[[bytes, bytes], bool]) -> dict[bytes, None]:
+        """Take the links that lead on from those that have their places, and no further; gives what was found."""
+        found = {}
+        for context in self._closed:
+            for neighbour, step in self._steps.get(context, _NONE).items():
+                if may(context, neighbour) and self._take(context, neighbour, self.costs[context] + step):
+                    found[neighbour] = None
+        return found
+
+    def _take(self, context: bytes, neighbour: bytes, cost: int) -> bool:
+        """Take the way over a context to its neighbour, if that is better than what is known; gives whether it costs less."""
+        if neighbour in self._closed:
+            return False
+        known = self.costs.get(neighbour)
+        if known is None or cost < known:
+            self.costs[neighbour] = cost
+            self.parents[neighbour] = context
+            return True
+        if cost == known and context < self.parents[neighbour]:
+            self.parents[neighbour] = context
+        return False
