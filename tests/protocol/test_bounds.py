@@ -55,7 +55,7 @@ class World:
         return True
 
     def ways(self, source: int) -> Iterator[tuple[int, ...]]:
-        to_go = [(source,)]
+        to_go: list[tuple[int, ...]] = [(source,)]
         while to_go:
             way = to_go.pop()
             yield way
@@ -167,7 +167,9 @@ worlds = st.dictionaries(
     st.tuples(bounds, bounds),
     min_size=1,
     max_size=10,
-).map(lambda drawn: World({way: bound for (a, b), (x, y) in drawn.items() for way, bound in (((a, b), x), ((b, a), y))}))
+).map(
+    lambda drawn: World({way: bound for (a, b), (x, y) in drawn.items() for way, bound in (((a, b), x), ((b, a), y))})
+)
 
 
 @given(world=worlds)

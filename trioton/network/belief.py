@@ -37,13 +37,15 @@ class Belief:
         connection: The connection to the neighbour.
 
     Attributes:
+        is_leaf: Whether the neighbour does not trust this context, as it says.
         hears_others: Whether the neighbour believes what this context says of others.
         spoofed: How much the neighbour has said and sent in the name of others.
     """
 
-    __slots__ = ("_connection", "_has_warned", "_lies", "hears_others", "spoofed")
+    __slots__ = ("_connection", "_has_warned", "_lies", "hears_others", "is_leaf", "spoofed")
 
     def __init__(self, connection: Connection) -> None:
+        self.is_leaf = False
         self.hears_others = True
         self.spoofed = 0
         self._connection = connection
@@ -52,7 +54,8 @@ class Belief:
 
     def begin(self, hello: Hello) -> None:
         """A new link is up: the neighbour has said what it believes. A parent believes its stub what it says of those below it."""
-        self.hears_others = not hello.leaf or self._connection.tie is Tie.PARENT
+        self.is_leaf = bool(hello.leaf)
+        self.hears_others = not self.is_leaf or self._connection.tie is Tie.PARENT
         self._has_warned = False
 
     # ---------------------------------------------------------------- what is told
@@ -60,6 +63,15 @@ class Belief:
     def hears_of(self, source: bytes) -> bool:
         """Whether the neighbour takes what comes from a context through this one."""
         return self.hears_others or source == self._connection._context._wire_id
+
+    def hears_value_of(self, writer: bytes) -> bool:
+        """Whether the neighbour takes the value of a state that a context has written."""
+        connection = self._connection
+        context = connection._context
+        if not self.is_leaf or writer in {context._wire_id, connection.peer.wire_id}:
+            return True
+        way = context._mesh.topology.next_hop(context._wire_id, writer)
+        return connection.tie is Tie.PARENT and way not in {None, connection.peer.wire_id}
 
     @property
     def is_apart(self) -> bool:
@@ -86,20 +98,22 @@ class Belief:
         Raises:
             ProtocolError: It lies too often.
         """
-        connection = self._connection
-        if origin == connection.peer.wire_id:
-            return True
-        if connection.tie is not Tie.STUB:
-            is_believed = connection.standing.may_speak_for_others
-        else:
-            mesh = connection._context._mesh
-            is_believed = mesh.parenthood.may_speak_for(connection, origin)
-            if not is_believed:
-                mesh.membership.update()  # what it has said before may be why it may speak for this one
-                is_believed = mesh.parenthood.may_speak_for(connection, origin)
+        is_believed = self.may_speak_for(origin)
+        if not is_believed and self._connection.tie is Tie.STUB:
+            self._connection._context._mesh.membership.update()  # what it has said before may be why it may speak for this one
+            is_believed = self.may_speak_for(origin)
         if not is_believed:
             self.spoke_for_other(origin)
         return is_believed
+
+    def may_speak_for(self, origin: bytes) -> bool:
+        """Whether the neighbour is believed what it says of a context."""
+        connection = self._connection
+        if origin == connection.peer.wire_id:
+            return True
+        if connection.tie is Tie.STUB:
+            return connection._context._mesh.parenthood.may_speak_for(connection, origin)
+        return connection.standing.may_speak_for_others
 
     def takes_from(self, source: bytes) -> bool:
         """Whether what comes from another context may come over this link: that is known, and the neighbour may speak for it.

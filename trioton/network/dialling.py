@@ -12,6 +12,7 @@ from ..protocol.backoff import Reconnect
 from ..transports.base import UntrustedError
 from .connection import Connection
 from .establish import RefusedError
+from .namesakes import objection_to_server
 from .peer import Peer
 from .states import Tie
 
@@ -109,6 +110,7 @@ class Dialler:
         context = self._context
         peer = Peer.from_hello(shaken.hello, transport=shaken.transport)
         objection = context._neighbours.objection(peer) or context._neighbours.objection_to(is_stub=self._is_stub)
+        objection = objection or objection_to_server(context, shaken)
         if objection is not None:
             shaken.transport.close()
             raise ConnectError(f"{self._address}: {objection}")

@@ -114,6 +114,11 @@ async def refuse(transport: Transport, reason: str, source: bytes) -> None:
     await _last_words(transport, encode_refusal(reason, source))
 
 
+async def dismiss(transport: Transport, reason: str) -> None:
+    """Tell a client that was let in already why it cannot stay, and close."""
+    await _last_words(transport, encode_control(Close(shorten_reason(reason))))
+
+
 async def answer_damage(transport: Transport, session: Session, reason: str, source: bytes) -> None:
     """Tell a client what is wrong with its words, and close; one that does not speak our protocol is told what this port is, in a readable line."""
     if not session.has_greeted:
@@ -121,7 +126,7 @@ async def answer_damage(transport: Transport, session: Session, reason: str, sou
     elif session.in_handshake:
         await refuse(transport, reason, source)
     else:
-        await _last_words(transport, encode_control(Close(shorten_reason(reason))))
+        await dismiss(transport, reason)
 
 
 async def _last_words(transport: Transport, words: bytes) -> None:

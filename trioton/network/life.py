@@ -12,6 +12,7 @@ from ..protocol.heartbeat import HeartbeatMachine
 from ..protocol.limits import MAX_RUN_BYTES
 from . import events
 from .link import Link, LinkEnd, LinkResult
+from .namesakes import objection_to_server
 from .peer import Peer
 from .resuming import Redialler, wait_resumed
 from .states import CLOSED_HERE, CONTEXT_CLOSED, State
@@ -245,7 +246,7 @@ class Life:
         """Start a new session, with the peer that answers now; None if there is a connection to that one already."""
         connection, neighbours = self._connection, self._context._neighbours
         peer = Peer.from_hello(shaken.hello, transport=shaken.transport)
-        connection.close_reason = neighbours.objection(peer)
+        connection.close_reason = neighbours.objection(peer) or objection_to_server(self._context, shaken)
         if connection.close_reason is not None:
             shaken.transport.close()
             return None

@@ -51,7 +51,9 @@ class BoundTree:
         self._steps = steps
         self._bounds = bounds
         self._is_near = is_near
-        self._closed: frozenset[bytes] = frozenset()  # they have their places, which nothing that is found later changes
+        self._closed: frozenset[bytes] = (
+            frozenset()
+        )  # they have their places, which nothing that is found later changes
         self._grow([source], self._may_climb)
         self._closed = self._climbed = self._near()
         self._grow(self._take_all(self._may_go_down), self._may_go_on_down)
@@ -104,7 +106,7 @@ class BoundTree:
 
     def _take_all(self, may: Callable[[bytes, bytes], bool]) -> dict[bytes, None]:
         """Take the links that lead on from those that have their places, and no further; gives what was found."""
-        found = {}
+        found: dict[bytes, None] = {}
         for context in self._closed:
             for neighbour, step in self._steps.get(context, _NONE).items():
                 if may(context, neighbour) and self._take(context, neighbour, self.costs[context] + step):

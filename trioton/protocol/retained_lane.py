@@ -11,6 +11,7 @@ than the link takes it, only the newest value leaves, and a slow link costs no m
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from ..errors import ProtocolError
@@ -38,6 +39,7 @@ class RetainedLane:
     Args:
         store: What is known here.
         most: Bytes of the largest value that the neighbour takes.
+        may_tell: Whether the neighbour believes what a context, which is told of here, has written; None if it believes all.
 
     Attributes:
         has_all: Whether the neighbour has told all that it knew when the link began.
@@ -45,9 +47,10 @@ class RetainedLane:
         too_large: How many values were not told because the neighbour takes none of their size.
     """
 
-    def __init__(self, store: RetainedStore, most: int) -> None:
+    def __init__(self, store: RetainedStore, most: int, may_tell: Callable[[bytes], bool] | None = None) -> None:
         self._store = store
         self._most = most
+        self._may_tell = may_tell
         self._words: deque[bytes] = deque()
         self._due: dict[str, None] = {}
         self._most_due = FEW
@@ -58,9 +61,10 @@ class RetainedLane:
         self.has_all = False
         self.peer_has_all = False
         self.too_large = 0
-        is_empty = not len(store)
-        self._words += [encode_known(retained.slot, retained.version) for retained in store.names()]
+        named = [retained for retained in store.names() if self._tells(retained.version)]
+        self._words += [encode_known(retained.slot, retained.version) for retained in named]
         self._words.append(encode_mark(RowKind.ALL_NAMED))
+        is_empty = not any(self._store.get(retained.slot) for retained in named)
         if is_empty:
             self._say_nothing_lacks()  # whatever the neighbour names
 
@@ -115,13 +119,16 @@ class RetainedLane:
     def _row(self, slot: str) -> list[bytes]:
         """The row of a value, in its parts; nothing if the value has given way, or is too large for the neighbour."""
         retained = self._store.get(slot)
-        if retained is None or retained.data is None:
+        if retained is None or retained.data is None or not self._tells(retained.version):
             return []
         if len(retained.data) > self._most:
             self.too_large += 1
             return []
         retained.is_told = True
         return [encode_value_head(slot, retained.version, len(retained.data)), retained.data]
+
+    def _tells(self, version: Version) -> bool:
+        return self._may_tell is None or self._may_tell(version.writer)
 
     def _was_told(self, slot: str) -> None:
         """A value that the neighbour lacked when the link began goes out."""
@@ -173,7 +180,9 @@ class RetainedLane:
         """Tell what the neighbour lacks, now that all is named that it knows."""
         peer_knows, self._peer_knows = self._peer_knows, {}
         lacking = {
-            slot: None for slot in self._store.slots() if self._store.version(slot) > peer_knows.get(slot, UNKNOWN)
+            slot: None
+            for slot in self._store.slots()
+            if (version := self._store.version(slot)) > peer_knows.get(slot, UNKNOWN) and self._tells(version)
         }
         if lacking:
             self._due = {**lacking, **self._due}  # what the talk waits for goes first

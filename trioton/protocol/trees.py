@@ -69,9 +69,7 @@ class Graph:
             (self.better if is_better else self.worse).add((origin, neighbour))
         return has_changed
 
-    def _bind(
-        self, record: NodeRecord, neighbour: bytes, nodes: Mapping[bytes, NodeRecord], *, counts: bool
-    ) -> bool:
+    def _bind(self, record: NodeRecord, neighbour: bytes, nodes: Mapping[bytes, NodeRecord], *, counts: bool) -> bool:
         """Take what both ends of a link, if that counts, say of each other; gives whether one believes the other in another way."""
         link = record.links.get(neighbour) if counts else None
         back = nodes[neighbour].links.get(record.origin) if link is not None and neighbour in nodes else None

@@ -49,7 +49,9 @@ class LinkLane:
     cut_to = 0
 
     def __init__(self, connection: Connection, store: RetainedStore) -> None:
-        self.lane = RetainedLane(store, connection.max_package)
+        belief = connection.belief
+        may_tell = None if belief.hears_others and not belief.is_leaf else belief.hears_value_of
+        self.lane = RetainedLane(store, connection.max_package, may_tell)
         self._connection = connection
         self._way = Way(connection)
         self._is_queued = False
@@ -228,14 +230,15 @@ class Retaining:
         """A neighbour tells of values.
 
         Raises:
-            ProtocolError: What it tells makes no sense.
+            ProtocolError: What it tells makes no sense, or it speaks for others too often.
         """
         lane = connection.talk.lane
         if lane is None:
             return
         for row in parse_rows(event.body, slot_length=self._context._limits.slot_length):
             if isinstance(row, Value):
-                self._learn(connection, row)
+                if connection.standing.may_speak_for_others or connection.belief.believes(row.writer):
+                    self._learn(connection, row)
             elif isinstance(row, Known):
                 lane.lane.knows(row)
             else:
@@ -291,8 +294,15 @@ class Retaining:
         ]
         others = [each for each in found if each.is_remote or self._lane_of(each) is not None]
         goal = max([poll.own, *(poll.first.get(each.peer.wire_id, UNKNOWN) for each in others)])
+        others = [each for each in others if self._can_know(each, goal)]
         lagging = [each for each in others if each.peer.wire_id not in poll.last or poll.last[each.peer.wire_id] < goal]
         return lagging or (others if self.store.version(slot) < goal else [])
+
+    @staticmethod
+    def _can_know(association: Association, version: Version) -> bool:
+        """Whether somebody can be told of a version from here: a neighbour may not believe it."""
+        connection = association.connection
+        return connection is None or version == UNKNOWN or connection.belief.hears_value_of(version.writer)
 
     @staticmethod
     def _lane_of(association: Association) -> LinkLane | None:
@@ -310,6 +320,11 @@ class Retaining:
     def answered(self, association: Association, message: control.StateKnown) -> None:
         """Somebody says which version of a slot it knows."""
         version = Version(message.counter, message.writer, message.check)
+        connection = association.connection
+        if connection is not None and not connection.belief.may_speak_for(version.writer):
+            version = min(
+                version, self.store.version(message.slot)
+            )  # what it knows beyond that, this context would not believe
         for poll in self._polls.get(message.slot, ()):
             poll.first.setdefault(association.peer.wire_id, version)
             poll.last[association.peer.wire_id] = version
