@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trioton.protocol.bounds import bounds_of
 from trioton.protocol.records import BELOW, ITSELF, LinkRecord, NodeChange, NodeRecord
 from trioton.protocol.topology import Topology
 from trioton.protocol.trees import MAX_HOPS
@@ -135,15 +136,17 @@ def test_a_bound_is_told_and_taken_back() -> None:
     topology = topology_of(1, [node(1), node(2, [1, 3]), node(3, [2])])
     assert topology.set_link(other, is_suspended=False, generation=1, bound=ITSELF)
     assert topology.update().joined == [other]
-    assert topology.bounds_of(far) == set(), "what one says who may not speak for others does not count"
+    assert bounds_of(topology, far) == set(), "what one says who may not speak for others does not count"
     assert not topology.set_link(other, is_suspended=False, generation=1, bound=ITSELF)
     assert topology.set_link(other, is_suspended=False, generation=1)
     assert topology.update().joined == [far]
-    assert topology.bounds_of(far) == {0}
+    assert bounds_of(topology, far) == {0}
     topology.learn_change(NodeChange(other, 1, 2, {own: LinkRecord(False, 1, ITSELF | 7 << 2)}, (), {}))
     assert topology.update() == ([], [])
     assert topology._graph.bounds == {other: {own: ITSELF}}
-    assert topology.bounds_of(own) == {ITSELF | 7 << 2}
+    known = topology.node(other)
+    assert known is not None
+    assert known.links[own].bound == ITSELF | 7 << 2
     assert topology.set_link(other, is_suspended=False, generation=1, bound=ITSELF)
     assert topology.update() == ([], [far])
     assert topology.is_linked(own, other)

@@ -157,7 +157,7 @@ class Doorman:
         """Why a client is not believed to be the context that it says, over the transport that it has chosen, or None."""
         context, hello = self._context, shaken.hello
         standing = judge(shaken.transport, context._network)
-        return objection_to(context, hello.id.to_wire(), standing, is_stub=hello.stub, is_leaf=bool(hello.leaf))
+        return objection_to(context, hello.id.to_wire(), standing, is_stub=hello.stub)
 
     @property
     def _takes_only_stubs(self) -> bool:

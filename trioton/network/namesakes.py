@@ -1,18 +1,20 @@
 """A neighbour that says it is a context which is in the network already, by another way.
 
-Whoever is trusted is believed that. Of all others, one who comes in by two doors must have proved the same at both; and one of whom nobody
-else is told, since neither side believes the other anything of others, cannot be anywhere else.
+Whoever is trusted is believed that. Of all others, one who comes in by two doors must have proved the same at both.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from .states import Tie
 from .trust import judge
 
 if TYPE_CHECKING:
+    from ..protocol.records import NodeRecord
+    from .connection import Connection
     from .context import Context
     from .establish import Shaken
     from .trust import Standing
@@ -22,7 +24,9 @@ NAMESAKE: Final = (
 )
 
 
-def objection_to(context: Context, wire_id: bytes, standing: Standing, *, is_stub: bool, is_leaf: bool) -> str | None:
+def objection_to(
+    context: Context, wire_id: bytes, standing: Standing, *, is_stub: bool, neighbours: Iterable[bytes] | None = None
+) -> str | None:
     """Why a neighbour is not believed to be the context that it says, or None.
 
     Args:
@@ -30,40 +34,42 @@ def objection_to(context: Context, wire_id: bytes, standing: Standing, *, is_stu
         wire_id: Who it says it is.
         standing: What its link proves.
         is_stub: Whether it is a stub of the context.
-        is_leaf: Whether it believes the context nothing of others.
+        neighbours: With whom the other is linked, where that is not known yet.
     """
     if standing.may_speak_for_others:
         return None
-    bounds = context._mesh.topology.bounds_of(wire_id)
-    if not is_leaf or is_stub:
-        bounds -= {standing.bound(is_stub=is_stub)}
+    from ..protocol.bounds import bounds_of  # the mesh brings it, and is imported late
+
+    bounds = bounds_of(context._mesh.topology, wire_id, neighbours) - {standing.bound(is_stub=is_stub)}
     return NAMESAKE if bounds else None
 
 
 def objection_to_server(context: Context, shaken: Shaken) -> str | None:
     """The same of who answers where a context has dialled."""
-    hello, standing = shaken.hello, judge(shaken.transport, context._network)
-    return objection_to(context, hello.id.to_wire(), standing, is_stub=False, is_leaf=bool(hello.leaf))
+    standing = judge(shaken.transport, context._network)
+    return objection_to(context, shaken.hello.id.to_wire(), standing, is_stub=False)
 
 
 def cut_off_namesakes(context: Context) -> None:
-    """Ways have changed: part from neighbours who turn out to be in the network by another way, too, if they have not proved the same there."""
+    """Ways have changed: part from neighbours who turn out to be in the network by another way, too, and have not proved the same there."""
     for connection in context._neighbours.with_session():
-        standing, belief = connection.standing, connection.belief
-        if standing.may_speak_for_others or connection.open_link is None:
-            continue
-        is_stub = connection.tie is Tie.STUB
-        wire_id = connection.peer.wire_id
-        reason = objection_to(context, wire_id, standing, is_stub=is_stub, is_leaf=not belief.hears_others)
-        if reason is not None:
-            part(context, wire_id, reason)
+        _check(connection, None)
 
 
-def part(context: Context, wire_id: bytes, reason: str = NAMESAKE) -> None:
-    """Say goodbye at once to a neighbour that is not who it says."""
-    connection = context._neighbours.route(wire_id)
-    link = None if connection is None else connection.open_link
-    if connection is not None and link is not None:
+def heard_of_namesake(context: Context, record: NodeRecord) -> None:
+    """Others tell of a context, and with whom it is linked: part from a neighbour that says it is the same, if nothing proves that."""
+    connection = context._neighbours.route(record.origin)
+    if connection is not None:
+        _check(connection, record.links)
+
+
+def _check(connection: Connection, neighbours: Iterable[bytes] | None) -> None:
+    link, standing = connection.open_link, connection.standing
+    if link is None or standing.may_speak_for_others:
+        return
+    context, is_stub = connection._context, connection.tie is Tie.STUB
+    reason = objection_to(context, connection.peer.wire_id, standing, is_stub=is_stub, neighbours=neighbours)
+    if reason is not None:
         context._doorman.refusals.tell(logging.WARNING, link.transport, f"parts from {connection.peer}: {reason}")
         connection.goodbye.say_now(reason)
         connection.life.cut_off(reason)

@@ -13,9 +13,12 @@ neighbour would be taken instead.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from .records import BELOW, ITSELF
+
+if TYPE_CHECKING:
+    from .topology import Topology
 
 Steps: TypeAlias = Mapping[bytes, Mapping[bytes, int]]
 """For each context, what it takes to each of its neighbours."""
@@ -125,3 +128,32 @@ class BoundTree:
         if cost == known and context < self.parents[neighbour]:
             self.parents[neighbour] = context
         return False
+
+
+def bounds_of(topology: Topology, context: bytes, neighbours: Iterable[bytes] | None = None) -> set[int]:
+    """For whom a context may speak, see `LinkRecord`, as those of its neighbours say who may speak for others, and are not behind it.
+
+    Args:
+        topology: What is known to the one that asks, whose own word is left out.
+        context: The context.
+        neighbours: Those with which it has links; by default those that it is known to have.
+    """
+    node = topology.node(context)
+    if neighbours is None:
+        neighbours = () if node is None else node.links
+    found = set()
+    for neighbour in neighbours:
+        link = None if (other := topology.node(neighbour)) is None else other.links.get(context)
+        if link is not None and neighbour != topology.own.origin and _is_believed(topology, neighbour, context):
+            found.add(link.bound)
+    return found
+
+
+def _is_believed(topology: Topology, context: bytes, doubted: bytes) -> bool:
+    """Whether nobody on the way to a context binds the one after it, and one who is doubted is not on it."""
+    path = topology.path(topology.own.origin, context)
+    nodes = [topology.node(each) for each in path]
+    return doubted not in path and not any(
+        near is not None and (link := near.links.get(far)) is not None and link.bound
+        for near, far in zip(nodes, path[1:], strict=False)
+    )

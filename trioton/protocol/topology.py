@@ -453,17 +453,6 @@ class Topology:
         """Whether any context may not speak for others."""
         return bool(self._graph.bounds)
 
-    def bounds_of(self, context: bytes) -> set[int]:
-        """For whom a context may speak, as others with links to it say, see `LinkRecord`; of those who may speak for others themselves."""
-        others = self._graph.steps.get(context, {}).keys() - {self.own.origin}
-        links = (self._nodes[other].links.get(context) for other in others if self._is_believed(other))
-        return {link.bound for link in links if link is not None}
-
-    def _is_believed(self, context: bytes) -> bool:
-        """Whether nobody on the way to a context that can be reached binds the one after it."""
-        bounds, path = self._graph.bounds, self._tree.path(context)
-        return bool(path) and not any(far in bounds.get(near, ()) for near, far in pairwise(path))
-
     def hops(self, context: bytes) -> int:
         """How many links away a context is.
 

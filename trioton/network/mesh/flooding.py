@@ -30,7 +30,7 @@ from ...protocol.records import (
     encode_record,
     parse_record,
 )
-from ..namesakes import part
+from ..namesakes import heard_of_namesake
 from ..states import Tie
 from .parenthood import Parenthood
 from .upward import Upward
@@ -246,12 +246,8 @@ class Flooding:
                 if connection.tie is Tie.STUB:
                     parenthood.doubt(connection, record.origin)
                 continue
-            if (
-                isinstance(record, NodeRecord)
-                and record.origin != connection.peer.wire_id
-                and self._is_apart(record.origin)
-            ):
-                part(self._context, record.origin)  # nobody else can know of the neighbour
+            if isinstance(record, NodeRecord) and record.origin != connection.peer.wire_id:
+                heard_of_namesake(self._context, record)
             slots = self._learn(record)
             if slots is not None:
                 self.tell(record, connection, data)
