@@ -136,11 +136,11 @@ def test_a_bound_is_told_and_taken_back() -> None:
     topology = topology_of(1, [node(1), node(2, [1, 3]), node(3, [2])])
     assert topology.set_link(other, is_suspended=False, generation=1, bound=ITSELF)
     assert topology.update().joined == [other]
-    assert bounds_of(topology, far) == set(), "what one says who may not speak for others does not count"
+    assert bounds_of(topology, [far]) == {far: set()}, "what one says who may not speak for others does not count"
     assert not topology.set_link(other, is_suspended=False, generation=1, bound=ITSELF)
     assert topology.set_link(other, is_suspended=False, generation=1)
     assert topology.update().joined == [far]
-    assert bounds_of(topology, far) == {0}
+    assert bounds_of(topology, [far]) == {far: {0}}
     topology.learn_change(NodeChange(other, 1, 2, {own: LinkRecord(False, 1, ITSELF | 7 << 2)}, (), {}))
     assert topology.update() == ([], [])
     assert topology._graph.bounds == {other: {own: ITSELF}}

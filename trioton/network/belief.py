@@ -100,7 +100,7 @@ class Belief:
         """
         is_believed = self.may_speak_for(origin)
         if not is_believed and self._connection.tie is Tie.STUB:
-            self._connection._context._mesh.membership.update()  # what it has said before may be why it may speak for this one
+            self._connection._context._mesh.parenthood.reconsider(self._connection)
             is_believed = self.may_speak_for(origin)
         if not is_believed:
             self.spoke_for_other(origin)
@@ -141,11 +141,11 @@ class Belief:
         if not self._has_warned:
             self._has_warned = True
             logger.warning(
-                "%s: %s speaks for others, first for %s, %s",
+                "%s: %s speaks for others, first for %s, which is not believed, %s",
                 connection._context,
                 connection.peer,
                 ContextId.from_wire(origin),
-                self._why(),
+                self.why_not,
             )
         if connection.standing.may_speak_for_others:
             return
@@ -153,12 +153,14 @@ class Belief:
         lies = self._lies = self._lies or deque(maxlen=MOST_LIES)
         lies.append(now)
         if len(lies) == MOST_LIES and now - lies[0] <= LIE_WINDOW:
-            raise ProtocolError(f"the peer speaks for others, {self._why()}")
+            raise ProtocolError(f"the peer speaks for others, which is not believed, {self.why_not}")
 
-    def _why(self) -> str:
+    @property
+    def why_not(self) -> str:
+        """Why the neighbour may not speak for others, and what to do about that."""
         standing = self._connection.standing
         if self._connection.tie is Tie.STUB:
-            return "though it is a stub, and they are not below it"
+            return "since it is a stub, and they are not below it"
         if standing.kind is Kind.PEER:
-            return f"though {standing.identity!r} has proved only who it is, not that it may route"
-        return "over a link that proves nothing of it; give both a trioton.Secret"
+            return f"since {standing.identity!r} has proved only who it is, not that it may route"
+        return "since its link proves nothing of it; give both a trioton.Secret"

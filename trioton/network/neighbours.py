@@ -136,6 +136,9 @@ class Neighbours:
         else:
             context._hub.emit(events.Resumed(connection))
         logger.info("%s: %s %r", context, "connected" if is_new else "resumed", connection)
+        if connection.belief.is_apart and len(self._by_id) > 1:
+            text = "%s: nothing is passed on between %s and others, %s"
+            logger.info(text, context, connection.peer, connection.belief.why_not)
         context._changed.unpark_all()
 
     def lost_session(self, connection: Connection, reason: str, *, has_joined: bool) -> None:

@@ -12,7 +12,7 @@ neighbour would be taken instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from .records import BELOW, ITSELF
@@ -130,22 +130,18 @@ class BoundTree:
         return False
 
 
-def bounds_of(topology: Topology, context: bytes, neighbours: Iterable[bytes] | None = None) -> set[int]:
-    """For whom a context may speak, see `LinkRecord`, as those of its neighbours say who may speak for others, and are not behind it.
+def bounds_of(topology: Topology, contexts: Collection[bytes]) -> dict[bytes, set[int]]:
+    """For whom some contexts may speak, see `LinkRecord`, as those say who are linked with them, may speak for others, and are not behind them.
 
-    Args:
-        topology: What is known to the one that asks, whose own word is left out.
-        context: The context.
-        neighbours: Those with which it has links; by default those that it is known to have.
+    The one that asks, whose topology it is, knows what it says itself.
     """
-    node = topology.node(context)
-    if neighbours is None:
-        neighbours = () if node is None else node.links
-    found = set()
-    for neighbour in neighbours:
-        link = None if (other := topology.node(neighbour)) is None else other.links.get(context)
-        if link is not None and neighbour != topology.own.origin and _is_believed(topology, neighbour, context):
-            found.add(link.bound)
+    found: dict[bytes, set[int]] = {context: set() for context in contexts}
+    for other in topology.contexts():
+        node = topology.node(other)
+        links = {} if node is None else node.links
+        for context in links.keys() & found.keys():
+            if _is_believed(topology, other, context):
+                found[context].add(links[context].bound)
     return found
 
 

@@ -88,11 +88,15 @@ class View:
             return False
         if context not in self.below:
             if len(self.below) >= MOST_BELOW:
-                self.below = {each: None for each in self.below if topology.next_hop(own, each) == self.stub}
-            if len(self.below) >= MOST_BELOW:
                 return False
             self.below[context] = None
         return True
+
+    def forget_those_gone(self, topology: Topology) -> None:
+        """If the stub has spoken for as many as it may, make room: some may not be below it any more. To be called after `Topology.update`."""
+        if len(self.below) >= MOST_BELOW:
+            own = topology.own.origin
+            self.below = {each: None for each in self.below if topology.next_hop(own, each) == self.stub}
 
     def update(self, topology: Topology, context: bytes, way: int) -> Route | NoRoute | None:
         """What the stub must be told of a context now; None if it knows that. It counts as told then.

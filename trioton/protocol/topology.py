@@ -177,6 +177,10 @@ class Topology:
             self._touched.clear()
         self._install(own, [touched])
 
+    def heard_number(self, number: int) -> bool:
+        """Somebody who is trusted knows the own record of this number; gives whether that makes a new own record: it was never said here."""
+        return number > self.own.number and self._outnumber(number)
+
     def _outnumber(self, number: int) -> bool:
         """Give the own record a larger number than one that somebody has made up, so that all take it instead: whole.
 

@@ -30,7 +30,6 @@ from ...protocol.records import (
     encode_record,
     parse_record,
 )
-from ..namesakes import heard_of_namesake
 from ..states import Tie
 from .parenthood import Parenthood
 from .upward import Upward
@@ -246,8 +245,6 @@ class Flooding:
                 if connection.tie is Tie.STUB:
                     parenthood.doubt(connection, record.origin)
                 continue
-            if isinstance(record, NodeRecord) and record.origin != connection.peer.wire_id:
-                heard_of_namesake(self._context, record)
             slots = self._learn(record)
             if slots is not None:
                 self.tell(record, connection, data)
@@ -284,6 +281,9 @@ class Flooding:
         talk.was_asked = True
         peer = connection.peer.wire_id
         self._topology.outdate(peer, digest.known.get(peer, (0, 0))[0])
+        number, _ = digest.known.get(self._topology.own.origin, (0, 0))
+        if connection.belief.is_free and self._topology.heard_number(number):
+            self.own_changed()  # somebody has pretended to be this context
         if not connection.life.has_dialled:
             self._send(connection, [encode_record(self._digest_for(connection, digest.known))])
         if connection.tie is Tie.STUB or not connection.belief.hears_others:

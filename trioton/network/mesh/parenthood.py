@@ -113,6 +113,13 @@ class Parenthood:
         view = self._views.get(connection)
         return view is not None and view.may_speak_for(self._topology, context)
 
+    def reconsider(self, connection: Connection) -> None:
+        """What a stub has said before may be why it may speak for others now: draw all conclusions from that."""
+        self._context._mesh.membership.update()
+        view = self._views.get(connection)
+        if view is not None:
+            view.forget_those_gone(self._topology)
+
     def has_spoken_for(self, connection: Connection, context: bytes) -> bool:
         """Whether a stub was believed before what it said of a context, which may have gone elsewhere meanwhile."""
         view = self._views.get(connection)
