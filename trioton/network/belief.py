@@ -65,10 +65,10 @@ class Belief:
         return self.hears_others or source == self._connection._context._wire_id
 
     def hears_value_of(self, writer: bytes) -> bool:
-        """Whether the neighbour takes the value of a state that a context has written."""
+        """Whether the neighbour takes the value of a state that a context has written. What it has written itself it knows."""
         connection = self._connection
         context = connection._context
-        if not self.is_leaf or writer in {context._wire_id, connection.peer.wire_id}:
+        if not self.is_leaf or writer == context._wire_id:
             return True
         way = context._mesh.topology.next_hop(context._wire_id, writer)
         return connection.tie is Tie.PARENT and way not in {None, connection.peer.wire_id}

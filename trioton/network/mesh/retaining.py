@@ -301,8 +301,10 @@ class Retaining:
     @staticmethod
     def _can_know(association: Association, version: Version) -> bool:
         """Whether somebody can be told of a version from here: a neighbour may not believe it."""
-        connection = association.connection
-        return connection is None or version == UNKNOWN or connection.belief.hears_value_of(version.writer)
+        connection, writer = association.connection, version.writer
+        if connection is None or version == UNKNOWN or writer == association.peer.wire_id:
+            return True
+        return connection.belief.hears_value_of(writer)
 
     @staticmethod
     def _lane_of(association: Association) -> LinkLane | None:
