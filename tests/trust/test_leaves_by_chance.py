@@ -16,6 +16,7 @@ import trio
 from tests.common import Card
 from tests.network.mesh_worlds import World, hosts_of
 from trioton.testing import Chaos, Cut, Isolation, Kill, Network, Partition, Pause, run_simulation
+from trioton.transports.base import Security
 
 SEEDS: Final = int(os.environ.get("TRIOTON_LEAVES", "20"))
 
@@ -33,12 +34,15 @@ class LeafWorld(World):
         self.leaves = {name for name in names if draw.random() < 0.4}
         super().__init__(net, names, pause=3)
         for number, name in enumerate(self.names):
-            net.host(name).uid = 2000 + number  # so that nothing is believed but the cards
+            net.host(name).uid = self.uid_of(name, number)
         self.reached = {name: self._reached(name) for name in self.names}
         for name, sources in self.sources.items():
             sources[:] = [source for source in sources if source in self.reached[name]]
 
-    def security_of(self, name: str) -> Card:
+    def uid_of(self, _name: str, number: int) -> int:
+        return 2000 + number  # nothing is believed but the cards
+
+    def security_of(self, name: str) -> Security | None:
         return Card(name, may_route=name not in self.leaves)
 
     def _reached(self, name: str) -> set[str]:
@@ -65,13 +69,32 @@ class LeafWorld(World):
         assert [life.context.statistics().spoofed for life in self.lives] == [0] * len(self.lives)
 
 
-def size_of(net: Network) -> int:
-    return random.Random(f"size {net.seed}").randint(3, 8)
+class StrangerWorld(LeafWorld):
+    """The same, where leaves have proved nothing, and trust nobody either: each reaches its neighbours only."""
+
+    def uid_of(self, name: str, number: int) -> int:
+        return 2000 + number if name in self.leaves else 1000
+
+    def security_of(self, _name: str) -> None:
+        return None
+
+    def _reached(self, name: str) -> set[str]:
+        others = {b if a == name else a for a, b in self.links if name in (a, b)}
+        return (
+            others
+            if name in self.leaves
+            else others | {other for other in super()._reached(name) if other not in self.leaves}
+        )
+
+
+def world_of(net: Network) -> LeafWorld:
+    names = hosts_of(random.Random(f"size {net.seed}").randint(3, 8))
+    return (LeafWorld if int(net.seed) % 2 else StrangerWorld)(net, names)
 
 
 async def outages(net: Network) -> None:
     """No outage is as long as the resume window."""
-    world = LeafWorld(net, hosts_of(size_of(net)))
+    world = world_of(net)
     world.start()
     world.send_up_to(NUMBERS)
     with trio.fail_after(300):
@@ -94,7 +117,7 @@ def test_nothing_is_lost_doubled_or_reordered_around_leaves() -> None:
 
 async def deaths(net: Network) -> None:
     """Contexts are killed and start again, and some outages are longer than the resume window."""
-    world = LeafWorld(net, hosts_of(size_of(net)))
+    world = world_of(net)
     world.start()
     world.send_up_to(NUMBERS)
     await trio.sleep(115)
