@@ -205,6 +205,8 @@ def test_it_does_not_matter_in_which_order_it_was_learned(world: World, order: o
         topology.learn_node(record)
         changes = topology.update()
         seen = (seen | set(changes.joined)) - set(changes.gone)
+        for source in topology.contexts():
+            topology.path(source, ident(own))  # so that all trees must follow what comes next
     anew = world.topology(own)
     assert topology.contexts() == sorted(seen) == anew.contexts()
     assert topology._graph.bounds == anew._graph.bounds

@@ -39,14 +39,16 @@ class Belief:
     Attributes:
         is_leaf: Whether the neighbour does not trust this context, as it says.
         hears_others: Whether the neighbour believes what this context says of others.
+        is_free: Whether the neighbour may speak for anybody.
         spoofed: How much the neighbour has said and sent in the name of others.
     """
 
-    __slots__ = ("_connection", "_has_warned", "_lies", "hears_others", "is_leaf", "spoofed")
+    __slots__ = ("_connection", "_has_warned", "_lies", "hears_others", "is_free", "is_leaf", "spoofed")
 
     def __init__(self, connection: Connection) -> None:
         self.is_leaf = False
         self.hears_others = True
+        self.is_free = False
         self.spoofed = 0
         self._connection = connection
         self._has_warned = False
@@ -56,6 +58,7 @@ class Belief:
         """A new link is up: the neighbour has said what it believes. A parent believes its stub what it says of those below it."""
         self.is_leaf = bool(hello.leaf)
         self.hears_others = not self.is_leaf or self._connection.tie is Tie.PARENT
+        self.is_free = self._connection.standing.may_speak_for_others and self._connection.tie is not Tie.STUB
         self._has_warned = False
 
     # ---------------------------------------------------------------- what is told
@@ -86,11 +89,6 @@ class Belief:
         return connection.standing.bound(is_stub=connection.tie is Tie.STUB)
 
     # ---------------------------------------------------------------- what is heard
-
-    @property
-    def is_free(self) -> bool:
-        """Whether the neighbour may speak for anybody."""
-        return self._connection.standing.may_speak_for_others and self._connection.tie is not Tie.STUB
 
     def believes(self, origin: bytes) -> bool:
         """Whether what the neighbour says of a context is believed; what is not counts as a lie.
@@ -123,7 +121,7 @@ class Belief:
         """
         context = self._connection._context
         if source != context._wire_id and context._mesh.topology.node(source) is not None:
-            return self.believes(source)
+            return self.is_free or self.believes(source)
         if not self.is_free:
             self.spoke_for_other(source)
         return False

@@ -6,12 +6,12 @@ Whoever is trusted is believed that. Of all others, one who comes in by two door
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Final
 
 from .trust import judge
 
 if TYPE_CHECKING:
-    from .connection import Connection
     from .context import Context
     from .establish import Shaken
     from .trust import Standing
@@ -30,7 +30,7 @@ def objection_to(context: Context, wire_id: bytes, standing: Standing, *, is_stu
         standing: What its link proves.
         is_stub: Whether it is to be a stub of the context.
     """
-    if standing.may_speak_for_others:
+    if standing.may_speak_for_others or not context._mesh.topology.reaches(wire_id):
         return None
     from ..protocol.bounds import bounds_of  # the mesh brings it, and is imported late
 
@@ -44,20 +44,21 @@ def objection_to_server(context: Context, shaken: Shaken) -> str | None:
     return objection_to(context, shaken.hello.id.to_wire(), standing, is_stub=False)
 
 
-def cut_off_namesakes(context: Context) -> None:
-    """Ways have changed: part from neighbours who turn out to be in the network by another way, too, and have not proved the same there."""
+def cut_off_namesakes(context: Context, suspects: Collection[bytes]) -> None:
+    """Part from neighbours who turn out to be in the network by another way, too, and have not proved the same there.
+
+    Args:
+        context: The context.
+        suspects: Those of its neighbours who are not trusted, and of whom others have told something.
+    """
     from ..protocol.bounds import bounds_of  # as above
 
-    doubted: dict[bytes, Connection] = {}
-    for connection in context._neighbours.with_session():
-        if connection.open_link is not None and not connection.standing.may_speak_for_others:
-            doubted[connection.peer.wire_id] = connection
-    if not doubted:
-        return
-    for wire_id, bounds in bounds_of(context._mesh.topology, doubted.keys()).items():
-        connection = doubted[wire_id]
-        link = connection.open_link
-        if link is not None and bounds - {connection.belief.bound}:
+    for wire_id, bounds in bounds_of(context._mesh.topology, suspects).items():
+        connection = context._neighbours.route(wire_id)
+        link = None if connection is None else connection.open_link
+        if connection is None or link is None or connection.standing.may_speak_for_others:
+            continue
+        if bounds - {connection.belief.bound}:
             context._doorman.refusals.tell(logging.WARNING, link.transport, f"parts from {connection.peer}: {NAMESAKE}")
             connection.goodbye.say_now(NAMESAKE)
             connection.life.cut_off(NAMESAKE)

@@ -23,6 +23,9 @@ class Neighbours:
 
     Args:
         context: The context.
+
+    Attributes:
+        doubted: The connections whose peers are not trusted, by the identity of the peer.
     """
 
     def __init__(self, context: Context) -> None:
@@ -30,6 +33,7 @@ class Neighbours:
         self._by_id: dict[bytes, Connection] = {}
         self._told_all: dict[bytes, Connection] = {}
         self._told_own: dict[bytes, Connection] = {}
+        self.doubted: dict[bytes, Connection] = {}
         self._without_session: dict[Connection, None] = {}
         self._closed = ContextTotals()
 
@@ -117,9 +121,14 @@ class Neighbours:
         self._count_changed()
 
     def sort(self, connection: Connection) -> None:
-        """A peer has said whether it believes what this context says of others."""
+        """A link is up: the peer has said whether it believes what this context says of others, and has proved what it could."""
         wire_id = connection.peer.wire_id
-        if connection.tie is Tie.STUB or self._by_id.get(wire_id) is not connection:
+        if self._by_id.get(wire_id) is not connection:
+            return
+        self.doubted.pop(wire_id, None)
+        if not connection.standing.may_speak_for_others:
+            self.doubted[wire_id] = connection
+        if connection.tie is Tie.STUB:
             return
         told, others = self._told_own, self._told_all
         if connection.belief.hears_others:
@@ -179,6 +188,7 @@ class Neighbours:
             del self._by_id[wire_id]
             self._told_all.pop(wire_id, None)
             self._told_own.pop(wire_id, None)
+            self.doubted.pop(wire_id, None)
             self._count_changed()
         deserted = context._associations.detach(connection)
         if deserted and not connection.goodbye.was_said and not context._closing:

@@ -61,7 +61,38 @@ class BoundTree:
         self._closed = self._climbed = self._near()
         self._grow(self._take_all(self._may_go_down), self._may_go_on_down)
         self._closed = self._near()
-        self._take_all(self._may_end)
+        self._ends = self._take_all(self._may_end)
+
+    def adapt(self, changed: Collection[tuple[bytes, bytes]]) -> dict[bytes, int | None] | None:
+        """Follow the links that have changed, if at one end of each is one whom nobody believes more than what it says of itself.
+
+        Returns:
+            As `Tree.adapt`.
+        """
+        ends: dict[bytes, None] = {}
+        for link in changed:
+            end = next((each for each in link if self._is_end(each)), None)
+            if end is None:
+                return None
+            ends[end] = None
+        before: dict[bytes, int | None] = {}
+        for end in ends:
+            known = self.costs.pop(end, None)
+            self.parents.pop(end, None)
+            self._ends.pop(end, None)
+            for near in self._steps.get(end, _NONE):
+                if near in self._closed and self._may_end(near, end):
+                    self._take(near, end, self.costs[near] + self._steps[near][end])
+                    self._ends[end] = None
+            if self.costs.get(end) != known:
+                before[end] = known
+        return before
+
+    def _is_end(self, context: bytes) -> bool:
+        """Whether a context is reached by the last link of a way if at all, and no way leads on from it."""
+        if context == self._source or (context in self.costs and context not in self._ends):
+            return False
+        return all(self._binds(near, context) == ITSELF for near in self._steps.get(context, ()))
 
     # ---------------------------------------------------------------- which links are taken
 

@@ -452,11 +452,6 @@ class Topology:
         """Whether two contexts that can be reached can reach each other, too."""
         return not self._graph.bounds or bool(self.path(one, other))
 
-    @property
-    def has_bounds(self) -> bool:
-        """Whether any context may not speak for others."""
-        return bool(self._graph.bounds)
-
     def hops(self, context: bytes) -> int:
         """How many links away a context is.
 

@@ -140,7 +140,7 @@ class Tree:
     """How one source reaches all others: at the least cost, then over the fewest links, then over the parent with the smallest id.
 
     Contexts that are more than `MAX_HOPS` away have their place in it, so that it can grow; they count as not reached. Where some
-    contexts may not speak for others, see `BoundTree`; such a tree does not grow, and is made anew instead.
+    contexts may not speak for others, see `BoundTree`; such a tree is made anew unless only leaves come and go.
 
     Args:
         source: Its root.
@@ -151,17 +151,17 @@ class Tree:
         parents: For each context but the source, the one before it on the way from the source.
     """
 
-    __slots__ = ("_costs", "_graph", "_is_bound", "parents", "source")
+    __slots__ = ("_costs", "_graph", "_bound", "parents", "source")
 
     def __init__(self, source: bytes, graph: Graph) -> None:
         self.source = source
         self._graph = graph
         self._costs = {source: 0}
         self.parents: dict[bytes, bytes] = {}
-        self._is_bound = bool(graph.bounds)
-        if self._is_bound:
-            tree = BoundTree(source, graph.steps, graph.bounds, is_near)
-            self._costs, self.parents = tree.costs, tree.parents
+        self._bound: BoundTree | None = None
+        if graph.bounds:
+            self._bound = BoundTree(source, graph.steps, graph.bounds, is_near)
+            self._costs, self.parents = self._bound.costs, self._bound.parents
         else:
             self._grow({0: [source]}, {})
 
@@ -195,7 +195,9 @@ class Tree:
             What the ways cost before, for all contexts to which they cost something else now. None if the tree must be made anew, and is
             as it was.
         """
-        if self._is_bound or self._graph.bounds:
+        if self._bound is not None:
+            return self._bound.adapt(self._graph.better | self._graph.worse)
+        if self._graph.bounds:
             return None
         parents, steps = self.parents, self._graph.steps
         lost = []

@@ -65,6 +65,7 @@ class Flooding:
         topology: What is known of all contexts.
 
     Attributes:
+        suspects: The neighbours who are not trusted, and of whom others have told something.
         upward: Asks the parent for what it tells, if the context is a stub.
         parenthood: Tells stubs of the context, which get no records.
     """
@@ -83,6 +84,7 @@ class Flooding:
         ] = {}  # how much was told ahead of the others: a count, and a number
         self._lot = trio.lowlevel.ParkingLot()
         self._last_flood = -math.inf
+        self.suspects: set[bytes] = set()
         self.upward = Upward(context, topology, self._send)
         self.parenthood = Parenthood(context, topology, self.upward, self._send, self._lot.unpark)
         self.upward.parenthood = self.parenthood
@@ -246,6 +248,9 @@ class Flooding:
                     parenthood.doubt(connection, record.origin)
                 continue
             slots = self._learn(record)
+            if neighbours.doubted and isinstance(record, (NodeRecord, NodeChange)):
+                told_of = neighbours.doubted.keys() & {record.origin, *record.links}
+                self.suspects |= told_of - {connection.peer.wire_id}
             if slots is not None:
                 self.tell(record, connection, data)
                 if isinstance(record, NodeRecord) and neighbours.told_all_count > 1:

@@ -13,7 +13,6 @@ from ...protocol import control
 from ...protocol.identity import ContextId
 from ...protocol.records import MAX_PARTINGS
 from .. import events
-from ..namesakes import cut_off_namesakes
 from ..peer import ContextInfo
 from ..states import State, Tie
 
@@ -198,8 +197,6 @@ class Membership:
             self._version = topology.version
             self._find_ways()
             parenthood.ways_changed()
-            if topology.has_bounds:
-                cut_off_namesakes(self._context)
 
     # ---------------------------------------------------------------- partings
 

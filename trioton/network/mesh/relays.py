@@ -202,7 +202,7 @@ class Relays:
         """The connection over which something goes on to a context."""
         topology = self._topology
         neighbour = topology.next_hop(source, destination)
-        if neighbour is None:
+        if neighbour is None and topology.is_linked(source, destination):
             neighbour = topology.next_hop(self._context._wire_id, destination)
         connection = None if neighbour is None else self._context._neighbours.route(neighbour)
         return connection if connection is not None and connection.belief.hears_of(source) else None
