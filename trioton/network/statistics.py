@@ -29,6 +29,9 @@ class ConnectionStatistics(NamedTuple):
     """How many transports it has had."""
     spoofed: int
     """What the peer has said and sent in the name of others, for whom it may not speak; it was dropped."""
+    refused: int
+    """What the peer wanted and may not, see `Connection.permissions`: messages and values that were dropped, and requests, subscriptions
+    and flows that were not let in."""
 
 
 class LinkTotals:
@@ -77,12 +80,22 @@ class ContextStatistics(NamedTuple):
     """Values of states that had to give way to others."""
     spoofed: int
     """What neighbours have said and sent in the name of others, for whom they may not speak; it was dropped."""
+    refused: int
+    """What neighbours wanted and may not, as `ConnectionStatistics` has it."""
 
 
 class ContextTotals:
     """What has gone over connections."""
 
-    __slots__ = ("bytes_received", "bytes_sent", "messages_dropped", "messages_received", "messages_sent", "spoofed")
+    __slots__ = (
+        "bytes_received",
+        "bytes_sent",
+        "messages_dropped",
+        "messages_received",
+        "messages_sent",
+        "refused",
+        "spoofed",
+    )
 
     def __init__(self) -> None:
         self.bytes_sent = 0
@@ -91,6 +104,7 @@ class ContextTotals:
         self.messages_received = 0
         self.messages_dropped = 0
         self.spoofed = 0
+        self.refused = 0
 
     def add(self, connection: ConnectionStatistics) -> None:
         """Count what has gone over a connection."""
@@ -100,3 +114,4 @@ class ContextTotals:
         self.messages_received += connection.messages_received
         self.messages_dropped += connection.messages_dropped
         self.spoofed += connection.spoofed
+        self.refused += connection.refused

@@ -39,6 +39,7 @@ class RetainedLane:
     Args:
         store: What is known here.
         most: Bytes of the largest value that the neighbour takes.
+        may_read: Whether the neighbour may know of a slot; None if it may know of all.
         may_tell: Whether the neighbour believes what a context, which is told of here, has written; None if it believes all.
 
     Attributes:
@@ -47,9 +48,16 @@ class RetainedLane:
         too_large: How many values were not told because the neighbour takes none of their size.
     """
 
-    def __init__(self, store: RetainedStore, most: int, may_tell: Callable[[bytes], bool] | None = None) -> None:
+    def __init__(
+        self,
+        store: RetainedStore,
+        most: int,
+        may_read: Callable[[str], bool] | None = None,
+        may_tell: Callable[[bytes], bool] | None = None,
+    ) -> None:
         self._store = store
         self._most = most
+        self._may_read = may_read
         self._may_tell = may_tell
         self._words: deque[bytes] = deque()
         self._due: dict[str, None] = {}
@@ -61,7 +69,7 @@ class RetainedLane:
         self.has_all = False
         self.peer_has_all = False
         self.too_large = 0
-        named = [retained for retained in store.names() if self._tells(retained.version)]
+        named = [each for each in store.names() if self._is_read(each.slot) and self._tells(each.version)]
         self._words += [encode_known(retained.slot, retained.version) for retained in named]
         self._words.append(encode_mark(RowKind.ALL_NAMED))
         is_empty = not any(self._store.get(retained.slot) for retained in named)
@@ -81,11 +89,16 @@ class RetainedLane:
 
     def changed(self, slot: str) -> None:
         """A slot has a newer value: the neighbour must hear of it."""
+        if not self._is_read(slot):
+            return
         self._due[slot] = None
         if len(self._due) > self._most_due:
             # Of a neighbour that does not read, and many values that have given way meanwhile, nothing but the values that are left is due.
             self._due = {slot: None for slot in self._due if slot in self._owed or self._store.get(slot) is not None}
             self._most_due = 2 * len(self._due) + FEW
+
+    def _is_read(self, slot: str) -> bool:
+        return self._may_read is None or self._may_read(slot)
 
     def ask(self, slot: str) -> None:
         """Ask the neighbour for whatever it knows of a slot."""
@@ -182,7 +195,9 @@ class RetainedLane:
         lacking = {
             slot: None
             for slot in self._store.slots()
-            if (version := self._store.version(slot)) > peer_knows.get(slot, UNKNOWN) and self._tells(version)
+            if (version := self._store.version(slot)) > peer_knows.get(slot, UNKNOWN)
+            and self._is_read(slot)
+            and self._tells(version)
         }
         if lacking:
             self._due = {**lacking, **self._due}  # what the talk waits for goes first
