@@ -51,7 +51,7 @@ async def test_t15_an_identity_that_is_in_the_network_is_not_given_to_another(
         answer = await read_to_end(transport)
         reason = {
             "a": b"a context cannot connect to itself",
-            "b": b"raw is connected already",
+            "b": b"is in use by another",
             "c": b"a context of this identity is in the network already, by another way",
         }
         assert reason[who] in answer

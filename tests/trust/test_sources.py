@@ -14,15 +14,17 @@ from tests.raw_peer import RawPeer
 from tests.trust.hostile_shapes import SLOT, check_unharmed, ids, node, open_raw, records
 from tests.trust.leaf_shapes import network_of_users
 from trioton import OBJECT, ContextDied, DropOldest, StateChannel
-from trioton.network.belief import LIE_WINDOW, MOST_LIES
 from trioton.protocol import codec, control
+from trioton.protocol.conduct import PERIOD
 from trioton.protocol.frames import FrameKind, encode_prefix
+from trioton.protocol.limits import Limits
 from trioton.protocol.packages import PackageKind, PackageTemplate
 from trioton.protocol.records import Digest, InterestRecord, InterestSnapshot, LinkRecord, NodeChange
 from trioton.protocol.retained import Version, check_of, encode_value_head
 from trioton.protocol.routed import encode_routed
 
 UNKNOWN = b"\x07" * 16
+MOST_LIES = Limits().strikes
 WHO = ["parent", "sibling", "root", "unknown"]
 
 
@@ -102,7 +104,7 @@ async def test_t10_lies_that_are_few_and_far_between_close_nothing(autojump_cloc
             await peer.stream.send_all(peer.package(b"\x81\x01", source=UNKNOWN))
             for _ in range(8):
                 await peer.stream.send_all(control.encode_control(control.Ping(number)))
-                await trio.sleep(LIE_WINDOW / MOST_LIES / 7)
+                await trio.sleep(PERIOD / MOST_LIES / 7)
         assert mesh["a"].statistics().spoofed == number
         assert mesh["a"].connections[-1].is_connected
 

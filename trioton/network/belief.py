@@ -7,12 +7,10 @@ Honest neighbours do not say it in the first place: the handshake tells each sid
 from __future__ import annotations
 
 import logging
-from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import trio
 
-from ..errors import ProtocolError
 from ..protocol.identity import ContextId
 from .states import Tie
 from .trust import Kind
@@ -22,12 +20,6 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 logger = logging.getLogger("trioton.link")
-
-MOST_LIES: Final = 10
-"""How often, within `LIE_WINDOW`, a neighbour that is not trusted may speak for others before its link is closed."""
-
-LIE_WINDOW: Final = 60.0
-"""Seconds."""
 
 
 class Belief:
@@ -43,7 +35,7 @@ class Belief:
         spoofed: How much the neighbour has said and sent in the name of others.
     """
 
-    __slots__ = ("_connection", "_has_warned", "_lies", "hears_others", "is_free", "is_leaf", "spoofed")
+    __slots__ = ("_connection", "_has_warned", "hears_others", "is_free", "is_leaf", "spoofed")
 
     def __init__(self, connection: Connection) -> None:
         self.is_leaf = False
@@ -52,7 +44,6 @@ class Belief:
         self.spoofed = 0
         self._connection = connection
         self._has_warned = False
-        self._lies: deque[float] | None = None
 
     def begin(self, hello: Hello) -> None:
         """A new link is up: the neighbour has said what it believes. A parent believes its stub what it says of those below it."""
@@ -147,11 +138,8 @@ class Belief:
             )
         if connection.standing.may_speak_for_others:
             return
-        now = trio.current_time()
-        lies = self._lies = self._lies or deque(maxlen=MOST_LIES)
-        lies.append(now)
-        if len(lies) == MOST_LIES and now - lies[0] <= LIE_WINDOW:
-            raise ProtocolError(f"the peer speaks for others, which is not believed, {self.why_not}")
+        what = f"the peer speaks for others, which is not believed, {self.why_not}"
+        connection.conduct.strike(trio.current_time(), what)
 
     @property
     def why_not(self) -> str:
