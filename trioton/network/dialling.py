@@ -11,6 +11,7 @@ from ..errors import AuthError, ConnectError
 from ..protocol.backoff import Reconnect
 from .connection import Connection
 from .establish import RefusedError
+from .namesakes import objection_to_server
 from .peer import Peer
 from .states import Tie
 
@@ -108,6 +109,7 @@ class Dialler:
         context = self._context
         peer = Peer.from_hello(shaken.hello, transport=shaken.transport)
         objection = context._neighbours.objection(peer) or context._neighbours.objection_to(is_stub=self._is_stub)
+        objection = objection or objection_to_server(context, shaken)
         if objection is not None:
             shaken.transport.close()
             raise ConnectError(f"cannot connect to {self._address}: {objection}")
