@@ -13,6 +13,7 @@ from .connection import Connection
 from .establish import RefusedError
 from .peer import Peer
 from .states import Tie
+from .trust import judge
 
 if TYPE_CHECKING:
     from .context import Context
@@ -120,6 +121,7 @@ class Dialler:
             reconnect=self._reconnect,
             tie=Tie.PARENT if self._is_stub else Tie.PEERS,
         )
+        connection.standing = judge(shaken.transport, context._network)
         assert shaken.hello.session is not None
         connection.life.tokens.append(shaken.hello.session)
         context._neighbours.add(connection)
