@@ -43,6 +43,7 @@ from .errors import JobFailed as JobFailed
 from .errors import MessageDecodeError as MessageDecodeError
 from .errors import MessageTypeError as MessageTypeError
 from .errors import NoReplierError as NoReplierError
+from .errors import NotPermittedError as NotPermittedError
 from .errors import ProtocolError as ProtocolError
 from .errors import RemoteError as RemoteError
 from .errors import RemoteTraceback as RemoteTraceback
@@ -61,6 +62,7 @@ from .network.events import Event as Event
 from .network.events import EventStream as EventStream
 from .network.events import Gap as Gap
 from .network.events import Recovered as Recovered
+from .network.events import Refused as Refused
 from .network.events import Resumed as Resumed
 from .network.events import SessionLost as SessionLost
 from .network.events import Suspended as Suspended
@@ -75,6 +77,7 @@ from .protocol.backoff import Reconnect as Reconnect
 from .protocol.heartbeat import Heartbeat as Heartbeat
 from .protocol.identity import ContextId as ContextId
 from .protocol.limits import Limits as Limits
+from .protocol.permissions import Permissions as Permissions
 from .protocol.policies import Block as Block
 from .protocol.policies import Disconnect as Disconnect
 from .protocol.policies import DropNewest as DropNewest

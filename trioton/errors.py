@@ -78,6 +78,20 @@ class DeadError(TriotonError):
         self.started = started
 
 
+class NotPermittedError(TriotonError, PermissionError):
+    """A context on the way does not permit this one what it wanted; the message says who, what and on which slot. Nothing was done.
+
+    Attributes:
+        slot: The full name of the slot.
+        by: The identity of the context that has refused it.
+    """
+
+    def __init__(self, reason: str, *, slot: str, by: int) -> None:
+        super().__init__(reason)
+        self.slot = slot
+        self.by = by
+
+
 class NoReplierError(TriotonError):
     """No replier took a request within the channel's `patience`; it was not started."""
 

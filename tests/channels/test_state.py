@@ -13,7 +13,7 @@ import trio.testing
 
 import trioton
 from trioton import BINARY, OBJECT, TEXT, UNSET, MessageType, StateChannel
-from trioton.network.budget import always_yield
+from trioton.network.pace import always_yield
 
 if TYPE_CHECKING:
     from tests.conftest import MakeWatch, OpenPair, Pair

@@ -446,7 +446,7 @@ async def test_nonsense_is_refused(
 @pytest.mark.parametrize("place", ["version", "id", "pid", "uptime", "links"])
 async def test_a_number_that_python_does_not_write(message: dict[str, Any], autojump_clock: object, place: str) -> None:
     message[place] = [10**5000] if place == "version" else 10**5000
-    with pytest.raises(ReportError, match="not something unshowable"):
+    with pytest.raises(ReportError, match=r"not .*<an int of"):
         ContextReport.from_message(message)
 
 

@@ -41,6 +41,7 @@ OPTIONAL: dict[str, Any] = {
     "returns": False,
     "retains": True,
     "stub": True,
+    "interval": 0.1,
 }
 
 
@@ -65,6 +66,7 @@ WRONG: dict[str, list[Any]] = {
     "returns": [None, 0, 1, "true"],
     "retains": [None, 0, 1, "true"],
     "stub": [None, 0, 1, "true"],
+    "interval": [0, -1, math.nan, math.inf, "1", True],
 }
 
 
@@ -100,6 +102,7 @@ HELLOS = st.builds(
     returns=st.booleans(),
     retains=st.booleans(),
     stub=st.booleans(),
+    interval=st.none() | st.floats(min_value=0, exclude_min=True, allow_infinity=False),
 )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import atexit
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import trio
 
 import trioton
-from trioton import ContextId, ContextInfo, Heartbeat, Limits, Peer, Reconnect
+from trioton import ContextId, ContextInfo, Heartbeat, Limits, Peer, Permissions, Reconnect
 
 from ..transports.base import Network, Security
 from .connection import Connection, Listener
@@ -335,6 +336,7 @@ def open_context(
     *,
     network: Network | None = None,
     security: Security | None = None,
+    permissions: Permissions | Callable[[Peer], Permissions] = Permissions(),  # noqa: B008  # frozen
     limits: Limits = Limits(),  # noqa: B008  # frozen
     heartbeat: Heartbeat = Heartbeat(),  # noqa: B008  # frozen
     grace: float = 5.0,
@@ -348,6 +350,7 @@ def open_context(
         name: What other contexts see; need not be unique.
         network: Where addresses live: the system's sockets by default.
         security: How neighbours prove to each other who they are: a `trioton.Secret` or a `trioton.Mutual`.
+        permissions: What neighbours may do that are not trusted; see `trioton.open_context`. A function is called in the loop's thread.
         limits: The bounds that protect the context.
         heartbeat: How links are watched.
         grace: Seconds that closing may take.
@@ -359,7 +362,7 @@ def open_context(
     loop = enter_loop()
     try:
         settings = {"network": loop.network if network is None else network, "grace": grace}
-        guards = {"security": security, "limits": limits, "heartbeat": heartbeat}
+        guards = {"security": security, "permissions": permissions, "limits": limits, "heartbeat": heartbeat}
         host = _Host(loop, {"name": name, **guards, **settings})
 
         def undo(_context: trioton.Context) -> None:

@@ -51,15 +51,16 @@ class _Job:
         """In the thread: run it.
 
         Raises:
-            BaseException: What is for the thread itself and not for the requester: Ctrl-C, and the end of the program.
+            KeyboardInterrupt: Ctrl-C, which is for the program and not for the requester.
         """
         try:
             self.value = self._function()
-        except Exception as error:  # noqa: BLE001  # the requester hears of it
+        except BaseException as error:  # the requester hears of it, also where it would end a program
+            # Ctrl-C comes in the main thread, and nowhere else.
+            if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+                self.error = RuntimeError("the thread that ran the handler was ended by a KeyboardInterrupt")
+                raise
             self.error = error
-        except BaseException as error:
-            self.error = RuntimeError(f"the thread that ran the handler was ended by a {type(error).__name__}")
-            raise
 
     def cancel(self) -> bool:
         """In the loop: nobody wants it any more; whether it has not begun, and never will."""
@@ -107,6 +108,9 @@ class RepChannel:
     Subclass it: every public method that is defined below `RepChannel` can be called, except those marked with `trioton.hidden`; and so
     can ``echo``. Or give it any object as `target`, and the names of its `methods`. Requests wait until a thread calls
     `serve_pending` or `serve_forever`, and are run there; async methods do not wait, and run in the loop.
+
+    What a handler raises is for its requester, as it is in `trioton.RepChannel`; `SystemExit` does not end the thread either. Only a
+    `KeyboardInterrupt` in the main thread does, since that is Ctrl-C.
 
     A handler that runs in a thread cannot be stopped. If its requester cancels, or goes away, before it has begun, it is not run. A plain
     generator gives its items to ``req.stream(...)``; each of them is a turn of its own.

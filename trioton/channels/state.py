@@ -99,7 +99,7 @@ class StateChannel(trio.abc.Channel[T], Generic[T]):
         context._check_open()
         self._context = context
         self._retaining = context._mesh.retaining
-        self._budget = context._budget
+        self._pace = context._pace
         self._is_plain = self._type is TEXT or self._type is BINARY
         if not self._is_plain:
             value_encoder()
@@ -189,7 +189,7 @@ class StateChannel(trio.abc.Channel[T], Generic[T]):
             ValueError: The value is larger than `Limits.max_package`, here or in another context that can be reached.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        if self._budget.spend(1):
+        if self._pace.spend(1):
             await trio.lowlevel.cancel_shielded_checkpoint()
         self.send_nowait(value)
 
@@ -229,12 +229,12 @@ class StateChannel(trio.abc.Channel[T], Generic[T]):
         """
         if is_cancelled():
             await trio.lowlevel.checkpoint_if_cancelled()
-        if self._budget.spend(1):
+        if self._pace.spend(1):
             await trio.lowlevel.checkpoint()
         while not self._has_news():
             self._check_end()
             await self._lot.park()
-            self._budget.refill()
+            self._pace.refill()
         return self._take()
 
     def receive_nowait(self) -> T:
@@ -319,9 +319,11 @@ class StateChannel(trio.abc.Channel[T], Generic[T]):
 
         All are asked which value they know. When it returns, every context that can be reached, over however many links, and this one know
         the newest of those, or a newer one: what was sent here before has come everywhere, and what others had is here. Where nobody
-        else can be reached it returns at once. A context that does not answer is waited for until it is gone.
+        else can be reached it returns at once. A context that does not answer is waited for until it is gone; one that may not read the state,
+        or has connected to a context that does not let it hold up others, is not waited for: see `Permissions`.
 
         Raises:
+            NotPermittedError: Another context does not let this one read the state, or did not take what was sent here last.
             trio.ClosedResourceError: The channel was closed here, before or while it waited.
             trio.EndOfChannel: The context was closed.
         """

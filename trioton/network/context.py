@@ -12,13 +12,14 @@ import trio
 from ..errors import ConnectError
 from ..protocol.backoff import Reconnect
 from ..protocol.handshake import Hello
-from ..protocol.heartbeat import Heartbeat
+from ..protocol.heartbeat import OFTEN, Heartbeat
 from ..protocol.identity import REALM_BITS, ContextId
-from ..protocol.limits import Limits
+from ..protocol.limits import MOST_MEMORY, Limits
+from ..protocol.memory import MemoryBudget
 from ..transports.address import Address, parse_address
 from .arguments import check_flag, check_identity, check_secure, check_text, check_tries
 from .associations import Associations
-from .budget import Budget
+from .denials import Denials
 from .dialling import Dialler
 from .establish import Establisher
 from .events import EventHub, EventStream
@@ -26,6 +27,7 @@ from .heart import BEATS, PAUSE, Heart
 from .inspector import Inspector
 from .listener import Doorman, Listener, listen, serve_listener
 from .neighbours import Neighbours
+from .pace import Pace
 from .peer import ContextInfo, Peer
 from .states import CLOSE_DEADLINE, CONTEXT_CLOSED
 from .statistics import ContextStatistics
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from ..transports.base import Network, Security
     from .connection import Connection
     from .sending.outlet import Outlet
+    from .trust import Granting
 
 logger = logging.getLogger("trioton.context")
 
@@ -64,6 +67,7 @@ class Context:
         name: str,
         network: Network,
         security: Security | None,
+        permissions: Granting,
         limits: Limits,
         heartbeat: Heartbeat,
         grace: float,
@@ -72,13 +76,15 @@ class Context:
         self.name = name
         self._network = network
         self._security = security
+        self._granting = permissions
         self._limits = limits
         self._heartbeat = heartbeat
         self._grace = grace
         self._nursery: trio.Nursery
         self._wire_id = self.id.to_wire()
         self._hub = EventHub()
-        self._budget = Budget(has_clock=not network.is_simulated)
+        self._memory = MemoryBudget(limits.memory or min(MOST_MEMORY, network.memory // 4))
+        self._pace = Pace(has_clock=not network.is_simulated)
         self._heart = Heart(pause=0.0 if network.is_simulated else min(PAUSE, heartbeat.interval / BEATS))
         self._neighbours = Neighbours(self)
         self._associations = Associations(self)
@@ -102,6 +108,7 @@ class Context:
         traffic.audience.on_watch = upward.watched
         self._inspector = self._traffic.audience.inspector = Inspector(self)
         self._doorman = Doorman(self)
+        self._denials = Denials(self)
         self._shared: dict[str, Any] = {}  # what channels of one kind have in common, by the kind
         self._before_closing: dict[object, Callable[[], None]] = {}
         self._changed = trio.lowlevel.ParkingLot()
@@ -408,6 +415,7 @@ class Context:
             states=len(self._mesh.retaining.store),
             state_bytes=self._mesh.retaining.store.bytes,
             states_given_way=self._mesh.retaining.store.given_way,
+            refused=totals.refused,
         )
 
     def __repr__(self) -> str:
@@ -460,6 +468,7 @@ class Context:
             returns=returns,
             retains=True,
             stub=stub,
+            interval=self._heartbeat.interval if self._heartbeat.interval < OFTEN else None,
         )
 
     def _start_soon(self, async_fn: Callable[..., Awaitable[object]], *args: object) -> None:

@@ -18,6 +18,7 @@ from ..errors import TriotonError
 from ..protocol.flow import UNLIMITED
 from ..protocol.identity import ID_BYTES
 from ..protocol.policies import Block, Disconnect, DropNewest, DropOldest, Latest, Mode, Policy
+from ..protocol.shown import shown
 from .local import LOCAL
 
 if TYPE_CHECKING:
@@ -50,14 +51,7 @@ class ReportError(TriotonError):
 
 
 def _refuse(where: str, what: str, value: object) -> ReportError:
-    return ReportError(f"{where} of a report must be {what}, not {_start_of(value)}")
-
-
-def _start_of(value: object) -> str:
-    try:
-        return f"{value!r:.100}"
-    except ValueError:  # Python does not write an int of thousands of digits
-        return "something unshowable"
+    return ReportError(f"{where} of a report must be {what}, not {shown(value)}")
 
 
 def _text(value: object, where: str) -> str:
@@ -244,10 +238,10 @@ class ContextReport:
             ReportError: It is none, or of a version that is not known here.
         """
         if not isinstance(message, dict):
-            raise ReportError(f"a report must be a dict, not {_start_of(message)}")
+            raise ReportError(f"a report must be a dict, not {shown(message)}")
         version = message.get("version")
         if isinstance(version, bool) or version != VERSION:
-            raise ReportError(f"a report must have version {VERSION}, not {_start_of(version)}")
+            raise ReportError(f"a report must have version {VERSION}, not {shown(version)}")
         return _read(cls, message, "context")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -20,6 +19,7 @@ from .connection import Connection
 from .establish import Shaken, answer_damage, hear_client, refuse
 from .failed import FailedProofs
 from .peer import Peer
+from .pending import Pending, Place
 from .refusals import Refusals
 from .resuming import end_given_up, may_give_up, wait_given_up, waits_for_client
 from .states import Tie
@@ -28,6 +28,7 @@ from .trust import Kind, is_same_owner, is_vouched_for, judge
 if TYPE_CHECKING:
     import ssl
 
+    from ..protocol.limits import Limits
     from ..protocol.session import Event
     from ..transports.address import Address
     from ..transports.base import Network, Transport, TransportListener
@@ -50,8 +51,7 @@ class Doorman:
         self.refusals = Refusals(context)
         self._context = context
         self._failed = FailedProofs()
-        self._pending = 0
-        self._pending_by_address: Counter[str] = Counter()
+        self._pending = Pending(context._limits)
         self._welcomed = 0
         self._moves: dict[bytes, trio.Event] = {}
         self._private: TransportListener | None = None
@@ -61,25 +61,24 @@ class Doorman:
     @trio.lowlevel.enable_ki_protection
     async def welcome(self, transport: Transport) -> None:
         """Take in one transport; it is closed if nothing comes of it. Never raises for anything that the peer does."""
-        limits = self._context._limits
-        host = _host_of(transport)
-        too_many = self._pending >= limits.pending_handshakes
-        if host is not None and self._pending_by_address[host] >= limits.pending_handshakes_per_address:
-            too_many = True
-        if too_many:
+        place = self._pending.enter(transport, trio.current_time())
+        if place is None:
             self.refusals.tell(logging.WARNING, transport, "too many handshakes at once; closed")
             transport.close()
             return
+        limits = self._context._limits
         session = Session(Role.SERVER, limits)
-        self._pending += 1
-        self._pending_by_address[host or ""] += 1
+        greeting = trio.CancelScope(deadline=place.since + limits.hello_deadline)
         try:
-            with trio.move_on_after(limits.handshake_deadline) as scope:
-                transport = await self._meet(transport)
-                await self._shake(transport, session)
-            if scope.cancelled_caught:
-                reason = f"no handshake within {limits.handshake_deadline:g} s; closed"
-                self.refusals.tell(logging.WARNING, transport, reason)
+            with place.scope:
+                with greeting:
+                    transport = await self._meet(transport)
+                    shaken = await hear_client(transport, session)
+                if not greeting.cancelled_caught:
+                    await self._shake(transport, shaken)
+            late = _why_ended(place, greeting, limits)
+            if late is not None:
+                self.refusals.tell(logging.WARNING, transport, f"{late}; closed")
                 transport.close()
         except ProtocolError as error:
             self.refusals.tell(logging.WARNING, transport, f"{error}; closed")
@@ -96,10 +95,7 @@ class Doorman:
             transport.close()
             raise
         finally:
-            self._pending -= 1
-            self._pending_by_address[host or ""] -= 1
-            if not self._pending_by_address[host or ""]:
-                del self._pending_by_address[host or ""]
+            self._pending.leave(place)
 
     async def _meet(self, transport: Transport) -> Transport:
         """Have each end prove to the other who it is, unless the system vouches for that.
@@ -119,8 +115,7 @@ class Doorman:
             self._failed.add(transport)
             raise
 
-    async def _shake(self, transport: Transport, session: Session) -> None:
-        shaken = await hear_client(transport, session)
+    async def _shake(self, transport: Transport, shaken: Shaken | None) -> None:
         if shaken is None:
             logger.debug("%s: left before it said anything", transport.remote_address)
             transport.close()
@@ -321,11 +316,13 @@ class Doorman:
             self._private.close()
 
 
-def _host_of(transport: Transport) -> str | None:
-    """Where on the network a transport comes from, or None if that is here."""
-    if transport.is_loopback or transport.kind not in {"tcp", "tls"}:
-        return None
-    return transport.remote_address.rpartition(":")[0]
+def _why_ended(place: Place, greeting: trio.CancelScope, limits: Limits) -> str | None:
+    """Why a handshake was cut off, or None if it was not."""
+    if place.scope.cancelled_caught:
+        if place.made_room:
+            return "too many handshakes at once, and this one is slow"
+        return f"no handshake within {limits.handshake_deadline:g} s"
+    return f"no greeting within {limits.hello_deadline:g} s" if greeting.cancelled_caught else None
 
 
 async def listen(

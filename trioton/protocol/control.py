@@ -14,6 +14,7 @@ from . import codec
 from .frames import FrameKind, encode_frame
 from .identity import ID_BYTES
 from .packages import MAX_SEQUENCE
+from .shown import shown
 
 MAX_REASON: Final = 512
 """Characters of a reason that travel; a longer one is cut."""
@@ -202,6 +203,24 @@ class Unreachable(NamedTuple):
     reason: str
 
 
+class Denied(NamedTuple):
+    """What a context wanted to do on a slot did not happen, since a neighbour on the way does not permit it.
+
+    Attributes:
+        source: The context that may not.
+        slot: The slot, as it was named in what was refused.
+        stream: The flow that was refused, or 0 if it was none.
+        right: The right that is lacking, a `permissions.Right`.
+        by: Who has refused.
+    """
+
+    source: bytes
+    slot: str
+    stream: int
+    right: int
+    by: bytes
+
+
 Control = (
     Ping
     | Pong
@@ -220,6 +239,7 @@ Control = (
     | Position
     | AskState
     | StateKnown
+    | Denied
 )
 
 
@@ -251,6 +271,7 @@ _CHECKS: Final[dict[str, Callable[[object], bool]]] = {
     "reason": _is_text,
     "slot": _is_text,
     "source": _is_identity,
+    "by": _is_identity,
     "stream": _is_number,
     "taken": _is_number_or_none,
     "agreed": _is_number_or_none,
@@ -279,6 +300,7 @@ CONTROL_KINDS: Final[dict[FrameKind, type[Any]]] = {
     FrameKind.POSITION: Position,
     FrameKind.ASK_STATE: AskState,
     FrameKind.STATE_KNOWN: StateKnown,
+    FrameKind.DENIED: Denied,
 }
 _KIND_OF: Final = {cls: kind for kind, cls in CONTROL_KINDS.items()}
 _FIELD_CHECKS: Final[dict[FrameKind, tuple[Callable[[object], bool], ...]]] = {
@@ -321,7 +343,7 @@ def check_control(kind: FrameKind, fields: list[Any]) -> Control:
     cls = CONTROL_KINDS[kind]
     for name, check, value in zip(cls._fields, checks, fields, strict=True):
         if not check(value):
-            raise ProtocolError(f"the field {name} of a {kind.name} is wrong: {value!r:.100}")
+            raise ProtocolError(f"the field {name} of a {kind.name} is wrong: {shown(value)}")
     message: Control = cls(*fields)
     if type(message) is Close or type(message) is Unreachable:
         message = message._replace(reason=shorten_reason(message.reason))

@@ -194,6 +194,7 @@ class Network(abc.ABC):
             process namespace).
         pid: This process, as the other contexts on this host know it.
         uid: The user who runs this process, or None where there are none.
+        memory: Bytes of memory that the machine has; as many as one could wish where that is not known.
         random: The source of chance for jitter, identities and tokens.
         is_simulated: Whether time and chance are those of a simulation.
     """
@@ -202,6 +203,7 @@ class Network(abc.ABC):
     pid: int
     uid: int | None
     random: random.Random
+    memory: int = 1 << 40
     is_simulated: bool = False
 
     @abc.abstractmethod

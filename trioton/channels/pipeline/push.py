@@ -192,7 +192,7 @@ class PushChannel(trio.abc.SendChannel[T_contra], Generic[T_contra]):
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         job = self._job(value)
-        if self._context._budget.spend(1):
+        if self._context._pace.spend(1):
             await trio.lowlevel.cancel_shielded_checkpoint()
         try:
             self._room.acquire_nowait()

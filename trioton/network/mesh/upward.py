@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from ...protocol.flow import Branch
 from ...protocol.handshake import MAX_NAME
 from ...protocol.identity import ID_BYTES
+from ...protocol.permissions import REPORTS_SLOT
 from ...protocol.policies import Mode
 from ...protocol.records import NoRoute, Route, Want, WantKind, encode_record
 from ..association import Association
-from ..inspector import REPORTS_SLOT
 
 if TYPE_CHECKING:
     from ...protocol.flow import SendFlow
