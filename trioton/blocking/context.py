@@ -218,7 +218,9 @@ class Context:
         return self._loop.run_sync(lambda: self._inner.contexts)
 
     def wait_context(self, name_or_id: str | int, timeout: float | None = None) -> ContextInfo:
-        """Wait until a context with this name or identity can be reached, over whichever way.
+        """Wait until another context with this name or identity can be reached, over whichever way.
+
+        Several may have one name: any of them will do, and this context itself is none of them.
 
         Args:
             name_or_id: Which.
@@ -227,6 +229,7 @@ class Context:
         Raises:
             TimeoutError: It could not be reached in time.
             TypeError: It is neither a text nor an int.
+            ValueError: No context can have this name or identity, or it is the identity of this context itself.
             trio.ClosedResourceError: The context was closed.
         """
         return self._loop.run(self._inner.wait_context, name_or_id, timeout=timeout)

@@ -17,6 +17,7 @@ import trio
 
 import trioton
 
+from .base import OnSlot
 from .objects import wrap_senders
 from .portal import check_timeout
 
@@ -82,7 +83,7 @@ class _Held:
             await self._taking.__aexit__(type(error), error, None)
 
 
-class PullChannel(Generic[T_co]):
+class PullChannel(OnSlot, Generic[T_co]):
     """Pulls jobs from a slot, whoever pushes them; see `trioton.PullChannel`. A context manager, for any number of threads.
 
     ``for job in pull`` gets one job after the other. A job is done when the next one is asked for. If the loop is left before, by
@@ -121,9 +122,8 @@ class PullChannel(Generic[T_co]):
         def make() -> trioton.PullChannel[Any]:
             return trioton.PullChannel(inner, slot, message_type, prefetch=prefetch)
 
-        self._context = ctx
-        self._loop = ctx._loop
-        self._channel = ctx._loop.run_sync(make, undo=trioton.PullChannel.close)
+        super().__init__(ctx, ctx._loop.run_sync(make, undo=trioton.PullChannel.close))
+        self._channel: trioton.PullChannel[Any]
         self._may_hold_senders = message_type is trioton.OBJECT
         self._here = threading.local()
         self._lock = threading.Lock()
@@ -132,11 +132,6 @@ class PullChannel(Generic[T_co]):
         self._is_closed_here = False
 
     # ---------------------------------------------------------------- jobs
-
-    @property
-    def slot(self) -> str:
-        """The full name of the slot: ``base.type.pattern``."""
-        return self._channel.slot
 
     @property
     def redelivered(self) -> bool:
@@ -263,32 +258,15 @@ class PullChannel(Generic[T_co]):
 
     # ---------------------------------------------------------------- the end
 
-    @property
-    def closed(self) -> bool:
-        """Whether the channel was closed."""
-        return self._channel.closed
-
     def close(self) -> None:
         """Close at once. Jobs that threads have here are given back, as are those that wait here. May be called twice."""
         if not self._loop.is_forked:
             self._is_closed_here = True
             self._loop.run_sync(self._channel.close)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
     def statistics(self) -> PullStatistics:
         """What the channel has done so far."""
         return self._loop.run_sync(self._channel.statistics)
-
-    def __repr__(self) -> str:
-        state = "closed" if self._channel.closed else "open"
-        return f"<blocking PullChannel {self._channel.slot!r} of {self._context}, {state}>"
 
 
 class _Receiving:

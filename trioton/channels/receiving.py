@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, Self, Type
 
 import trio
 
+from .._arguments import check_count
 from ..errors import ProtocolError
 from ..network.cancellation import is_cancelled
 from ..network.events import BadMessage
@@ -170,7 +171,8 @@ class ReceivingEnd(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
             trio.ClosedResourceError: As `receive`; and so are `trio.EndOfChannel`, `trio.BrokenResourceError` and
                 `MessageDecodeError`, which is raised only if the message that made no sense would be the first.
         """
-        _check_max(max)
+        if max is not None:
+            check_count("max", max)
         await trio.lowlevel.checkpoint()
         self._settle()
         while not self._ready:
@@ -300,10 +302,3 @@ class ReceivingEnd(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
             bytes=counts.bytes,
             waiting=self._subscription.waiting,
         )
-
-
-def _check_max(value: object) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-        raise TypeError(f"max must be a number of messages or None, not {value!r}")
-    if isinstance(value, int) and value < 1:
-        raise ValueError(f"max must be at least 1, not {value!r}")

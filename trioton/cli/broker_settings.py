@@ -14,8 +14,9 @@ from typing import Any, Final, NoReturn, TypeVar
 
 import attrs
 
+from .._arguments import check_flag, check_seconds
 from ..errors import AddressError
-from ..network.arguments import check_flag, check_grace, check_text
+from ..network.arguments import check_text
 from ..protocol.heartbeat import Heartbeat
 from ..protocol.limits import Limits
 from ..transports.address import Address, parse_address
@@ -103,7 +104,7 @@ def _check_name(key: str, value: object) -> None:
 
 
 def _seconds(_instance: object, attribute: attrs.Attribute[float], value: object) -> None:
-    check_grace(attribute.name, value)
+    check_seconds(attribute.name, value)
 
 
 def _addresses(_instance: object, attribute: attrs.Attribute[Any], value: object) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
+from .._arguments import check_count, check_flag
 from ..errors import ConnectError
 from ..protocol.backoff import Reconnect
 from ..protocol.handshake import Hello
@@ -17,7 +18,7 @@ from ..protocol.identity import REALM_BITS, ContextId
 from ..protocol.limits import MOST_MEMORY, Limits
 from ..protocol.memory import MemoryBudget
 from ..transports.address import Address, parse_address
-from .arguments import check_flag, check_identity, check_secure, check_text, check_tries
+from .arguments import check_identity, check_name_or_id, check_secure, check_text
 from .associations import Associations
 from .denials import Denials
 from .dialling import Dialler
@@ -144,7 +145,7 @@ class Context:
         """
         self._check_open()
         check_flag("insecure", insecure)
-        check_tries("max_tries", max_tries)
+        check_count("max_tries", max_tries)
         parsed = parse_address(address)
         self._check_secure(parsed, insecure=insecure, verb="listen")
         if ssl_context is None and parsed.scheme == "tls" and self._security is not None:
@@ -255,14 +256,18 @@ class Context:
         return self._mesh.membership.contexts()
 
     async def wait_context(self, name_or_id: str | int) -> ContextInfo:
-        """Wait until a context with this name or identity can be reached, over whichever way; a checkpoint.
+        """Wait until another context with this name or identity can be reached, over whichever way; a checkpoint.
+
+        Several may have one name: any of them will do, and this context itself is none of them. Cancelled, nothing has changed.
 
         Raises:
             TypeError: It is neither a text nor an int.
+            ValueError: No context can have this name or identity, or it is the identity of this context itself.
             trio.ClosedResourceError: The context was closed.
         """
-        if isinstance(name_or_id, bool) or not isinstance(name_or_id, (str, int)):
-            raise TypeError(f"name_or_id must be a name or an identity, not {name_or_id!r}")
+        check_name_or_id("name_or_id", name_or_id)
+        if name_or_id == self.id:
+            raise ValueError(f"name_or_id is this context itself, {name_or_id!r}; only others are waited for")
         await trio.lowlevel.checkpoint()
         with self._mesh.upward.looking_for(name_or_id):
             while True:

@@ -111,7 +111,7 @@ class Dialler:
         objection = context._neighbours.objection(peer) or context._neighbours.objection_to(is_stub=self._is_stub)
         if objection is not None:
             shaken.transport.close()
-            raise ConnectError(f"{self._address}: {objection}")
+            raise ConnectError(f"cannot connect to {self._address}: {objection}")
         connection = Connection(
             context,
             name=self._name or peer.name,
@@ -143,4 +143,4 @@ class Dialler:
             raise
         if scope.cancelled_caught:
             await goodbye.give_up("the peer did not finish the handshake")
-            raise ConnectError(f"{self._address}: the peer did not finish the handshake in time")
+            raise ConnectError(f"cannot connect to {self._address}: the peer did not finish the handshake in time")

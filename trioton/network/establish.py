@@ -33,7 +33,7 @@ LINGER: Final = 0.5
 
 
 class RefusedError(ConnectError):
-    """A context turned us away on purpose.
+    """A context turned us away on purpose. For programs it is a `ConnectError` like others.
 
     Attributes:
         source: The 16 bytes of its identity.
@@ -73,17 +73,17 @@ async def greet_server(transport: Transport, hello: Hello, limits: Limits) -> Sh
         await transport.send_all(hello.to_frame(FrameKind.HELLO))
         answer = await _first_event(transport, session)
     except ProtocolError as error:
-        raise ConnectError(f"{transport.remote_address}: {error}") from error
+        raise ConnectError(f"cannot connect to {transport.remote_address}: {error}") from error
     except PeerRefusedError as error:
         raise AuthError(f"{transport.remote_address} does not accept us: {error}") from error
     except trio.BrokenResourceError as error:
         raise ConnectError(
-            f"{transport.remote_address}: the handshake was cut off: {error.__cause__ or error}"
+            f"cannot connect to {transport.remote_address}: the handshake was cut off: {error.__cause__ or error}"
         ) from error
     if isinstance(answer, Refused) and answer.unproved:
         raise AuthError(f"{transport.remote_address} refused: {answer.reason}")
     if isinstance(answer, Refused):
-        raise RefusedError(f"{transport.remote_address} refused: {answer.reason}", answer.source)
+        raise RefusedError(f"cannot connect to {transport.remote_address}: it refused: {answer.reason}", answer.source)
     if not isinstance(answer, Hello):
         raise ConnectError(f"{transport.remote_address} closed the connection during the handshake")
     return Shaken(transport, session, answer, session.accept_peer())
@@ -197,7 +197,7 @@ class Establisher:
                 transport.close()
                 raise
         seconds = self._limits.handshake_deadline
-        raise ConnectError(f"{self._address}: no handshake within {seconds:g} s")
+        raise ConnectError(f"cannot connect to {self._address}: there was no handshake within {seconds:g} s")
 
     async def _dial(self) -> Transport:
         """Connect, and have each end prove to the other who it is."""

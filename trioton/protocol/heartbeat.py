@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
-import math
 from typing import Final
 
 import attrs
+
+from .._arguments import check_seconds
 
 MIN_TIMEOUT: Final = 0.01
 """Seconds below which a timeout only measures the scheduler."""
@@ -22,10 +23,7 @@ MAX_LATE: Final = 1.0
 
 
 def _positive(_instance: object, attribute: attrs.Attribute[float], value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{attribute.name} must be a number of seconds, not {value!r}")
-    if not MIN_TIMEOUT <= value < math.inf:
-        raise ValueError(f"{attribute.name} must be at least {MIN_TIMEOUT} and finite, not {value!r}")
+    check_seconds(attribute.name, value, least=MIN_TIMEOUT)
 
 
 @attrs.frozen(kw_only=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Self
 
 import trio
 
+from ..._arguments import check_count
 from ...errors import MessageTypeError
 from ...protocol import requests
 from ...protocol.failures import encode_failure
@@ -93,10 +94,7 @@ class RepChannel:
         max_running: int = 64,
     ) -> None:
         context = check_context(ctx)
-        if isinstance(max_running, bool) or not isinstance(max_running, int):
-            raise TypeError(f"max_running must be a number of requests, not {max_running!r}")
-        if not 1 <= max_running <= MAX_RUNNING:
-            raise ValueError(f"max_running must be from 1 to {MAX_RUNNING}, not {max_running!r}")
+        check_count("max_running", max_running, 1, MAX_RUNNING)
         self._slot = slot_name(slot, OBJECT, PATTERN)
         context._check_open()
         value_encoder()

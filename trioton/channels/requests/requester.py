@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import trio
 
+from ..._arguments import check_count, check_flag, check_seconds
 from ...errors import NoReplierError
-from ...network.arguments import check_grace
+from ...network.arguments import check_context_id
 from ...protocol.plain import encode_plain
 from ...protocol.requests import MAX_METHOD, encode_plain_body
 from .. import references
@@ -177,15 +178,11 @@ class ReqChannel(_Methods):
         cancel_grace: float = 1.0,
     ) -> None:
         context = check_context(ctx)
-        if not isinstance(local, bool):
-            raise TypeError(f"local must be True or False, not {local!r}")
-        if isinstance(max_pending, bool) or not isinstance(max_pending, int):
-            raise TypeError(f"max_pending must be a number of requests, not {max_pending!r}")
-        if not 1 <= max_pending <= MAX_PENDING:
-            raise ValueError(f"max_pending must be from 1 to {MAX_PENDING}, not {max_pending!r}")
+        check_flag("local", local)
+        check_count("max_pending", max_pending, 1, MAX_PENDING)
         if patience is not None:
-            check_grace("patience", patience)
-        check_grace("cancel_grace", cancel_grace)
+            check_seconds("patience", patience)
+        check_seconds("cancel_grace", cancel_grace)
         self._slot = slot_name(slot, OBJECT, PATTERN)
         context._check_open()
         value_encoder()
@@ -225,11 +222,11 @@ class ReqChannel(_Methods):
         """Wait until at least so many channels answer.
 
         Raises:
-            TypeError: `count` is not a number.
+            TypeError: `count` is not an int.
+            ValueError: It is negative.
             trio.ClosedResourceError: The channel, or its context, was closed.
         """
-        if isinstance(count, bool) or not isinstance(count, int):
-            raise TypeError(f"count must be a number of repliers, not {count!r}")
+        check_count("count", count, 0)
         await trio.lowlevel.checkpoint()
         self._check_open()
         while self.repliers < count:
@@ -249,11 +246,7 @@ class ReqChannel(_Methods):
             TypeError: It is no identity.
             ValueError: It is out of range.
         """
-        if isinstance(context_id, bool) or not isinstance(context_id, int):
-            raise TypeError(f"context_id must be the identity of a context, not {context_id!r}")
-        if not 0 <= context_id < 1 << 128:
-            raise ValueError(f"context_id must be the identity of a context, not {context_id!r}")
-        target = int(context_id).to_bytes(16, "big")
+        target = check_context_id("context_id", context_id)
         if target == self._context._wire_id:
             self._desk.use_own()
         return RequestTarget(self, target)
