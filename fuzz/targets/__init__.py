@@ -21,7 +21,7 @@ class Target:
     Attributes:
         run: The function.
         seconds: How long each 64 KiB may take; None where the bytes are no measure, since few of them decide about much.
-        is_frugal: Whether it takes no more memory than four times the bytes, and one MiB.
+        is_frugal: Whether it takes no more memory than four times the bytes, and two MiB.
         largest: Bytes that a fuzzer tries at most.
         share: Its share of the time, beside the others.
     """
