@@ -34,7 +34,7 @@ def test_every_promise_has_the_tests_that_it_names() -> None:
     page = (HERE / "explain" / "promises.rst").read_text(encoding="utf-8")
     named = set(re.findall(r"``(test_\w+)``", page))
     tests = HERE.parent / "tests"
-    folders = (tests / "promises", tests / "network", tests / "channels", tests / "requests")
+    folders = (tests / "promises", tests / "network", tests / "channels", tests / "requests", tests / "trust")
     code = "".join(path.read_text(encoding="utf-8") for folder in folders for path in folder.glob("test_*.py"))
     defined = set(re.findall(r"^(?:async )?def (test_\w+)", code, re.MULTILINE))
     assert named - defined == set()

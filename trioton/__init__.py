@@ -34,6 +34,7 @@ from .channels.pubsub import SubChannel as SubChannel
 from .channels.receiving import ReceiveStatistics as ReceiveStatistics
 from .channels.sending import SendStatistics as SendStatistics
 from .errors import AddressError as AddressError
+from .errors import AuthError as AuthError
 from .errors import BindError as BindError
 from .errors import CongestedError as CongestedError
 from .errors import ConnectError as ConnectError
@@ -42,6 +43,7 @@ from .errors import JobFailed as JobFailed
 from .errors import MessageDecodeError as MessageDecodeError
 from .errors import MessageTypeError as MessageTypeError
 from .errors import NoReplierError as NoReplierError
+from .errors import NotPermittedError as NotPermittedError
 from .errors import ProtocolError as ProtocolError
 from .errors import RemoteError as RemoteError
 from .errors import RemoteTraceback as RemoteTraceback
@@ -60,6 +62,7 @@ from .network.events import Event as Event
 from .network.events import EventStream as EventStream
 from .network.events import Gap as Gap
 from .network.events import Recovered as Recovered
+from .network.events import Refused as Refused
 from .network.events import Resumed as Resumed
 from .network.events import SessionLost as SessionLost
 from .network.events import Suspended as Suspended
@@ -74,6 +77,7 @@ from .protocol.backoff import Reconnect as Reconnect
 from .protocol.heartbeat import Heartbeat as Heartbeat
 from .protocol.identity import ContextId as ContextId
 from .protocol.limits import Limits as Limits
+from .protocol.permissions import Permissions as Permissions
 from .protocol.policies import Block as Block
 from .protocol.policies import Disconnect as Disconnect
 from .protocol.policies import DropNewest as DropNewest
@@ -101,10 +105,13 @@ if _TYPE_CHECKING:
     from .channels.state import StateStatistics as StateStatistics
     from .channels.state import Unset as Unset
     from .protocol.failures import register_exception as register_exception
+    from .transports.mutual import Mutual as Mutual
+    from .transports.secret import Secret as Secret
 
 _LATER = {
     "FileWrapper": ".channels.files",
     "Future": ".channels.requests.future",
+    "Mutual": ".transports.mutual",
     "PullChannel": ".channels.pipeline.pull",
     "PullStatistics": ".channels.pipeline.pull",
     "PushChannel": ".channels.pipeline.push",
@@ -115,6 +122,7 @@ _LATER = {
     "RequestStatistics": ".channels.requests.requester",
     "RequestTarget": ".channels.requests.requester",
     "ResultStream": ".channels.requests.stream",
+    "Secret": ".transports.secret",
     "StateChannel": ".channels.state",
     "StateStatistics": ".channels.state",
     "UNSET": ".channels.state",

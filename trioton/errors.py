@@ -24,6 +24,13 @@ class ConnectError(TriotonError, OSError):
     """A connection could not be made; ``__cause__`` has the reason if the system gave one."""
 
 
+class AuthError(ConnectError):
+    """Who answers there has not proved to be one whom we accept, or does not accept us; nothing was sent to it.
+
+    Dialling again would not help, so that ``connect(..., wait=True)`` raises it too.
+    """
+
+
 class BindError(TriotonError, OSError):
     """An address could not be listened on; ``__cause__`` has the reason if the system gave one."""
 
@@ -69,6 +76,20 @@ class DeadError(TriotonError):
         self.reason = reason
         self.context = context
         self.started = started
+
+
+class NotPermittedError(TriotonError, PermissionError):
+    """A context on the way does not permit this one what it wanted; the message says who, what and on which slot. Nothing was done.
+
+    Attributes:
+        slot: The full name of the slot.
+        by: The identity of the context that has refused it.
+    """
+
+    def __init__(self, reason: str, *, slot: str, by: int) -> None:
+        super().__init__(reason)
+        self.slot = slot
+        self.by = by
 
 
 class NoReplierError(TriotonError):

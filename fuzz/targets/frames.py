@@ -169,11 +169,11 @@ def handshake(data: bytes) -> None:
         require(Hello.from_header(kind, again) == hello, "a greeting stays the same")
         require(str(hello.session or "none") not in repr(hello), "no token is shown")
     try:
-        reason, source = parse_refusal(data)
+        reason, source, unproved = parse_refusal(data)
     except ProtocolError:
         return
-    again = encode_refusal(reason, source)[len(PREFACE) + PREFIX.size :]
-    require(parse_refusal(again) == (reason, source), "a refusal stays the same")
+    again = encode_refusal(reason, source, unproved=unproved)[len(PREFACE) + PREFIX.size :]
+    require(parse_refusal(again) == (reason, source, unproved), "a refusal stays the same")
 
 
 def headers(data: bytes) -> None:

@@ -76,6 +76,37 @@ async def test_none_is_kept_if_it_is_off(autojump_clock: object, pair: Pair) -> 
     assert await sub.receive() == 5
 
 
+@pytest.mark.parametrize("message_type", [TEXT, OBJECT], ids=["text", "object"])
+@pytest.mark.parametrize("stub", [False, True])
+async def test_nobody_waits_for_a_first_subscriber_that_is_none(
+    autojump_clock: object, message_type: trioton.MessageType[str], stub: bool
+) -> None:
+    """Tasks wait while somebody may be about to listen, and go on when it turns out that nobody is."""
+    net = Network(seed=7, latency=0.01)
+    async with (
+        trioton.open_context("a", network=net.host("a")) as a,
+        trioton.open_context("b", network=net.host("b")) as b,
+    ):
+        await a.bind("a:1")
+        await b.connect("a:1", stub=stub)
+        pub = PubChannel(b, "n", message_type, backlog=10)  # a stub asks its parent who listens
+        if not stub:
+            sub = SubChannel(a, "n", message_type)
+            await trio.sleep(0.0105)
+            sub.close()
+        texts = [f"{number:03}" for number in range(100)]
+        with trio.fail_after(1):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(pub.send_many, texts[:50])
+                nursery.start_soon(pub.send_many, texts[50:])
+        statistics = pub.statistics()
+        assert (statistics.sent, statistics.backlog, statistics.unheard, statistics.waiting) == (100, 10, 90, 0)
+        late = SubChannel(a, "n", message_type)
+        received = [await late.receive() for _ in range(10)]
+        assert received == sorted(received)
+        assert set(received) <= set(texts)
+
+
 async def test_what_nobody_hears_later_is_dropped_and_counted(autojump_clock: object, pair: Pair) -> None:
     pub, sub = PubChannel(pair.a, "n", OBJECT), SubChannel(pair.b, "n", OBJECT)
     await pub.wait_subscribers()

@@ -30,9 +30,9 @@ async def test_both_ends_describe_the_same(pair: Pair) -> None:
     assert there.peer.id == pair.b.id
     assert here.peer.name == "a"
     assert here.peer.pid == pair.net.host("a").pid
-    assert here.peer.uid is None  # TCP vouches for nobody
+    assert here.peer.uid == 1000  # a simulation vouches for its users
     assert here.peer.identity is None
-    assert here.kind == there.kind == "unauthenticated"
+    assert here.kind == there.kind == "trusted"
     assert here.transport == there.transport == "simulated"
     assert here.is_connected
     assert there.is_connected

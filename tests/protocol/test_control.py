@@ -27,6 +27,7 @@ VALUES: dict[str, tuple[object, list[object]]] = {
     "reason": TEXT,
     "slot": TEXT,
     "source": IDENTITY,
+    "by": IDENTITY,
     "taken": NUMBER_OR_NONE,
     "agreed": NUMBER_OR_NONE,
     "blocks_since": NUMBER_OR_NONE,

@@ -41,6 +41,7 @@ MESSAGES: list[Control] = [
     control.Position("slot", 1, None),
     control.Position("slot", 1, MAX_SEQUENCE - 1),
     control.AskState("slot"),
+    control.Denied(A, "slot", 1, 0, B),
     control.StateKnown("slot", 0, b"", b""),
     control.StateKnown("slot", MAX_SEQUENCE - 1, bytes(16), bytes(8)),
 ]

@@ -112,7 +112,7 @@ async def test_two_hosts_talk(autojump_clock: MockClock, net: Network) -> None:
         assert end.kind == "simulated"
         assert end.can_try_send
         assert not end.is_loopback
-        assert end.peer_uid is None
+        assert end.peer_uid == 1000
 
 
 @pytest.mark.parametrize("bound", ["localhost:1", "127.0.0.1:1", "[::1]:1", "a:1", "A:1", "0.0.0.0:1", "publichost:1"])
@@ -141,7 +141,7 @@ async def test_what_is_local_cannot_be_reached_from_elsewhere(
     client = await dial(net.host("a"), address)
     server = await listener.accept()
     assert client.is_loopback
-    assert client.peer_uid == server.peer_uid == (1000 if address.startswith("unix") else None)
+    assert client.peer_uid == server.peer_uid == 1000
     with pytest.raises(BindError):
         await bind(net.host("a"), address)
     if address == "localhost:1":

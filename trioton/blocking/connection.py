@@ -8,7 +8,7 @@ from typing import Final, Self
 import trio
 
 import trioton
-from trioton import Peer
+from trioton import Peer, Permissions
 
 from .portal import Loop, check_timeout
 
@@ -42,8 +42,13 @@ class Connection:
 
     @property
     def kind(self) -> str:
-        """How far the peer is trusted: ``"trusted"`` or ``"unauthenticated"``."""
+        """How far the peer is trusted: ``"trusted"``, ``"peer"`` or ``"unauthenticated"``."""
         return self._loop.run_sync(lambda: self._inner.kind)
+
+    @property
+    def permissions(self) -> Permissions | None:
+        """What the peer may do; None if it is trusted, and so may do everything."""
+        return self._loop.run_sync(lambda: self._inner.permissions)
 
     @property
     def transport(self) -> str | None:

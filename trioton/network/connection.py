@@ -12,6 +12,7 @@ import trio
 
 from ..errors import ConnectError
 from ..protocol import control
+from ..protocol.conduct import Conduct
 from ..protocol.outbox import Outbox
 from ..protocol.policies import Mode
 from .arguments import check_timeout
@@ -20,16 +21,18 @@ from .life import Life
 from .states import CLOSED_HERE, State, Tie
 from .statistics import ConnectionStatistics, LinkTotals
 from .talk import Talk
-from .trust import Kind, Standing
+from .trust import NOTHING, Kind, Standing
 
 if TYPE_CHECKING:
     from ..protocol.backoff import Reconnect
     from ..protocol.outbox import PositionedFlow
     from ..protocol.packages import Package
+    from ..protocol.permissions import Permissions
     from ..protocol.way import Way
     from .association import Association
     from .context import Context
     from .establish import Establisher
+    from .guard import Guard
     from .link import Link
     from .peer import Peer
 
@@ -51,7 +54,11 @@ class Connection:
     # max_package: bytes of the largest message that the peer takes.
     # window_bytes: bytes that a flow may be ahead of what has been taken, on either side.
     # standing: what the link there is now, or was last, proves of the peer.
+    # guard: holds the peer to its permissions over the link there is now, or was last; None if that may do everything.
+    # refused: how often that was needed.
     # tie: what the peer and this context are to each other.
+    # conduct: whether the peer behaves.
+    # memory: what the context holds of what came from the peer.
     # peer_retains: whether the peer keeps the values of states.
     # life, talk, goodbye: the parts that it is made of. They share what begins with an underscore here: `life` sets `_link`, all set
     # `_state` and unpark `_changed` when something has come of what they do.
@@ -77,9 +84,14 @@ class Connection:
         self.max_package = context._limits.max_package
         self.tie = tie
         self.standing = Standing(Kind.UNAUTHENTICATED)
+        self.guard: Guard | None = None
+        self.refused = 0
+        self.conduct = Conduct(context._limits, trio.current_time())
+        self.memory = context._memory.scope(context._limits.link_memory)
         self.peer_retains = False
         self.association: Association
         self._context = context
+        self._permissions: Permissions | None = NOTHING
         self._state = State.CONNECTING
         self._changed = trio.lowlevel.ParkingLot()
         self._link: Link | None = None
@@ -96,6 +108,11 @@ class Connection:
     def kind(self) -> str:
         """How far the peer is trusted: ``"trusted"``, ``"peer"`` or ``"unauthenticated"``."""
         return self.standing.kind.value
+
+    @property
+    def permissions(self) -> Permissions | None:
+        """What the peer may do; None if it is trusted, and so may do everything."""
+        return self._permissions
 
     @property
     def transport(self) -> str | None:
@@ -192,6 +209,7 @@ class Connection:
             packages_queued=self.outbox.queued,
             rtt=self.rtt,
             transports=totals.transports,
+            refused=self.refused,
         )
 
     def __repr__(self) -> str:
@@ -207,7 +225,11 @@ class Connection:
             self._context._dispatcher.will_write(self.association)
 
     def add_shared(self, way: Way, package: Package, flow: PositionedFlow) -> None:
-        """Send a package for those behind the peer. Without a link, what blocks is not kept: its source sends it again."""
+        """Send a package for those behind the peer. Without a link, what blocks is not kept: its source sends it again.
+
+        Raises:
+            OverMemoryError: It came over a link that makes too much wait here.
+        """
         if way.mode is not Mode.BLOCK or self.open_link is not None:
             self.outbox.add_shared(way, package, flow)
 
@@ -230,15 +252,14 @@ class Connection:
 
     def _apply_timeout(self, link: Link) -> None:
         link.machine.set_timeout(self._timeout)
+        self.conduct.beats(self._timeout / 2, trio.current_time())  # it is asked for that
         link.send_control(control.Beat(max(1, int(self._timeout * 500))))
         self._context._dispatcher.will_write(self.association)
         self._context._heart.watch(link)
 
     async def _ping(self, link: Link) -> bool:
         """Whether the peer has answered a ping, and so has read all before it, before the link ended."""
-        nonce = link.machine.next_ping(trio.current_time())
-        link.send_control(control.Ping(nonce))
-        link.try_write()
+        nonce = link.ask_for_answer()
         while not link.is_over and self._link is link:
             if link.machine.last_pong >= nonce:
                 return True

@@ -110,6 +110,20 @@ class Congested:
     seconds: float
 
 
+@attrs.frozen
+class Refused:
+    """Somebody wanted what it may not, as `Permissions` say; told once for each slot and link, by the one who refused and to the one who may not."""
+
+    source: ContextId = attrs.field(repr=str)
+    """The context that may not: this one itself, if another has refused it something."""
+    slot: str
+    """The full name of the slot."""
+    what: str
+    """What it wanted: ``"publish"``, ``"subscribe"``, ``"call"``, ``"serve"``, ``"block"`` or ``"inspect"``."""
+    by: ContextId = attrs.field(repr=str)
+    """The context that has refused it, perhaps this one itself."""
+
+
 class SessionLost(_OfConnectionWithReason):
     """A session could not be resumed. If no other way leads to the peer, what was on its way on blocking channels may or may not have come."""
 
@@ -128,6 +142,7 @@ Event = (
     | Gap
     | BadMessage
     | Congested
+    | Refused
     | SessionLost
 )
 """Anything that a context tells."""
@@ -145,6 +160,8 @@ def _subject(event: Event) -> object:
         return BadMessage, event.slot, event.source
     if isinstance(event, Congested):
         return Congested, event.slot, event.subscriber
+    if isinstance(event, Refused):
+        return event
     return type(event), event.id
 
 

@@ -44,6 +44,10 @@ def _unreachable_came(association: Association, message: control.Unreachable) ->
     association.context._traffic.audience.unreachable(association, message)
 
 
+def _denied_came(association: Association, message: control.Denied) -> None:
+    association.context._denials.heard(association, message)
+
+
 def _state_asked(association: Association, message: control.AskState) -> None:
     association.context._mesh.retaining.asked(association, message)
 
@@ -64,6 +68,7 @@ FLOW_HANDLERS: Final[dict[type, Callable[[Association, Any], None]]] = {
     control.Kept: _kept_came,
     control.Flush: _flush_came,
     control.Unreachable: _unreachable_came,
+    control.Denied: _denied_came,
     control.AskState: _state_asked,
     control.StateKnown: _state_known,
 }

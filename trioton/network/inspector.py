@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from ..protocol.permissions import REPORTS_SLOT
+
 if TYPE_CHECKING:
     from .association import Association
     from .context import Context
@@ -24,9 +26,6 @@ OWN_PREFIX: Final = "trioton."
 
 REPORTS: Final = OWN_PREFIX + "reports"
 """The slot of the reports, as a subscriber names it; the messages are OBJECT."""
-
-REPORTS_SLOT: Final = REPORTS + ".obj.pub-sub"
-"""The same with its type and pattern."""
 
 INTERVAL: Final = 1.0
 """Seconds from one report to the next."""
@@ -59,9 +58,13 @@ class Inspector:
         """Seconds for which the context has been open, by Trio's clock."""
         return trio.current_time() - self._since
 
-    def may_inspect(self, association: Association) -> bool:  # noqa: ARG002  # whoever may subscribe may look, today
-        """Whether a neighbour may see what this context is and does; interest of one that may not is never learnt."""
-        return True
+    def may_inspect(self, association: Association) -> bool:
+        """Whether a context may see what this one is and does; interest of one that may not is never learnt.
+
+        For contexts that are no neighbours, whoever has let their interest into the network has asked that.
+        """
+        permissions = None if association.connection is None else association.connection.permissions
+        return permissions is None or permissions.inspect
 
     def interest_changed(self) -> None:
         """A neighbour listens to the reports: see to it that there is one soon, and then one each second."""

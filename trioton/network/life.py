@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import functools
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
+from ..protocol.control import Close, encode_control
 from ..protocol.heartbeat import HeartbeatMachine
 from ..protocol.limits import MAX_RUN_BYTES
 from . import events
-from .link import Link, LinkEnd, LinkResult
+from .guard import Guard
+from .link import LAST_WORDS, Link, LinkEnd, LinkResult
 from .peer import Peer
 from .resuming import Redialler, wait_resumed
 from .states import CLOSED_HERE, CONTEXT_CLOSED, State
-from .trust import judge
+from .trust import GrantError, grant, judge
 
 if TYPE_CHECKING:
     from ..protocol.backoff import Reconnect
     from ..protocol.handshake import Hello
+    from ..transports.base import Transport
     from .connection import Connection
     from .establish import Establisher, Shaken
 
 logger = logging.getLogger("trioton.link")
+
+NOT_PERMITTED: Final = "the context could not tell what this peer may do, and takes it for nobody"
+"""What a peer hears if the user's function has failed; why it has is nothing that concerns strangers."""
 
 
 class Life:
@@ -130,6 +136,7 @@ class Life:
         if self.handed_over is not None:
             self.handed_over.transport.close()
         connection.goodbye.abandon()
+        connection.talk.end()
         self._context._neighbours.closed(connection, has_joined=self.has_joined)
         connection._changed.unpark_all()
 
@@ -138,17 +145,22 @@ class Life:
     async def _run_link(self, shaken: Shaken) -> LinkResult:
         """Use one transport until that is over."""
         connection, since = self._connection, trio.current_time()
+        try:
+            self._admit(shaken.transport)
+        except GrantError as error:
+            return await self._turn_away(shaken.transport, str(error))
         machine = HeartbeatMachine(self._context._heartbeat, since, answers=self.has_dialled)
         link = self._new_link(shaken, machine)
         connection._link = link
-        connection.standing = judge(shaken.transport, self._context._network)
         connection.open_link = None if connection.goodbye.was_said else link
         connection._totals.transports += 1
         self._agree(shaken.hello)
+        connection.talk.expect_pings(shaken.hello)
         logger.debug("%s: link up over %s, %s", link.name, shaken.transport.kind, shaken.transport.remote_address)
         try:
             if connection.association.is_remote:
                 self._context._associations.go_straight(connection)
+            shaken.session.charge_to(connection.memory)
             connection.talk.begin(link)
             return await link.run(shaken.first_events)
         finally:
@@ -159,15 +171,42 @@ class Life:
             if self.redialler is not None:
                 self.redialler.held(trio.current_time() - since)
 
+    def _admit(self, transport: Transport) -> None:
+        """Find out how far the peer is trusted over a transport, and what it may do.
+
+        Raises:
+            GrantError: Nobody can tell.
+        """
+        connection, context = self._connection, self._context
+        connection.standing = judge(transport, context._network)
+        permissions = grant(context._granting, connection.peer, transport, connection.standing)
+        connection._permissions = permissions
+        connection.guard = None if permissions is None else Guard(connection, permissions, transport)
+
+    async def _turn_away(self, transport: Transport, reason: str) -> LinkResult:
+        """End a link before anything was said over it."""
+        self._context._doorman.refusals.tell(logging.ERROR, transport, f"refused {self._connection.peer}: {reason}")
+        try:
+            with trio.move_on_after(LAST_WORDS):
+                await transport.send_all(encode_control(Close(NOT_PERMITTED)))
+        except trio.BrokenResourceError:
+            pass  # it has left
+        finally:
+            transport.close()
+        return LinkResult(LinkEnd.CLOSED, NOT_PERMITTED)
+
     def _new_link(self, shaken: Shaken, machine: HeartbeatMachine) -> Link:
         connection, goodbye = self._connection, self._connection.goodbye
+        # A peer that may do everything pays nothing for there being others.
+        hears = connection.talk if connection.guard is None else connection.guard
         return Link(
             shaken.transport,
             shaken.session,
             connection.outbox,
             machine,
             self._context._heart,
-            on_events=connection.talk.heard,
+            on_events=hears.heard,
+            pause=connection.talk.pause,
             on_beat=self._on_beat,
             on_damage=goodbye.say_now,
             on_cancel=functools.partial(goodbye.say_now, CONTEXT_CLOSED),

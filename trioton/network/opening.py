@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import trio
 
+from .._arguments import check_seconds
 from ..protocol.heartbeat import Heartbeat
 from ..protocol.limits import Limits
+from ..protocol.permissions import Permissions
 from ..transports.base import Network, Security
 from ..transports.system import system_network
-from .arguments import check_grace, check_text
+from .arguments import check_text
 from .context import Context
+from .peer import Peer
 
 
 @asynccontextmanager
@@ -21,6 +24,7 @@ async def open_context(
     *,
     network: Network | None = None,
     security: Security | None = None,
+    permissions: Permissions | Callable[[Peer], Permissions] = Permissions(),  # noqa: B008  # frozen
     limits: Limits = Limits(),  # noqa: B008  # frozen
     heartbeat: Heartbeat = Heartbeat(),  # noqa: B008  # frozen
     grace: float = 5.0,
@@ -35,6 +39,9 @@ async def open_context(
         name: What other contexts see; need not be unique.
         network: Where addresses live: the system's sockets by default, or a host of a `trioton.testing.Network`.
         security: How neighbours prove to each other who they are; by default only the system vouches for them, see `Connection.kind`.
+        permissions: What neighbours may do that are not trusted, as `Connection.kind` says: a `Permissions` for all of them, or a function
+            that is called with a `Peer` once for each link to one, and gives a `Permissions`. What a peer calls itself proves nothing:
+            look at its `identity` and `uid`. If the function raises, or gives something else, the link is refused, and the log says why.
         limits: The bounds that protect the context.
         heartbeat: How links are watched.
         grace: Seconds that closing may take.
@@ -44,7 +51,7 @@ async def open_context(
         ValueError: `name` is too long or not printable, or `grace` is negative or infinite.
     """
     check_text("name", name)
-    check_grace("grace", grace)
+    check_seconds("grace", grace)
     for argument, value, kind in (("limits", limits, Limits), ("heartbeat", heartbeat, Heartbeat)):
         if not isinstance(value, kind):
             raise TypeError(f"{argument} must be a trioton.{kind.__name__}, not {value!r}")
@@ -52,11 +59,13 @@ async def open_context(
         raise TypeError(f"network must be a network, such as a host of trioton.testing.Network, not {network!r}")
     if security is not None and not isinstance(security, Security):
         raise TypeError(f"security must be a trioton.Secret, a trioton.Mutual or None, not {security!r}")
+    if not isinstance(permissions, Permissions) and not callable(permissions):
+        raise TypeError(f"permissions must be a trioton.Permissions, or a function that gives one, not {permissions!r}")
     body_error: BaseException | None = None
     failure: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
-            context = Context(name, network or system_network(), security, limits, heartbeat, grace)
+            context = Context(name, network or system_network(), security, permissions, limits, heartbeat, grace)
             # The block's own task is in neither of the two inner nurseries: closing the context must not cancel it.
             await nursery.start(context._own_tasks)
             await nursery.start(context._own_user_tasks)

@@ -27,6 +27,9 @@ class ConnectionStatistics(NamedTuple):
     """Seconds that the last heartbeat took to be answered."""
     transports: int
     """How many transports it has had."""
+    refused: int
+    """What the peer wanted and may not, see `Connection.permissions`: messages and values that were dropped, and requests, subscriptions
+    and flows that were not let in."""
 
 
 class LinkTotals:
@@ -73,12 +76,14 @@ class ContextStatistics(NamedTuple):
     """Bytes that count for them in `Limits.retained`."""
     states_given_way: int
     """Values of states that had to give way to others."""
+    refused: int
+    """What neighbours wanted and may not, as `ConnectionStatistics` has it."""
 
 
 class ContextTotals:
     """What has gone over connections."""
 
-    __slots__ = ("bytes_received", "bytes_sent", "messages_dropped", "messages_received", "messages_sent")
+    __slots__ = ("bytes_received", "bytes_sent", "messages_dropped", "messages_received", "messages_sent", "refused")
 
     def __init__(self) -> None:
         self.bytes_sent = 0
@@ -86,6 +91,7 @@ class ContextTotals:
         self.messages_sent = 0
         self.messages_received = 0
         self.messages_dropped = 0
+        self.refused = 0
 
     def add(self, connection: ConnectionStatistics) -> None:
         """Count what has gone over a connection."""
@@ -94,3 +100,4 @@ class ContextTotals:
         self.messages_sent += connection.messages_sent
         self.messages_received += connection.messages_received
         self.messages_dropped += connection.messages_dropped
+        self.refused += connection.refused

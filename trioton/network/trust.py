@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
+from ..protocol.permissions import Permissions
+from ..transports.base import SHARED_IDENTITY
+
 if TYPE_CHECKING:
     from ..transports.base import Network, Transport
+    from .peer import Peer
 
 
 class Kind(enum.Enum):
@@ -38,6 +43,12 @@ class Standing:
         return self.kind is Kind.TRUSTED
 
 
+def is_vouched_for(transport: Transport, network: Network) -> bool:
+    """Whether the system vouches for the other end: it is in this process or at the other end of a child's pipe, or runs as the same user."""
+    is_same_user = transport.peer_uid is not None and transport.peer_uid == network.uid
+    return is_same_user or transport.kind in {"memory", "stdio"}
+
+
 def judge(transport: Transport, network: Network) -> Standing:
     """Tell how far whoever is at the other end of a transport is trusted.
 
@@ -48,7 +59,54 @@ def judge(transport: Transport, network: Network) -> Standing:
     if credentials is not None:
         kind = Kind.TRUSTED if credentials.may_route else Kind.PEER
         return Standing(kind, credentials.identity)
-    is_same_user = transport.peer_uid is not None and transport.peer_uid == network.uid
-    if is_same_user or transport.kind in {"memory", "stdio"}:
-        return Standing(Kind.TRUSTED)
-    return Standing(Kind.UNAUTHENTICATED)
+    return Standing(Kind.TRUSTED if is_vouched_for(transport, network) else Kind.UNAUTHENTICATED)
+
+
+def is_same_owner(first: Standing, then: Standing) -> bool:
+    """Whether what one standing has begun may be gone on with by another: nobody may take over what belongs to somebody else.
+
+    Where nothing proves an identity it is the secret, the system's word for the user, or nothing but the session's token that counts; a
+    session may then move between a sealed transport, a Unix socket and the loopback.
+    """
+    names = {None, SHARED_IDENTITY}
+    return first.identity == then.identity or (first.identity in names and then.identity in names)
+
+
+Granting: TypeAlias = "Permissions | Callable[[Peer], Permissions]"
+"""What neighbours may do that are not trusted: all the same, or what a function says of each."""
+
+NOTHING: Final = Permissions(publish=(), subscribe=(), call=(), block=False)
+"""What a neighbour may do of which nothing is known yet."""
+
+
+class GrantError(Exception):
+    """The user's function has not said what a neighbour may do; the text says what it did instead."""
+
+
+def grant(granting: Granting, peer: Peer, transport: Transport, standing: Standing) -> Permissions | None:
+    """Tell what a neighbour may do over a link; None if it is trusted, and so may do everything.
+
+    Args:
+        granting: What the user has given.
+        peer: The neighbour.
+        transport: The link's transport.
+        standing: What that proves.
+
+    Raises:
+        GrantError: The user's function has failed.
+    """
+    if standing.kind is Kind.TRUSTED:
+        return None
+    permissions: object = granting
+    if not isinstance(granting, Permissions):
+        # What it has proved over this link, which may be another than the last one.
+        known = attrs.evolve(peer, uid=transport.peer_uid, identity=standing.identity)
+        try:
+            permissions = granting(known)
+        except Exception as error:
+            raise GrantError(f"permissions({peer}) has raised {type(error).__name__}: {error}") from error
+    if not isinstance(permissions, Permissions):
+        raise GrantError(f"permissions({peer}) must give a trioton.Permissions, not {permissions!r:.100}")
+    if standing.kind is Kind.UNAUTHENTICATED and not transport.is_loopback:
+        return attrs.evolve(permissions, block=False)
+    return permissions

@@ -203,6 +203,24 @@ class Unreachable(NamedTuple):
     reason: str
 
 
+class Denied(NamedTuple):
+    """What a context wanted to do on a slot did not happen, since a neighbour on the way does not permit it.
+
+    Attributes:
+        source: The context that may not.
+        slot: The slot, as it was named in what was refused.
+        stream: The flow that was refused, or 0 if it was none.
+        right: The right that is lacking, a `permissions.Right`.
+        by: Who has refused.
+    """
+
+    source: bytes
+    slot: str
+    stream: int
+    right: int
+    by: bytes
+
+
 Control = (
     Ping
     | Pong
@@ -221,6 +239,7 @@ Control = (
     | Position
     | AskState
     | StateKnown
+    | Denied
 )
 
 
@@ -252,6 +271,7 @@ _CHECKS: Final[dict[str, Callable[[object], bool]]] = {
     "reason": _is_text,
     "slot": _is_text,
     "source": _is_identity,
+    "by": _is_identity,
     "stream": _is_number,
     "taken": _is_number_or_none,
     "agreed": _is_number_or_none,
@@ -280,6 +300,7 @@ CONTROL_KINDS: Final[dict[FrameKind, type[Any]]] = {
     FrameKind.POSITION: Position,
     FrameKind.ASK_STATE: AskState,
     FrameKind.STATE_KNOWN: StateKnown,
+    FrameKind.DENIED: Denied,
 }
 _KIND_OF: Final = {cls: kind for kind, cls in CONTROL_KINDS.items()}
 _FIELD_CHECKS: Final[dict[FrameKind, tuple[Callable[[object], bool], ...]]] = {

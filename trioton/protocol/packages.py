@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..errors import ProtocolError
 from . import codec
@@ -16,6 +16,9 @@ from .frames import FLAG_END, PREFIX, FrameKind, encode_prefix
 from .identity import ID_BYTES
 from .limits import MAX_RUN_MESSAGES
 from .shown import shown
+
+if TYPE_CHECKING:
+    from .memory import Held
 
 Buffer = bytes | bytearray | memoryview
 
@@ -199,6 +202,8 @@ class Package:
     __slots__ = ("_body", "_frame", "body_size", "count", "end", "first", "flags", "header", "is_last")
 
     kind = FrameKind.PACKAGE
+    held: Held | None = None
+    """What is charged for it in each outbox that it waits in; None for what does not come from others."""
 
     def __init__(
         self,
@@ -238,6 +243,12 @@ class Package:
 
     def __repr__(self) -> str:
         return f"<package of messages {self.first} to {self.end}, {self.body_size} bytes>"
+
+
+class RelayedPackage(Package):
+    """What came from a neighbour and waits to go on. It is charged to the link that it came over."""
+
+    __slots__ = ("held",)
 
 
 class PackageTemplate:

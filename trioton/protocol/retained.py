@@ -135,6 +135,17 @@ def _row_head(size: int, kind: RowKind, slot: str, version: Version) -> bytes:
     )
 
 
+def encode_rows(rows: Sequence[Row]) -> bytes:
+    """Give the body of a RETAINED frame with these rows."""
+    return codec.array_head(len(rows)) + b"".join(map(_encode_row, rows))
+
+
+def _encode_row(row: Row) -> bytes:
+    if isinstance(row, Value):
+        return encode_value_head(row.slot, row.version, len(row.data)) + row.data
+    return encode_known(row.slot, row.version) if isinstance(row, Known) else encode_mark(row.kind)
+
+
 class RetainedPackage(Package):
     """Rows on their way out. They travel as packages do: behind what was sent before them, and in fragments if there is much.
 

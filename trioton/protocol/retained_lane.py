@@ -11,6 +11,7 @@ than the link takes it, only the newest value leaves, and a slow link costs no m
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from ..errors import ProtocolError
@@ -38,6 +39,7 @@ class RetainedLane:
     Args:
         store: What is known here.
         most: Bytes of the largest value that the neighbour takes.
+        may_read: Whether the neighbour may know of a slot; None if it may know of all.
 
     Attributes:
         has_all: Whether the neighbour has told all that it knew when the link began.
@@ -45,9 +47,10 @@ class RetainedLane:
         too_large: How many values were not told because the neighbour takes none of their size.
     """
 
-    def __init__(self, store: RetainedStore, most: int) -> None:
+    def __init__(self, store: RetainedStore, most: int, may_read: Callable[[str], bool] | None = None) -> None:
         self._store = store
         self._most = most
+        self._may_read = may_read
         self._words: deque[bytes] = deque()
         self._due: dict[str, None] = {}
         self._most_due = FEW
@@ -59,7 +62,8 @@ class RetainedLane:
         self.peer_has_all = False
         self.too_large = 0
         is_empty = not len(store)
-        self._words += [encode_known(retained.slot, retained.version) for retained in store.names()]
+        names = [each for each in store.names() if self._is_read(each.slot)]
+        self._words += [encode_known(retained.slot, retained.version) for retained in names]
         self._words.append(encode_mark(RowKind.ALL_NAMED))
         if is_empty:
             self._say_nothing_lacks()  # whatever the neighbour names
@@ -77,11 +81,16 @@ class RetainedLane:
 
     def changed(self, slot: str) -> None:
         """A slot has a newer value: the neighbour must hear of it."""
+        if not self._is_read(slot):
+            return
         self._due[slot] = None
         if len(self._due) > self._most_due:
             # Of a neighbour that does not read, and many values that have given way meanwhile, nothing but the values that are left is due.
             self._due = {slot: None for slot in self._due if slot in self._owed or self._store.get(slot) is not None}
             self._most_due = 2 * len(self._due) + FEW
+
+    def _is_read(self, slot: str) -> bool:
+        return self._may_read is None or self._may_read(slot)
 
     def ask(self, slot: str) -> None:
         """Ask the neighbour for whatever it knows of a slot."""
@@ -173,7 +182,9 @@ class RetainedLane:
         """Tell what the neighbour lacks, now that all is named that it knows."""
         peer_knows, self._peer_knows = self._peer_knows, {}
         lacking = {
-            slot: None for slot in self._store.slots() if self._store.version(slot) > peer_knows.get(slot, UNKNOWN)
+            slot: None
+            for slot in self._store.slots()
+            if self._store.version(slot) > peer_knows.get(slot, UNKNOWN) and self._is_read(slot)
         }
         if lacking:
             self._due = {**lacking, **self._due}  # what the talk waits for goes first

@@ -38,6 +38,7 @@ ROUTED_KINDS: Final = frozenset(
         FrameKind.POSITION,
         FrameKind.ASK_STATE,
         FrameKind.STATE_KNOWN,
+        FrameKind.DENIED,
     }
 )
 """What may be said to others than neighbours."""

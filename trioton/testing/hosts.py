@@ -33,7 +33,7 @@ CLIENT_PORTS: Final = 7000
 """After how many connections the ports of the dialling ends come again."""
 
 UID: Final = 1000
-"""The user who runs everything in a simulated network."""
+"""The user who runs everything on a host of a simulated network, unless that was made with another."""
 
 ANY_ADDRESS: Final = ("0.0.0.0", "::")  # noqa: S104 # nothing is bound but a key in a dict
 """The hosts which stand for all addresses of a host, to listen at."""
@@ -124,14 +124,14 @@ class Host(Network):
 
     is_simulated = True
 
-    def __init__(self, network: Ways, name: str) -> None:
+    def __init__(self, network: Ways, name: str, *, uid: int = UID) -> None:
         self.name = name
         self.key = name.lower()
         digest = hashlib.sha256(f"host {self.key}".encode()).digest()
         self.network = network
         self.host_id = digest[:16]
         self.pid = 1000 + int.from_bytes(digest[16:20], "big") % 30_000
-        self.uid = UID
+        self.uid: int | None = uid
         self.random = random.Random(f"{network.chance}/{self.key}")
         self.is_alive = True
         self.is_paused = False

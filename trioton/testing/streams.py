@@ -80,7 +80,7 @@ class SimulatedConnection:
         *,
         addresses: tuple[str, str] = ("client", "server"),
         is_loopback: bool = False,
-        peer_uid: int | None = None,
+        uids: tuple[int | None, int | None] = (None, None),
     ) -> None:
         self.forth = forth
         self.back = back
@@ -88,8 +88,9 @@ class SimulatedConnection:
         self.is_silent = False
         self.on_end: Callable[[], None] | None = None
         here, there = addresses
-        self.client = SimulatedTransport(self, back, forth, here, there, is_loopback=is_loopback, peer_uid=peer_uid)
-        self.server = SimulatedTransport(self, forth, back, there, here, is_loopback=is_loopback, peer_uid=peer_uid)
+        own, other = uids
+        self.client = SimulatedTransport(self, back, forth, here, there, is_loopback=is_loopback, peer_uid=other)
+        self.server = SimulatedTransport(self, forth, back, there, here, is_loopback=is_loopback, peer_uid=own)
 
     def __repr__(self) -> str:
         return f"<SimulatedConnection {self.client.local_address} -> {self.client.remote_address}, {self.state}>"

@@ -13,7 +13,7 @@ import trio
 
 from ..errors import AddressError, ConnectError
 from ..transports.address import Address, parse_address
-from .hosts import ANY_ADDRESS, Host, Place
+from .hosts import ANY_ADDRESS, UID, Host, Place
 from .paths import Path
 from .quality import Chunk, Latency, LinkQuality
 from .streams import SimulatedConnection, SimulatedTransport, StreamState
@@ -111,22 +111,26 @@ class Ways:
         """The hosts there are, by their names in lower case, in the order in which they were made."""
         return MappingProxyType(self._hosts)
 
-    def host(self, name: str) -> Host:
+    def host(self, name: str, *, uid: int = UID) -> Host:
         """Give the host of this name; it is made when it is first asked for.
 
         Args:
             name: A name as it may stand in an address; capitals make no difference.
+            uid: The user who runs the host, when it is made. Contexts of one user trust each other; those of different users have
+                proved nothing to each other.
 
         Raises:
-            TypeError: `name` is not a str.
+            TypeError: `name` is not a str, or `uid` not an int.
             ValueError: `name` could not be told from something else in an address.
         """
         if not isinstance(name, str):
             raise TypeError(f"name must be a str, not {name!r}")
+        if isinstance(uid, bool) or not isinstance(uid, int):
+            raise TypeError(f"uid must be an int, not {uid!r}")
         key = name.lower()
         if key not in self._hosts:
             _check_name(name)
-            self._hosts[key] = Host(self, name)
+            self._hosts[key] = Host(self, name, uid=uid)
         return self._hosts[key]
 
     def link(
@@ -233,7 +237,7 @@ class Ways:
             back,
             addresses=addresses,
             is_loopback=client is server,
-            peer_uid=server.uid if place.scheme == "unix" else None,
+            uids=(client.uid, server.uid),
         )
         self._remember(_Entry(client, server, connection))
         try:

@@ -158,6 +158,7 @@ class PushDesk:
         self._traffic = context._traffic
         self._choice: Choice[Puller] = Choice()
         self._queue: list[Job] = []
+        self._denied: dict[bytes, str] = {}  # pullers to whom this context may give no jobs, and how that was said last
         self._last_order = 0
         self._last_number = 0
         self._lot = trio.lowlevel.ParkingLot()
@@ -207,6 +208,7 @@ class PushDesk:
 
     def _pullers_changed(self) -> None:
         """Something has changed about who pulls, or who can be reached."""
+        self._denied.clear()  # they are tried again
         present: dict[bytes, tuple[int, int]] = {}
         for association, interest in self._traffic.interests.on(self.slot):
             present[association.peer.wire_id] = interest.size, interest.count
@@ -253,6 +255,9 @@ class PushDesk:
         if self.pullers.get(puller.wire_id) is puller:
             del self.pullers[puller.wire_id]
         pending, puller.pending = puller.pending, {}
+        if puller.end.denier is not None:
+            self._denied_by(puller, reason, pending)
+            return
         waits_ahead = False
         for job in pending.values():  # in the order in which they were sent, and so begun
             waits_ahead = waits_ahead or job.stage is Stage.WAITS
@@ -266,6 +271,17 @@ class PushDesk:
             else:
                 self._put_back(job, again=True)
         self.pump()
+        self._lot.unpark_all()
+
+    def _denied_by(self, puller: Puller, reason: str, pending: dict[int, Job]) -> None:
+        """This context may not give jobs to a puller. They go to others, if there are any to whom it may."""
+        self._denied[puller.wire_id] = reason
+        for job in pending.values():
+            self._put_back(job, again=puller.end.has_begun)
+        self.pump()
+        if not any(other.count for other in self.pullers.values()):
+            while self._queue:
+                self._fail(heapq.heappop(self._queue), reason)
         self._lot.unpark_all()
 
     @property
@@ -285,6 +301,8 @@ class PushDesk:
 
     def add(self, job: Job) -> None:
         """A job was pushed."""
+        if self._denied:
+            self._pullers_changed()  # what was not permitted before may be now
         self._last_order += 1
         job.order = self._last_order
         heapq.heappush(self._queue, job)
@@ -316,9 +334,8 @@ class PushDesk:
         head = jobs.job_head(number, puller.refused, again=job.again)
         buffers, size = job.piece
         size += len(head)
-        try:
-            puller.end.check(size)
-        except ValueError as objection:
+        objection = puller.end.objection(size)
+        if objection is not None:
             self._fail(job, str(objection))
             return
         limit = puller.limit

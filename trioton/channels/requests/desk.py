@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from ...errors import DeadError, ProtocolError, RequestCancelled
+from ...errors import DeadError, NotPermittedError, ProtocolError, RequestCancelled
 from ...network.events import BadMessage
 from ...network.receiving.handled import HandledSubscription
 from ...network.sending.addressed import AddressedEnd, addressed_slot
@@ -80,6 +80,7 @@ class RequestDesk:
     Attributes:
         channels: Those who use it.
         repliers: The contexts that answer, or have something of ours.
+        last_id: The number of the newest request.
     """
 
     def __init__(self, context: Context, slot: str) -> None:
@@ -91,9 +92,10 @@ class RequestDesk:
         self._choice: Choice[Replier] = Choice()
         # Those that may go to repliers of this context, too, and those that may not.
         self._queues: dict[bool, deque[Future[Any]]] = {True: deque(), False: deque()}
+        self._denied: dict[bytes, NotPermittedError] = {}  # repliers that this context may not ask, as they said last
         self._targeted: dict[bytes, deque[Future[Any]]] = {}
         self._new: deque[Future[Any]] = deque()
-        self._last_id = 0
+        self.last_id = 0
         self._lot = trio.lowlevel.ParkingLot()
         self._replies = HandledSubscription(
             self._traffic.listening,
@@ -103,6 +105,7 @@ class RequestDesk:
             self._heard,
             self._refused,
             own=(context._wire_id, context._dispatcher.do_later),
+            handle_plain=self._heard_plain,
         )
         self._traffic.listening.add(self._replies)
         self._traffic.audience.watch(slot, self.repliers_changed)
@@ -130,15 +133,11 @@ class RequestDesk:
         self.repliers.clear()
         self._replies.close()
 
-    def next_id(self) -> int:
-        """The number of the next request."""
-        self._last_id += 1
-        return self._last_id
-
     # ---------------------------------------------------------------- repliers
 
     def repliers_changed(self) -> None:
         """Something has changed about who answers."""
+        self._denied.clear()  # they are asked again
         present: dict[bytes, tuple[int, int]] = {}
         for association, interest in self._traffic.interests.on(self.slot):
             present[association.peer.wire_id] = interest.size, interest.count
@@ -182,6 +181,11 @@ class RequestDesk:
         if self.repliers.get(replier.wire_id) is replier:
             del self.repliers[replier.wire_id]
         pending, replier.pending = replier.pending, {}
+        if replier.end.denier is not None:
+            self._denied[replier.wire_id] = NotPermittedError(reason, slot=self.slot, by=replier.end.denier)
+            if not replier.end.has_begun:
+                self._move_on(pending)
+                return
         for future in pending.values():
             if future._ask_to_stop:
                 error: Exception = RequestCancelled(UNKNOWN, is_clean=False)
@@ -190,7 +194,34 @@ class RequestDesk:
                 error = DeadError(reason, context=replier.id, started=started)
             future._finish(None, error)
         self._fail_targeted(replier.wire_id)
+        self._fail_denied()
         self._lot.unpark_all()
+
+    def _move_on(self, pending: dict[int, Future[Any]]) -> None:
+        """This context may not ask a replier. What was to go there goes to others, if there are any whom it may ask."""
+        for future in pending.values():
+            if future._ask_to_stop:
+                future._finish(None, RequestCancelled(CANCELLED, is_clean=True))
+            elif future._stage is not Stage.DONE:
+                self._queue_again(future)
+                future._channel._watch_patience(future)
+        self.pump()
+        self._fail_denied()
+        self._lot.unpark_all()
+
+    def _fail_denied(self) -> None:
+        """Let those requests fail that nobody may be asked to run, though somebody is there."""
+        for target in list(self._targeted):
+            if target in self._denied:
+                for future in self._targeted.pop(target):
+                    future._finish(None, _again(self._denied[target]))
+        own = self._context._wire_id
+        for is_local, queue in self._queues.items():
+            others = [replier for replier in self.repliers.values() if is_local or replier.wire_id != own]
+            if self._denied and not any(replier.count for replier in others):
+                error = next(iter(self._denied.values()))
+                while queue:
+                    queue.popleft()._finish(None, _again(error))
 
     def _fail_targeted(self, wire_id: bytes) -> None:
         if self._context._associations.get(wire_id) is None and wire_id != self._context._wire_id:
@@ -216,11 +247,13 @@ class RequestDesk:
 
     def add(self, future: Future[Any]) -> None:
         """A request was made. If there is a deadline where it was, the one who awaits it at once says so; else it starts now."""
-        self._new.append(future)
         if trio.current_effective_deadline() == math.inf:
-            self.start_all_new()
-        else:
-            self._context._dispatcher.do_later(self.start_all_new)
+            if self._new:
+                self.start_all_new()
+            self._start(future, math.inf)
+            return
+        self._new.append(future)
+        self._context._dispatcher.do_later(self.start_all_new)
 
     def start_new(self, future: Future[Any], deadline: float) -> None:
         """Send a new request, behind those that were made before it."""
@@ -238,8 +271,11 @@ class RequestDesk:
     def _start(self, future: Future[Any], deadline: float) -> None:
         if future._stage is not Stage.NEW:
             return
+        if self._denied:
+            self.repliers_changed()  # what was not permitted before may be now
         future._stage = Stage.QUEUED
-        future._deadline = deadline
+        if deadline != math.inf:
+            future._deadline = deadline
         target = future._target
         if target is not None:
             self._context._associations.seek(target)
@@ -288,21 +324,22 @@ class RequestDesk:
         seconds = None if deadline == math.inf else deadline - trio.current_time()
         piece = requests.encode_call(future._id, seconds, future._stream, future._body)
         size = len(piece)
-        try:
-            end.check(size)
-        except ValueError as objection:
+        objection = end.objection(size)
+        if objection is not None:
             future._finish(None, objection)
             return True
-        future._position = end.sent
-        if end.dead_reason is not None or not end.try_send(((piece,), size)):
+        position = end.sent
+        if end.is_over or not end.try_send(((piece,), size)):
             return False
+        future._position = position
         future._stage = Stage.SENT
         future._replier = replier
         replier.running += 1
         replier.pending[future._id] = future
-        for sender in future._leaving:
-            sender._has_left()
-        future._leaving = []
+        if future._leaving:
+            for sender in future._leaving:
+                sender._has_left()
+            future._leaving = ()
         return True
 
     # ---------------------------------------------------------------- stopping
@@ -345,6 +382,23 @@ class RequestDesk:
 
     def _refused(self, source: bytes, reason: str) -> None:
         self._context._hub.emit(BadMessage(ContextId.from_wire(source), self.slot, reason))
+
+    def _heard_plain(self, source: bytes, body: bytes) -> bool:
+        """A lone message has come; whether it is a reply that was easily read."""
+        reply = requests.read_plain_reply(body)
+        if reply is None:
+            return False
+        number, value = reply
+        replier = self.repliers.get(source)
+        future = None if replier is None else replier.pending.get(number)
+        if replier is None or future is None or future._ask_to_stop:
+            return False
+        del replier.pending[number]
+        replier.ended()
+        future._is_answered = True
+        future._finish(value, None)
+        self._settled(replier)
+        return True
 
     def _heard(self, source: bytes, message: object) -> None:
         replier = self.repliers.get(source)
@@ -404,16 +458,18 @@ class RequestDesk:
         elif future._impatient_at <= trio.current_time():
             future._finish(None, future._channel._out_of_patience(future))
         else:
-            future._stage, future._replier = Stage.QUEUED, None
+            self._queue_again(future)
             future._channel._watch_patience(future)
-            target = future._target
-            queue = (
-                self._queues[future._channel._is_local]
-                if target is None
-                else self._targeted.setdefault(target, deque())
-            )
-            queue.insert(sum(1 for _ in takewhile(lambda other: other._id < future._id, queue)), future)
         self._settled(replier)
+
+    def _queue_again(self, future: Future[Any]) -> None:
+        """A request has not begun where it was sent: it waits in its place."""
+        future._stage, future._replier = Stage.QUEUED, None
+        target = future._target
+        queue = (
+            self._queues[future._channel._is_local] if target is None else self._targeted.setdefault(target, deque())
+        )
+        queue.insert(sum(1 for _ in takewhile(lambda other: other._id < future._id, queue)), future)
 
     def _settled(self, replier: Replier) -> None:
         self._forget_if_idle(replier)
@@ -423,6 +479,11 @@ class RequestDesk:
         """There may be room for requests that wait."""
         if self._queues[False] or self._queues[True] or self._targeted:
             self.pump()
+
+
+def _again(error: NotPermittedError) -> NotPermittedError:
+    """The same for another request: each gets one of its own."""
+    return NotPermittedError(str(error), slot=error.slot, by=error.by)
 
 
 def _send_all(queue: deque[Future[Any]], send: Callable[[Future[Any]], bool]) -> None:

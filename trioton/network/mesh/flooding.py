@@ -241,6 +241,8 @@ class Flooding:
             if connection.tie is Tie.STUB and not parenthood.may_speak_for(connection, record.origin):
                 parenthood.doubt(connection, record.origin)
                 continue
+            if not connection.standing.may_speak_for_others:
+                connection.talk.record_came(is_node=isinstance(record, (NodeRecord, NodeChange)))
             slots = self._learn(record)
             if slots is not None:
                 self.tell(record, connection, data)

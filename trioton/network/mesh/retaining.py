@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from ...errors import NotPermittedError
 from ...protocol import control
 from ...protocol.identity import ContextId
 from ...protocol.limits import MAX_RUN_BYTES
@@ -49,7 +50,8 @@ class LinkLane:
     cut_to = 0
 
     def __init__(self, connection: Connection, store: RetainedStore) -> None:
-        self.lane = RetainedLane(store, connection.max_package)
+        guard = connection.guard
+        self.lane = RetainedLane(store, connection.max_package, None if guard is None else guard.may_read)
         self._connection = connection
         self._way = Way(connection)
         self._is_queued = False
@@ -111,6 +113,7 @@ class Retaining:
         self._last_flush = -math.inf
         self._watchers: dict[str, list[Callable[[], None]]] = {}
         self._polls: dict[str, list[_Poll]] = {}
+        self._denied: dict[str, tuple[str, int]] = {}  # why, and by whom
         self._answered = trio.lowlevel.ParkingLot()
         self._has_warned = False
 
@@ -132,9 +135,14 @@ class Retaining:
         watchers.remove(on_change)
         if not watchers:
             del self._watchers[slot]
+            self._denied.pop(slot, None)
         self.store.release(slot)
         self._answered.unpark_all()
         self._check_room()
+
+    def count(self, slot: str) -> int:
+        """How many hold the value of a slot."""
+        return len(self._watchers.get(slot, ()))
 
     def get(self, slot: str) -> Retained | None:
         """The value of a slot, if there is one."""
@@ -249,6 +257,7 @@ class Retaining:
             logger.warning("%s: a value from %s on %r is dropped: %s", self._context, writer, value.slot, objection)
             self._context._hub.emit(BadMessage(writer, value.slot, objection))
         elif self.store.learn(value):
+            self._denied.pop(value.slot, None)
             self._spread(value.slot, connection)
 
     # ---------------------------------------------------------------- what others know
@@ -259,6 +268,9 @@ class Retaining:
         Args:
             slot: The slot.
             check: Raises if there is no use in waiting any more.
+
+        Raises:
+            NotPermittedError: Somebody on the way to others does not let this context read the slot, or not write what it has written.
         """
         poll = _Poll(self.store.tell(slot))
         polls = self._polls.setdefault(slot, [])
@@ -266,6 +278,7 @@ class Retaining:
         delay = FIRST_LOOK
         try:
             self.flush()
+            self._check_denied(slot)
             while lagging := self._lagging(slot, poll):
                 for association in lagging:
                     self._ask(association, slot)
@@ -273,12 +286,29 @@ class Retaining:
                     while self._lagging(slot, poll):
                         await self._answered.park()
                         check()
+                        self._check_denied(slot)
                 check()
+                self._check_denied(slot)
                 delay = min(2 * delay, LONGEST_LOOK)
         finally:
             polls.remove(poll)
             if not polls:
                 self._polls.pop(slot, None)
+
+    def denied(self, slot: str, reason: str, by: int) -> None:
+        """Others will never know what this context knows of a slot, or it never what they do; until there is news of it."""
+        if slot in self._watchers:
+            self._denied[slot] = reason, by
+            self._answered.unpark_all()
+
+    def forget_denials(self, by: int) -> None:
+        """Somebody who has refused something may think otherwise now."""
+        self._denied = {slot: denied for slot, denied in self._denied.items() if denied[1] != by}
+
+    def _check_denied(self, slot: str) -> None:
+        if slot in self._denied:
+            reason, by = self._denied[slot]
+            raise NotPermittedError(reason, slot=slot, by=by)
 
     def _lagging(self, slot: str, poll: _Poll) -> list[Association]:
         """Who must be asked, once more or for the first time, before all know what any of them knew.
@@ -289,10 +319,20 @@ class Retaining:
         found = [
             association for wire_id in reached if (association := self._context._associations.get(wire_id)) is not None
         ]
-        others = [each for each in found if each.is_remote or self._lane_of(each) is not None]
+        others = [
+            each
+            for each in found
+            if (each.is_remote or self._lane_of(each) is not None) and self._is_waited_for(each, slot)
+        ]
         goal = max([poll.own, *(poll.first.get(each.peer.wire_id, UNKNOWN) for each in others)])
         lagging = [each for each in others if each.peer.wire_id not in poll.last or poll.last[each.peer.wire_id] < goal]
         return lagging or (others if self.store.version(slot) < goal else [])
+
+    @staticmethod
+    def _is_waited_for(association: Association, slot: str) -> bool:
+        """Whether a context may make others wait until it knows a value; one that may not even read that never will."""
+        guard = None if association.via is None else association.via.guard
+        return guard is None or guard.is_waited_for(slot)
 
     @staticmethod
     def _lane_of(association: Association) -> LinkLane | None:

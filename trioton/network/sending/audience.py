@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from ...protocol import control
+from ...protocol.permissions import REPORTS_SLOT
 from ...protocol.policies import Mode
-from ..inspector import REPORTS_SLOT
 from ..local import LOCAL
 
 if TYPE_CHECKING:

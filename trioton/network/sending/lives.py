@@ -5,6 +5,7 @@ A flow that has ended makes way for the next one on its slot. So nothing of the 
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
 from ...protocol.flow import SendFlow
@@ -103,7 +104,7 @@ class Lives:
         outlet.changed()
         self.end_if_done(outlet)
 
-    def remove_branch(self, outlet: Outlet, key: object) -> None:
+    def remove_branch(self, outlet: Outlet, key: Hashable) -> None:
         """One who got what is sent on an outlet does so no longer."""
         outlet.remove_branch(key)
         self.end_if_done(outlet)

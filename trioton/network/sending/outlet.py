@@ -8,12 +8,13 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
 from ...errors import DeadError
+from ...protocol.codec import text_head
 from ...protocol.flow import LARGE_MESSAGE, Branch, SendFlow
 from ...protocol.limits import MAX_RUN_BYTES, MIB
 
@@ -64,6 +65,12 @@ class _WaitingSend:
         self.error: Exception | None = None
 
 
+def _text_piece(text: str) -> Piece:
+    """A short ASCII text as an encoded message."""
+    data = text_head(len(text)) + text.encode()
+    return (data,), len(data)
+
+
 class Outlet:
     """The shared sending end of one slot of a context.
 
@@ -79,6 +86,7 @@ class Outlet:
         is_own: Whether the library itself sends here, of which programs need not know: it is not counted, and no flush waits for it.
         flush_to: The number up to which somebody waits for all to have been taken.
         dead_reason: Why nothing that is sent here can arrive any more, or None.
+        denier: Who does not let this context send here, if that is why; else None.
         was_closed: Whether one of several users has closed it.
         on_change: Called when there may be more room, or when nothing can arrive any more.
     """
@@ -93,6 +101,7 @@ class Outlet:
         self.is_own = False
         self.flush_to = 0
         self.dead_reason: str | None = None
+        self.denier: int | None = None
         self.was_closed = False
         self.on_change: Callable[[], None] | None = None
         self._backlog: deque[Piece] = deque()
@@ -100,6 +109,11 @@ class Outlet:
         self._had_subscriber = False
         self._waiting: deque[_WaitingSend] = deque()
         self._takes_no_more = False
+        self._denied: dict[
+            Hashable, None
+        ] = {}  # those who would get what is sent here, if this context were permitted to send it
+        self._denied_from = 0
+        self._denied_before = 0
         self._changed = trio.lowlevel.ParkingLot()
         flow.hold(held=True)
 
@@ -109,6 +123,11 @@ class Outlet:
     def subscribers(self) -> int:
         """Subscriptions of other contexts that get what is sent now."""
         return sum(branch.subscriptions for branch in self.flow.branches.values() if branch.is_ready)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything was sent to anybody; until then all waits in the backlog."""
+        return self._had_subscriber
 
     @property
     def is_listened_to(self) -> bool:
@@ -131,6 +150,8 @@ class Outlet:
             return
         branches = self.flow.branches.values()
         if not self._had_subscriber:
+            if self._waiting and not branches and self.flow.destination is None:
+                self._expect_nobody()
             if not self.is_listened_to or not all(branch.is_ready for branch in branches):
                 return
             self._had_subscriber = True
@@ -151,6 +172,15 @@ class Outlet:
             self._release_waiting()
         if self._backlog or self._waiting or self._takes_no_more:
             flow.hold(held=True)
+
+    def _expect_nobody(self) -> None:
+        """Those who were to give room for the first time listen no more: tasks need not wait for that, and the oldest messages give way."""
+        while self._waiting:
+            send = self._waiting.popleft()
+            for piece in map(_text_piece, send.texts) if send.piece is None else [send.piece]:
+                self._add_to_backlog(piece)
+            send.owner._count_sent(len(send.texts))
+            trio.lowlevel.reschedule(send.task)
 
     def _release_waiting(self) -> None:
         waiting, flow = self._waiting, self.flow
@@ -294,15 +324,44 @@ class Outlet:
 
     def add_branch(self, branch: Branch) -> None:
         """A neighbour wants what is sent here."""
+        self._permit(branch.key)
         self.flow.add_branch(branch)
 
-    def remove_branch(self, key: object) -> None:
+    def remove_branch(self, key: Hashable) -> None:
         """A neighbour no longer wants what is sent here, or is gone."""
+        self._permit(key)
         branch = self.flow.branches.get(key)
         if branch is not None:
             self.flow.remove_branch(key)
             branch.outbox.remove_branch(branch)
             self.changed()
+
+    # ---------------------------------------------------------------- those who may not get it
+
+    def deny(self, key: Hashable, since: int) -> None:
+        """One who listens does not get what is sent here, since this context may not send it there: from message `since` on."""
+        if not self._denied:
+            self._denied_from = since
+        self._denied[key] = None
+        if not self.flow.branches:
+            self._had_subscriber = True  # nobody need wait for the first one
+
+    def _permit(self, key: Hashable) -> None:
+        """That is over: it is tried again, or one does not listen any more."""
+        if key in self._denied:
+            del self._denied[key]
+            if not self._denied:
+                self._denied_before += self.flow.next - self._denied_from
+
+    @property
+    def denied_by(self) -> list[Hashable]:
+        """Those who do not get what is sent here now."""
+        return list(self._denied)
+
+    @property
+    def denied(self) -> int:
+        """Messages so far that some who listen did not get, since this context may not send them there."""
+        return self._denied_before + (self.flow.next - self._denied_from if self._denied else 0)
 
     def broken(self) -> trio.BrokenResourceError:
         """The error that tells why nothing that is sent here can arrive any more."""
