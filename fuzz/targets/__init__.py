@@ -9,7 +9,7 @@ from typing import Final
 import attrs
 
 from ..cost import PER_BLOCK
-from . import frames, machines, texts, values, whole, words
+from . import frames, machines, sealed, texts, values, whole, words
 
 TargetFunction = Callable[[bytes], None]
 
@@ -59,6 +59,7 @@ TARGETS: Final[Mapping[str, Target]] = MappingProxyType(
         "sending": Target(machines.sending, share=2),
         "receiving": Target(machines.receiving, share=2),
         "retained": Target(machines.retained),
+        "sealed": Target(sealed.sealed),
         "texts": Target(texts.text_requests, PER_BLOCK, is_frugal=True),
         "address": Target(texts.address),
         "settings": Target(texts.settings),
