@@ -13,7 +13,7 @@ REPORTS_SLOT: Final = "trioton.reports.obj.pub-sub"
 SERVED: Final = (".req-rep", ".push-pull")
 """How the full names of slots end whose listeners do something for those who send."""
 
-MOST_KNOWN: Final = 4096
+MOST_KNOWN: Final = 1024
 """Slots whose answer is remembered: who makes up names must not fill the memory."""
 
 
