@@ -37,6 +37,11 @@ class Right(enum.IntEnum):
         """What somebody may not who lacks it; to be followed by the slot."""
         return _DEEDS[self]
 
+    @property
+    def loses_something(self) -> bool:
+        """Whether something is lost at once for lack of it: who may not hold up publishers loses nothing before it has no room."""
+        return self is not Right.BLOCK
+
 
 _DEEDS: Final = {
     Right.PUBLISH: "publish on",
