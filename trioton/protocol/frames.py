@@ -78,6 +78,7 @@ LINK_KINDS: Final = frozenset(FrameKind) - HANDSHAKE_KINDS - {FrameKind.POSITION
 
 _KINDS: Final = {int(kind): kind for kind in FrameKind}
 _PACKAGE: Final = int(FrameKind.PACKAGE)
+_unpack_prefix: Final = PREFIX.unpack_from
 
 
 class Frame(NamedTuple):
@@ -218,9 +219,11 @@ class FrameReader:
         A quicker way for what comes alone; `receive_data` takes anything, and says what is wrong.
         """
         size = len(data)
-        if size < PREFIX_SIZE or data[0] != _PACKAGE or self._tail or self._large is not None:
+        if size < PREFIX_SIZE or self._tail or self._large is not None:
             return None
-        _, flags, header_size, body_size = PREFIX.unpack_from(data)
+        kind, flags, header_size, body_size = _unpack_prefix(data)
+        if kind != _PACKAGE:
+            return None
         header_end = PREFIX_SIZE + header_size
         # In the handshake no frame may have a body.
         if header_end + body_size != size or header_size > self._max_header or not 0 < body_size <= self._max_body:

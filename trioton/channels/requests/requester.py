@@ -12,7 +12,8 @@ import trio
 from ..._arguments import check_count, check_flag, check_seconds
 from ...errors import NoReplierError
 from ...network.arguments import check_context_id
-from ...protocol.requests import MAX_METHOD
+from ...protocol.plain import encode_plain
+from ...protocol.requests import MAX_METHOD, encode_plain_body
 from .. import references
 from ..base import check_context, slot_name
 from ..messages import OBJECT, value_encoder
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from ...network.context import Context
 
 PATTERN: Final = "req-rep"
+
+MOST_REMEMBERED: Final = 64
+"""Attributes that a channel may have before it forgets by which names it has called its repliers."""
 
 MAX_PENDING: Final = 1_000_000
 
@@ -54,7 +58,10 @@ class _Methods:
             raise AttributeError(
                 f"{type(self).__name__!r} has no attribute {name!r}; names that begin with '_' are never called"
             )
-        return _Method(self._channel, name, self._target)
+        method = _Method(self._channel, name, self._target)
+        if len(self.__dict__) < MOST_REMEMBERED:
+            self.__dict__[name] = method  # the next look finds it there, and does not come here
+        return method
 
     async def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
         """Make a request and wait for its value; if the channel has `max_pending` requests, wait for room first.
@@ -107,12 +114,13 @@ class _Methods:
 class _Method:
     """A method of repliers, by its name."""
 
-    __slots__ = ("_channel", "_name", "_target")
+    __slots__ = ("_channel", "_name", "_plain", "_target")
 
     def __init__(self, channel: ReqChannel, name: str, target: bytes | None) -> None:
         self._channel = channel
         self._name = name
         self._target = target
+        self._plain = encode_plain(name) if 1 <= len(name) <= MAX_METHOD else None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Future[Any]:
         """Make a request; it starts at once.
@@ -124,9 +132,13 @@ class _Method:
             trio.ClosedResourceError: The channel, or its context, was closed.
         """
         channel = self._channel
-        channel._check_open()
+        if channel._closed or channel._context._closing:
+            channel._check_open()
         if channel._pending >= channel._max_pending:
             raise trio.WouldBlock
+        body = None if kwargs or self._plain is None else encode_plain_body(self._plain, args)
+        if body is not None:
+            return channel._add(Future(channel, self._name, body, target=self._target))
         body = _encode(self._name, args, kwargs)
         return channel._add(Future(channel, self._name, body, references.take_leaving(), target=self._target))
 

@@ -144,6 +144,7 @@ class Service:
             self._refused,
             self._source_gone,
             own=(context._wire_id, context._dispatcher.do_later),
+            handle_plain=self._heard_plain,
         )
         self._advertised: list[Advertisement] = []
         self._listening.add(self._requests)
@@ -191,6 +192,17 @@ class Service:
     def _refused(self, source: bytes, reason: str) -> None:
         self._context._hub.emit(BadMessage(ContextId.from_wire(source), self.slot, reason))
 
+    def _heard_plain(self, source: bytes, body: bytes) -> bool:
+        """A lone message has come; whether it is a request that was easily read."""
+        call = requests.read_plain_call(body)
+        if call is None:
+            return False
+        try:
+            self._called(self.clients.get(source) or self._open(source), call)
+        except ProtocolError as error:
+            self._refused(source, str(error))
+        return True
+
     def _heard(self, source: bytes, message: object) -> None:
         try:
             fields = requests.check_ask(message)
@@ -235,6 +247,11 @@ class Service:
         channel = (
             channels[0] if len(channels) == 1 else max(channels, key=lambda each: each._max_running - each._running)
         )
+        handler = channel._quick_handler(call.method) if call.stream is None and client.end.has_room else None
+        if handler is not None:
+            channel._answer_at_once(client, call, handler)
+            self.room_is_free()
+            return True
         job = Job(client, call, channel, call.stream)
         client.jobs[call.id] = job
         channel._start(job)
@@ -279,7 +296,9 @@ class Service:
             ValueError: It is larger than the requester takes.
         """
         while not client.is_gone:
-            client.end.check(piece[1])
+            objection = client.end.objection(piece[1])
+            if objection is not None:
+                raise objection
             try:
                 if client.end.try_send(piece):
                     return

@@ -69,8 +69,9 @@ class Reception:
         self._reports = reports
         self._claims = claims
         self._listening = listening
-        # What others own, by a shorter way: each package asks these three.
+        # What others own, by a shorter way: each package asks these.
         self._slots = subscriptions.by_slot
+        self._scanning = subscriptions.scanning
         self._flows = incoming.by_slot
         self._holders = claims.holders
         self._arrivals = 0
@@ -89,7 +90,7 @@ class Reception:
             raise ProtocolError("the peer sent a package in the name of another context")
         if kind != PackageKind.PUBLISH and destination != self._own_id:
             raise ProtocolError("the peer sent a package for another context")
-        if not is_lone_bytes:
+        if not is_lone_bytes and (count != 1 or slot not in self._scanning):
             scan_run(body, count, tags=MESSAGE_TAGS)
         if slot in self._slots:
             self._deliver(header, body, is_last, is_lone_bytes, flags, association)
