@@ -37,7 +37,7 @@ class LeafWorld(World):
             net.host(name).uid = self.uid_of(name, number)
         self.reached = {name: self._reached(name) for name in self.names}
         for name, sources in self.sources.items():
-            sources[:] = [source for source in sources if source in self.reached[name]]
+            sources[:] = [source for source in sources if self.may_listen(name, source)]
 
     def uid_of(self, _name: str, number: int) -> int:
         return 2000 + number  # nothing is believed but the cards
@@ -55,6 +55,10 @@ class LeafWorld(World):
                 found |= others
                 to_go += others
         return found - {name}
+
+    def may_listen(self, name: str, source: str) -> bool:
+        """Whether one may listen to another, and block it."""
+        return source in self.reached[name]
 
     def seen(self, name: str) -> set[str]:
         return {info.name for info in self.current()[name].context.contexts}
@@ -77,6 +81,9 @@ class StrangerWorld(LeafWorld):
 
     def security_of(self, _name: str) -> None:
         return None
+
+    def may_listen(self, name: str, source: str) -> bool:
+        return source in self.reached[name] and not {name, source} & self.leaves  # strangers from afar may not block
 
     def _reached(self, name: str) -> set[str]:
         others = {b if a == name else a for a, b in self.links if name in (a, b)}
