@@ -82,13 +82,30 @@ def seeds(session: nox.Session) -> None:
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """Run large meshes: a hundred of fifty contexts in which links are cut, and a tree of a thousand; and drop a link a thousand times."""
+    """Run large meshes: a hundred of fifty contexts in which links are cut, and a tree of a thousand; and drop a link a thousand times.
+
+    Then let hostile peers come in their thousands, and measure ten thousand idle links: ``ulimit -n`` must allow 11 000 files.
+    """
     session.install("-e", ".[dev]")
     pytest = ("python", "-m", "pytest", "-o", "faulthandler_timeout=0", "--durations=5", "-k")
     meshes = "tests/network/test_meshes_by_chance.py"
     session.run(*pytest, "not tree", meshes, env={"TRIOTON_MESHES": "1000", "TRIOTON_LARGE_MESHES": "100"})
     session.run(*pytest, "tree", meshes, env={"TRIOTON_TREE": "1000"})
     session.run(*pytest, "drops", "tests/network/test_byte_cuts.py", env={"TRIOTON_DROPS": "1000"})
+    crowds = {"TRIOTON_SLOW_HANDSHAKES": "500", "TRIOTON_CROWD": "10000", "TRIOTON_CHANGES": "100000"}
+    session.run(*pytest, "r34 or r44 or r52", "tests/trust", env=crowds)
+    session.run(*pytest, "r33", "tests/trust", env={"TRIOTON_IDLE_LINKS": "10000"})
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Search for bytes that break something, ten minutes in all; ``-- --seconds 60`` for a minute, or ``-- scan frames`` for some targets.
+
+    It is atheris that searches, where that has a wheel, and hypothesis elsewhere.
+    """
+    session.install("-e", ".[dev]")
+    session.install("-e", ".[fuzz]", "--only-binary", "atheris", success_codes=[0, 1])
+    session.run("python", "-m", "fuzz", *session.posargs)
 
 
 @nox.session

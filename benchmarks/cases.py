@@ -166,6 +166,22 @@ PEERS = (
         "`await send` and `async for`, or `send_many` and `receive_many`; a `ReqChannel` and a `RepChannel`, whose requests "
         "carry the message, and reply with it",
     ),
+    Peer(
+        "trioton",
+        "trioton_pubsub",
+        "trioton",
+        ("secret",),
+        ("round_trip", "small"),
+        "over TCP, where every record bears a mark that only who knows the secret can make",
+    ),
+    Peer(
+        "trioton",
+        "trioton_pubsub",
+        "cryptography",
+        ("tls",),
+        ("round_trip", "small"),
+        "over TLS 1.3 with certificates on both sides",
+    ),
     Peer("raw sockets", "raw_sockets", "socket", ("tcp", "unix"), ("round_trip", "large"), "blocking, no messages"),
     Peer(
         "raw Trio streams",

@@ -44,7 +44,7 @@ class Control:
     """What a worker knows and says.
 
     Attributes:
-        transport: ``"tcp"``, ``"unix"`` or ``"pipe"``.
+        transport: ``"tcp"``, ``"unix"`` or ``"pipe"``; ``"secret"`` or ``"tls"`` is TCP with that.
         folder: A private directory for socket files; the runner removes it.
         options: What the case asks for beyond that, such as a number of links.
     """

@@ -9,7 +9,7 @@ from .cases import GROUPS, PEERS, Group
 from .goals import GOALS
 from .results import Results, label
 
-TRANSPORTS: Final = {"tcp": "TCP", "unix": "Unix socket", "pipe": "pipe", "": ""}
+TRANSPORTS: Final = {"tcp": "TCP", "unix": "Unix socket", "secret": "secret", "tls": "TLS", "pipe": "pipe", "": ""}
 
 Table = tuple[str, list[str], list[list[str]]]
 """Title, heads of the columns, rows."""

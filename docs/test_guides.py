@@ -21,8 +21,8 @@ from trioton import blocking
 from trioton.testing import Network
 
 GUIDE = Path(__file__).parent / "guide"
-ELSEWHERE = {"permissions", "state"}
-"""Guides whose code has a test of its own, in test_permissions.py and test_snippets.py."""
+ELSEWHERE = {"keys", "permissions", "state"}
+"""Guides whose code has a test of its own, in test_keys.py, test_permissions.py and test_snippets.py."""
 
 
 def blocks(page: str, language: str = "python") -> list[str]:

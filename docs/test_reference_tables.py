@@ -15,11 +15,13 @@ from trioton.network.mesh import routed as far_end
 from trioton.network.receiving.reception import MESSAGE_TAGS
 from trioton.protocol import (
     codec,
+    conduct,
     control,
     frames,
     handshake,
     heartbeat,
     limits,
+    memory,
     packages,
     permissions,
     policies,
@@ -27,6 +29,7 @@ from trioton.protocol import (
     retained,
     routed,
     scan,
+    session,
     topology,
     trees,
 )
@@ -174,6 +177,9 @@ BOUNDS: dict[str, object] = {
     "exponent of a decimal, in either direction": scan.MAX_EXPONENT,
     "bytes of the text of a datetime": scan.MAX_DATETIME,
     "seconds of a handshake": LIMITS.handshake_deadline,
+    "bytes that wait for others, of one link": LIMITS.link_memory,
+    "seconds without a part of a large package under way": LIMITS.reassembly_deadline,
+    "seconds until the HELLO has come": LIMITS.hello_deadline,
     "handshakes at once": LIMITS.pending_handshakes,
     "seconds for which a session waits for its client": LIMITS.resume_window,
 }
@@ -193,6 +199,10 @@ def test_numbers_in_the_text_are_right() -> None:
     assert packages.MAX_SEQUENCE == 1 << 62
     assert base.MAX_BASE == 400
     assert (limits.SMALL_FRAGMENT, limits.LARGE_FRAGMENT) == (64 * 1024, 1028 * 1024)
+    calm = (LIMITS.interest_changes, LIMITS.record_changes, LIMITS.strikes, LIMITS.pings, LIMITS.reassembly_deadline)
+    assert calm == (1000, 10, 10, 4, 10)
+    assert (conduct.INTEREST_BURST, conduct.PERIOD, conduct.PING_SECONDS, heartbeat.OFTEN) == (5, 60, 5, 0.5)
+    assert (session.SLOWEST, memory.RUN_OVERHEAD, memory.INTEREST_BYTES) == (1024, 300, 1000)
     assert LIMITS.max_header <= codec.MAX_HEADER
     assert (frames.FLAG_END, frames.FLAG_SKIPPED, 1 << routed.HOP_SHIFT, routed.MOST_HOPS) == (1, 2, 16, 15)
 

@@ -104,6 +104,29 @@ def test_every_snippet_is_printed() -> None:
     assert [name for name in names if f"snippets/{name}\n" not in pages] == []
 
 
+async def test_a_setting_is_known_everywhere(capsys: pytest.CaptureFixture[str]) -> None:
+    with trio.fail_after(20):
+        await snippet("wait_synced").main()
+    assert capsys.readouterr().out == "known to pump\nmode of the pump: night\n"
+
+
+async def test_a_setting_that_somebody_cannot_hear_of(
+    autojump_clock: trio.testing.MockClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = Network(seed=1, latency=0.01)
+    async with (
+        trioton.open_context("console", network=net.host("console")) as console,
+        trioton.open_context("pump", network=net.host("pump")) as pump,
+    ):
+        await console.bind("console:1")
+        await pump.connect("console:1")
+        await console.wait_context("pump")
+        net.partition("console", "pump")
+        await snippet("wait_synced").switch(console, "night")
+        net.heal()
+    assert capsys.readouterr().out.startswith("not everybody has answered")
+
+
 async def test_each_worker_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
     with trio.fail_after(20):
         await snippet("workers").main()

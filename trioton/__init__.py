@@ -34,6 +34,7 @@ from .channels.pubsub import SubChannel as SubChannel
 from .channels.receiving import ReceiveStatistics as ReceiveStatistics
 from .channels.sending import SendStatistics as SendStatistics
 from .errors import AddressError as AddressError
+from .errors import AuthError as AuthError
 from .errors import BindError as BindError
 from .errors import CongestedError as CongestedError
 from .errors import ConnectError as ConnectError
@@ -104,10 +105,13 @@ if _TYPE_CHECKING:
     from .channels.state import StateStatistics as StateStatistics
     from .channels.state import Unset as Unset
     from .protocol.failures import register_exception as register_exception
+    from .transports.mutual import Mutual as Mutual
+    from .transports.secret import Secret as Secret
 
 _LATER = {
     "FileWrapper": ".channels.files",
     "Future": ".channels.requests.future",
+    "Mutual": ".transports.mutual",
     "PullChannel": ".channels.pipeline.pull",
     "PullStatistics": ".channels.pipeline.pull",
     "PushChannel": ".channels.pipeline.push",
@@ -118,6 +122,7 @@ _LATER = {
     "RequestStatistics": ".channels.requests.requester",
     "RequestTarget": ".channels.requests.requester",
     "ResultStream": ".channels.requests.stream",
+    "Secret": ".transports.secret",
     "StateChannel": ".channels.state",
     "StateStatistics": ".channels.state",
     "UNSET": ".channels.state",

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import inspect
 import logging
-import math
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import trio
 
+from ._arguments import check_count, check_flag, check_seconds
 from .errors import ProtocolError
 from .errors import RequestError as RequestError
-from .network.arguments import check_flag, check_secure, check_tries
+from .network.arguments import check_secure
 from .network.listener import listen
 from .protocol.limits import MIB
 from .protocol.text_requests import TextKind, TextMessage, TextReader, encode_text
@@ -84,7 +84,7 @@ async def do_request(
     request = _encode_request(text)
     network = _check_network(network)
     check_flag("insecure", insecure)
-    _check_number("max_size", max_size)
+    check_count("max_size", max_size)
     parsed = parse_address(address)
     check_secure(network, parsed, insecure=insecure, verb="ask")
     transport = await network.dial(parsed, ssl_context=ssl_context)
@@ -187,10 +187,10 @@ async def serve_requests(
     if not callable(handler):
         raise TypeError(f"handler must be a function from text to text, not {handler!r}")
     check_flag("insecure", insecure)
-    check_tries("max_tries", max_tries)
-    _check_number("max_size", max_size)
-    _check_number("max_connections", max_connections)
-    _check_deadline(client_deadline)
+    check_count("max_tries", max_tries)
+    check_count("max_size", max_size)
+    check_count("max_connections", max_connections)
+    check_seconds("client_deadline", client_deadline, may_be_zero=False)
     parsed = parse_address(address)
     check_secure(network, parsed, insecure=insecure, verb="listen")
     server = _Server(handler, max_size, max_connections, client_deadline, runs_inline=network.is_simulated)
@@ -347,17 +347,3 @@ def _check_network(network: object) -> base.Network:
     if not isinstance(network, base.Network):
         raise TypeError(f"network must be a network, such as a host of trioton.testing.Network, not {network!r}")
     return network
-
-
-def _check_number(argument: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{argument} must be an int, not {value!r}")
-    if value < 1:
-        raise ValueError(f"{argument} must be at least 1, not {value!r}")
-
-
-def _check_deadline(seconds: object) -> None:
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-        raise TypeError(f"client_deadline must be a number of seconds, not {seconds!r}")
-    if not 0 < seconds < math.inf:
-        raise ValueError(f"client_deadline must be finite and more than 0, not {seconds!r}")

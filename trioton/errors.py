@@ -24,6 +24,13 @@ class ConnectError(TriotonError, OSError):
     """A connection could not be made; ``__cause__`` has the reason if the system gave one."""
 
 
+class AuthError(ConnectError):
+    """Who answers there has not proved to be one whom we accept, or does not accept us; nothing was sent to it.
+
+    Dialling again would not help, so that ``connect(..., wait=True)`` raises it too.
+    """
+
+
 class BindError(TriotonError, OSError):
     """An address could not be listened on; ``__cause__`` has the reason if the system gave one."""
 

@@ -10,13 +10,14 @@ All of this belongs to the thread that runs Trio. From another thread use ``trio
 from __future__ import annotations
 
 import inspect
-import math
 import weakref
 from collections.abc import Awaitable, Callable
 from types import MethodType
 from typing import Any, Generic, Protocol, TypeVarTuple, cast
 
 import trio
+
+from ._arguments import check_flag, check_seconds
 
 __all__ = ["Signal", "TaskStarter", "Timer", "call_later"]
 
@@ -194,8 +195,8 @@ class Timer(Signal[()]):
 
     def __init__(self, interval: float = 1.0, oneshot: bool = True, *, name: str = "") -> None:
         super().__init__(name)
-        self._interval = _checked_interval(interval)
-        self._oneshot = _checked_flag("oneshot", oneshot)
+        self._interval = check_seconds("interval", interval, may_be_zero=False)
+        self._oneshot = check_flag("oneshot", oneshot)
         self._starter: TaskStarter | None = None
         self._scope: trio.CancelScope | None = None
 
@@ -231,8 +232,8 @@ class Timer(Signal[()]):
             ValueError: `interval` is not more than 0, or infinite.
             RuntimeError: There was no start before, and no nursery was given; or the nursery is closed.
         """
-        new_interval = self._interval if interval is None else _checked_interval(interval)
-        new_oneshot = self._oneshot if oneshot is None else _checked_flag("oneshot", oneshot)
+        new_interval = self._interval if interval is None else check_seconds("interval", interval, may_be_zero=False)
+        new_oneshot = self._oneshot if oneshot is None else check_flag("oneshot", oneshot)
         starter = self._starter if nursery is None else nursery
         if starter is None:
             raise RuntimeError(f"{self!r} was never started: start needs a nursery")
@@ -290,9 +291,7 @@ def call_later(nursery: TaskStarter, seconds: float, function: Callable[[*As], o
         RuntimeError: The nursery is closed.
     """
     _check_starter(nursery)
-    _check_seconds("seconds", seconds)
-    if seconds < 0:
-        raise ValueError(f"seconds must not be negative, not {seconds!r}")
+    check_seconds("seconds", seconds)
     if not callable(function):
         raise TypeError(f"function must be a function, not {function!r}")
     scope = trio.CancelScope()
@@ -318,26 +317,6 @@ def _checked_name(name: object) -> str:
     return name
 
 
-def _checked_flag(argument: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"{argument} must be True or False, not {value!r}")
-    return value
-
-
 def _check_starter(value: object) -> None:
     if not callable(getattr(value, "start_soon", None)):
         raise TypeError(f"nursery must be a nursery or a context, not {value!r}")
-
-
-def _check_seconds(argument: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{argument} must be a number of seconds, not {value!r}")
-    if not abs(value) < math.inf:
-        raise ValueError(f"{argument} must be finite, not {value!r}")
-
-
-def _checked_interval(value: float) -> float:
-    _check_seconds("interval", value)
-    if value <= 0:
-        raise ValueError(f"interval must be more than 0, not {value!r}")
-    return value

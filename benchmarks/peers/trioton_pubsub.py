@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import tracemalloc
 from collections import deque
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -55,14 +56,34 @@ def stream_types() -> dict[str, Any]:
     return types
 
 
+def security(control: Control) -> trioton.Secret | trioton.Mutual | None:
+    """How the two ends prove who they are; the first of them makes what that takes."""
+    folder = Path(control.folder)
+    if control.transport == "secret":
+        if not (folder / "secret").exists():
+            trioton.Secret.generate().save(folder / "secret")
+        return trioton.Secret.from_file(folder / "secret")
+    if control.transport == "tls":
+        if not (folder / "keys").exists():
+            from trioton.cli.authority import Authority
+
+            authority = Authority(folder / "keys")
+            authority.create(1)
+            authority.issue("node", is_router=True, days=1)
+        node = folder / "keys" / "node.pem"
+        return trioton.Mutual(certificate=node, key=node.with_suffix(".key"), authority=node.with_name("authority.pem"))
+    return None
+
+
 async def bind(control: Control, ctx: trioton.Context) -> None:
     """Listen on what is measured, and tell where."""
     if control.transport == "unix":
         address = f"unix://{control.folder}/trioton"
         await ctx.bind(address)
     else:
-        listener = await ctx.bind("localhost:0")
-        address = f"localhost:{listener.port}"
+        scheme = "tls" if control.transport == "tls" else "tcp"
+        listener = await ctx.bind(f"{scheme}://localhost:0")
+        address = f"{scheme}://localhost:{listener.port}"
     control.listening(address)
 
 
@@ -201,7 +222,7 @@ def measuring_pending(req: trioton.ReqChannel) -> AsyncHandler:
 
 async def receive(control: Control, address: str = "") -> None:
     """The far side; with an address it connects to a relay instead of listening."""
-    async with trioton.open_context("receiver") as ctx:
+    async with trioton.open_context("receiver", security=security(control)) as ctx:
         ping, pong = trioton.SubChannel(ctx, "ping"), trioton.PubChannel(ctx, "pong")
         subs = {case: trioton.SubChannel(ctx, case, kind) for case, kind in stream_types().items()}
         if address:
@@ -220,7 +241,7 @@ async def receive(control: Control, address: str = "") -> None:
 
 async def send(control: Control, address: str) -> None:
     """The near side."""
-    async with trioton.open_context("sender") as ctx:
+    async with trioton.open_context("sender", security=security(control)) as ctx:
         ping, pong = trioton.PubChannel(ctx, "ping"), trioton.SubChannel(ctx, "pong")
         types = stream_types()
         pubs = {case: trioton.PubChannel(ctx, case, kind) for case, kind in types.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -210,6 +211,49 @@ def test_ctrl_c_in_a_handler_is_for_the_thread_and_the_requester_is_told(pair: P
     with pytest.raises(KeyboardInterrupt):
         rep.serve_pending(block=True)
     with pytest.raises(RuntimeError, match="ended by a KeyboardInterrupt"):
+        future.result(timeout=DEADLINE)
+
+
+class Ends(blocking.RepChannel):
+    def work(self) -> str:
+        return "done"
+
+    def leave(self) -> None:
+        sys.exit(3)
+
+    def interrupt(self) -> None:
+        raise KeyboardInterrupt("from the handler")
+
+    def items(self) -> Iterator[int]:
+        yield 1
+        raise SystemExit(4)
+
+
+def check_ends(req: blocking.ReqChannel, name: str) -> None:
+    with pytest.raises(trioton.RemoteError) as caught:
+        getattr(req, name)().result(timeout=DEADLINE)
+    assert caught.value.type_name == {"leave": "SystemExit", "interrupt": "KeyboardInterrupt"}[name]
+    assert req.work().result(timeout=DEADLINE) == "done"
+
+
+def test_what_would_end_a_thread_ends_only_the_request(pair: Pair) -> None:
+    req = blocking.ReqChannel(pair.b, "slot")
+    with serving(Ends(pair.a, "slot")):
+        check_ends(req, "leave")
+        check_ends(req, "interrupt")
+        with req.stream("items") as items:
+            assert next(items) == 1
+            with pytest.raises(trioton.RemoteError, match="SystemExit"):
+                next(items)
+        assert req.work().result(timeout=DEADLINE) == "done"
+
+
+def test_a_handler_that_would_end_the_program_does_not(pair: Pair) -> None:
+    """In the main thread `SystemExit` is like any other error; Ctrl-C alone is for the program."""
+    rep = Ends(pair.a, "slot")
+    future = blocking.ReqChannel(pair.b, "slot").leave()
+    assert rep.serve_pending(block=True) == 1
+    with pytest.raises(trioton.RemoteError, match="SystemExit"):
         future.result(timeout=DEADLINE)
 
 

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 import trioton
-from trioton import OBJECT, blocking
+from trioton import OBJECT, MessageTypeError, blocking
 
 from .conftest import DEADLINE, Pair
 
@@ -33,6 +33,10 @@ def test_a_state_is_shared(pair: Pair) -> None:
     for use in (there.receive, lambda: there.wait_value("idle"), there.wait_synced, lambda: there.send("x")):
         with pytest.raises(trio.ClosedResourceError):
             use()
+
+
+async def is_never(value: object) -> bool:
+    raise AssertionError("nobody awaits it")
 
 
 def test_a_thread_waits_for_a_value(pair: Pair) -> None:
@@ -62,8 +66,13 @@ def test_a_thread_waits_for_a_value(pair: Pair) -> None:
     assert there.receive(timeout=DEADLINE) == 3
     with pytest.raises(TypeError, match="takes either a value or predicate"):
         there.wait_value()  # type: ignore[call-overload]
-    with pytest.raises(TypeError, match="predicate must be callable"):
+    with pytest.raises(TypeError, match="predicate must be a function, not 3"):
         there.wait_value(predicate=3)  # type: ignore[call-overload]
+    for predicate in (is_never, lambda value: is_never(value)):
+        with pytest.raises(TypeError, match=r"predicate must .* async"):
+            there.wait_value(predicate=predicate, timeout=DEADLINE)  # type: ignore[arg-type]
+    with pytest.raises(MessageTypeError, match="Unset"):
+        there.wait_value(trioton.UNSET, timeout=0)
     pair.b.close()
     assert there.wait_value(3) == 3
     for use in (lambda: there.wait_value(4), there.wait_synced):

@@ -15,7 +15,7 @@ import trio.testing
 
 import trioton
 from trioton import OBJECT, Block, PubChannel, StateChannel, SubChannel, merge, open_channel
-from trioton.network.budget import always_yield
+from trioton.network.pace import always_yield
 from trioton.testing import Network
 
 T = TypeVar("T")

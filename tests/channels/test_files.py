@@ -494,9 +494,9 @@ async def test_real_stream_that_fails_fails_the_write_but_not_the_context(pair: 
     [
         ({"channel": sys.stdout}, TypeError, "channel must be a PubChannel or SubChannel of TEXT, not"),
         ({"slot_type": trioton.OBJECT}, TypeError, "channel must be a PubChannel or SubChannel of TEXT, not"),
-        ({"chunksize": -1}, ValueError, "chunksize must be 0 to 16000, not -1"),
-        ({"chunksize": 16001}, ValueError, "chunksize must be 0 to 16000, not 16001"),
-        ({"chunksize": "1"}, TypeError, "chunksize must be a number of characters, not '1'"),
+        ({"chunksize": -1}, ValueError, "chunksize must be from 0 to 16000, not -1"),
+        ({"chunksize": 16001}, ValueError, "chunksize must be from 0 to 16000, not 16001"),
+        ({"chunksize": "1"}, TypeError, "chunksize must be an int, not '1'"),
         ({"echo": "x"}, TypeError, "echo must be a PubChannel of TEXT or None, not 'x'"),
         ({"echo": "pub"}, ValueError, "echo is for files that are read"),
         ({"isatty": 1}, TypeError, "isatty must be True or False, not 1"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import pickle
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import trio.testing
 
 import trioton
 from trioton import BINARY, OBJECT, TEXT, UNSET, MessageType, StateChannel
-from trioton.network.budget import always_yield
+from trioton.network.pace import always_yield
 
 if TYPE_CHECKING:
     from tests.conftest import MakeWatch, OpenPair, Pair
@@ -531,5 +532,34 @@ async def test_waiting_takes_one_of_two_arguments(autojump_clock: object, pair: 
         await state.wait_value()
     with pytest.raises(TypeError, match="either a value or predicate="):
         await state.wait_value("x", predicate=bool)
-    with pytest.raises(TypeError, match="predicate must be callable, not 5"):
+    with pytest.raises(TypeError, match="predicate must be a function, not 5"):
         await state.wait_value(predicate=5)
+
+
+async def is_never(value: object) -> bool:
+    raise AssertionError("nobody awaits it")
+
+
+async def test_what_no_value_can_be_is_not_waited_for(autojump_clock: object, pair: Pair) -> None:
+    text: Any = StateChannel(pair.a, "x")
+    with pytest.raises(trioton.MessageTypeError, match="txt: expected str, got int"):
+        await text.wait_value(5)
+    anything = StateChannel(pair.a, "x", OBJECT)
+    with pytest.raises(trioton.MessageTypeError, match="Unset"):
+        await anything.wait_value(trioton.UNSET)
+
+
+class NeverTrue:
+    async def __call__(self, value: object) -> bool:
+        raise AssertionError("nobody awaits it")
+
+
+@pytest.mark.parametrize(
+    "predicate", [is_never, NeverTrue(), functools.partial(is_never), lambda value: is_never(value)]
+)
+async def test_a_predicate_answers_at_once(autojump_clock: object, pair: Pair, predicate: Any) -> None:
+    """A coroutine is true, whatever it would come to; and it must not be left unawaited, which Python would complain of."""
+    state = StateChannel(pair.a, "x")
+    await state.send("busy")
+    with pytest.raises(TypeError, match=r"predicate must .* async"):
+        await state.wait_value(predicate=predicate)

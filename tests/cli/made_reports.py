@@ -48,6 +48,17 @@ def receiving(**changes: Any) -> dict[str, Any]:
     return {"slot": "s.txt.pub-sub", "policies": ["latest"], **counts, "room": None, **changes}
 
 
+def asking(**changes: Any) -> dict[str, Any]:
+    """A slot on which requests are made."""
+    counts = dict.fromkeys(("channels", "made", "pending", "running", "repliers"), 0)
+    return {"slot": "x.obj.req-rep", **counts, **changes}
+
+
+def state(writer: int = 1, **changes: Any) -> dict[str, Any]:
+    """A state."""
+    return {"slot": "x.txt.state", "channels": 0, "counter": 1, "writer": f"{writer:032x}", "bytes": 1, **changes}
+
+
 def view_of(*messages: object) -> View:
     view = View(99)
     for at, message in enumerate(messages):
@@ -64,6 +75,9 @@ def evil_view() -> View:
             links=[link(2, name=EVIL, transport=EVIL, state=EVIL, address=EVIL)],
             sending=[sending(slot=EVIL, branches=[{**branch, "limit": 2, "queued": 0}])],
             receiving=[receiving(slot=EVIL, policies=[EVIL])],
+            asking=[asking(slot=EVIL)],
+            answering=[{"slot": EVIL, "channels": 1, "taken": 1, "running": 1, "failed": 1}],
+            states=[state(slot=EVIL, channels=1)],
         ),
         EVIL,
         {"version": EVIL},

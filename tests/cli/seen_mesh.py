@@ -38,6 +38,14 @@ async def _take(sub: trioton.SubChannel[str], count: int) -> None:
         await sub.receive()
 
 
+class Arm(trioton.RepChannel):
+    """Answers requests, and takes its time."""
+
+    async def move(self, seconds: float) -> None:
+        """Be busy."""
+        await trio.sleep(seconds)
+
+
 Seen = list[tuple[View, str, float]]
 """What a viewer knows, the identity of the context that it is connected to, and when that was."""
 
@@ -74,6 +82,12 @@ async def _star(net: Network, seen: Seen, addresses: Sequence[str]) -> None:
         disk.start_soon(_take, trioton.SubChannel(disk, "orders"), 1000)
         trioton.SubChannel(nameless, "orders", policy=trioton.Latest())
         trioton.PubChannel(hub, "unheard").send_nowait("in the backlog")
+        Arm(hub, "arm")
+        arm = trioton.ReqChannel(camera, "arm")
+        moves = [arm.move(seconds) for seconds in (1.0, 1000.0, 1000.0)]
+        position = trioton.StateChannel(hub, "position", trioton.OBJECT)
+        trioton.StateChannel(disk, "position", trioton.OBJECT)
+        position.send_nowait([1, 2, 3])
         for pub in (frames, news):
             await pub.wait_subscribers()
         await orders.wait_subscribers(2)
@@ -82,6 +96,8 @@ async def _star(net: Network, seen: Seen, addresses: Sequence[str]) -> None:
         hub.start_soon(_publish, orders, 0.17, 0.5)
         await trio.sleep(8)
         await _look(net, seen, addresses)
+        for move in moves:
+            move.cancel()
 
 
 async def _ring_with_tail(net: Network, seen: Seen, addresses: Sequence[str]) -> None:

@@ -102,8 +102,8 @@ def test_the_command_line_stands_in_place_of_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[brokr]", "FILE: there is no table [brokr]; there are broker, limits, heartbeat, tls"),
-        ("x = 1", "FILE: there is no table [x]; there are broker, limits, heartbeat, tls"),
+        ("[brokr]", "FILE: there is no table [brokr]; there are broker, limits, heartbeat, tls, security"),
+        ("x = 1", "FILE: there is no table [x]; there are broker, limits, heartbeat, tls, security"),
         ("broker = 1", "FILE: [broker] must be a table, not 1"),
         ("[broker]\nnam = 1", "FILE: [broker]: there is no key nam; there are name, listen, connect, insecure, grace"),
         ('[tls]\n"a\\nb" = 1', "FILE: [tls]: there is no key 'a\\nb'; there are certificate, key, ca"),
@@ -138,7 +138,7 @@ def test_the_command_line_stands_in_place_of_the_file(tmp_path: Path) -> None:
         ),
         (
             '[broker]\nlisten = ["tls://localhost:1"]',
-            "FILE: [broker] listen: to listen at tls:// takes the certificate in [tls] of the file of --config",
+            "FILE: [broker] listen: to listen at tls:// takes --certificate and --authority, or [tls] or [security] in the file of --config",
         ),
         (
             '[broker]\nconnect = ["localhost:0"]',
@@ -191,7 +191,10 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         (["--connect", "localhost:0"], "--connect: tcp://127.0.0.1:0: port 0 is only for listening"),
         (["--name", "a\nb"], r"--name must be at most 256 printable characters, not 'a\nb'"),
         (["--name", ""], "--name must not be empty"),
-        (["tls://localhost:1"], "ADDRESS: to listen at tls:// takes the certificate in [tls] of the file of --config"),
+        (
+            ["tls://localhost:1"],
+            "ADDRESS: to listen at tls:// takes --certificate and --authority, or [tls] or [security] in the file of --config",
+        ),
         (["--config", "/nowhere/x"], "cannot read '/nowhere/x': No such file or directory"),
     ],
 )

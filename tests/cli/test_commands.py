@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -218,6 +219,16 @@ async def test_a_broker_that_does_not_come_up(monkeypatch: pytest.MonkeyPatch, t
         await demo.Demo(tmp_path / "program.py", [], screen).run()
     said = "\n".join(["no such luck"] * demo_processes.BROKER_STARTS)
     assert str(caught.value) == f"the broker ended before anybody had connected; it said: {said}"
+
+
+def test_the_demo_needs_temporary_files(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    def no_directory(**where: object) -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", no_directory)
+    assert commands.run(["demo", __file__]) == 1
+    reason = "No usable temporary directory found in ['/tmp']"
+    assert capfd.readouterr() == ("", f"trioton demo: there is no place for temporary files: {reason}\n")
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO])

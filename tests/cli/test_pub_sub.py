@@ -18,7 +18,7 @@ from trioton.cli.pubsub import BadLineError, encode_line, format_message
 
 assert sys.platform != "win32"
 
-from .conftest import wait_until  # noqa: E402
+from .conftest import COMMAND, wait_until  # noqa: E402
 
 if TYPE_CHECKING:
     from .conftest import CommandLine
@@ -328,3 +328,19 @@ def test_lines_become_messages() -> None:
     assert encode_line("[1]", "obj") == [1]
     with pytest.raises(BadLineError, match="not JSON: 'x'"):
         encode_line("x", "obj")
+
+
+def test_a_file_that_may_not_grow_is_one_line(command_line: CommandLine) -> None:
+    """The limit of a file's size is reached, as it is with ``ulimit -f``."""
+    with open(command_line.folder / "out", "wb") as out:
+        sub = subprocess.Popen(
+            ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh", *COMMAND, "sub", "--bind", "localhost:0", "slot"],
+            stdout=out,
+            stderr=subprocess.PIPE,
+            env=command_line.environment,
+            text=True,
+            start_new_session=True,
+        )
+    command_line.started.append(sub)
+    assert command_line.run("pub", listening_at(sub), "slot", "one")[1] == ""
+    assert (sub.communicate(timeout=20)[1], sub.returncode) == ("trioton: cannot write: File too large\n", 1)

@@ -31,7 +31,7 @@ from trioton.cli.view import (
 from trioton.network.inspector import Inspector
 from trioton.testing import Network
 
-from .made_reports import evil_view, link, receiving, report, sending, view_of
+from .made_reports import asking, evil_view, link, receiving, report, sending, state, view_of
 from .seen_mesh import check_golden, see_ring_with_tail, see_star
 from .terminal import Terminal
 
@@ -297,6 +297,37 @@ def test_nonsense_is_counted() -> None:
 def test_what_was_left_out_is_told() -> None:
     assert headline(view_of(report(omitted=1))) == "1 context, 0 links, 1 more entry left out of reports"
     assert headline(view_of(report(omitted=2))) == "1 context, 0 links, 2 more entries left out of reports"
+
+
+def test_a_state_is_told_of_once() -> None:
+    """The newest value counts: that with the larger counter, or the larger writer where two wrote at the same time."""
+    view = view_of(
+        report(1, states=[state(1, counter=4, channels=1), state(slot="other.txt.state")]),
+        report(2, states=[state(2, counter=4, channels=2, bytes=7)]),
+        report(3, states=[state(2, counter=4, bytes=7)]),
+        report(4, states=[state(5, counter=3)]),
+    )
+    other, mine = view.states
+    assert (other.newest.slot, other.has_newest, other.is_behind, other.channels) == ("other.txt.state", 1, 0, 0)
+    assert (mine.newest.writer[-1], mine.newest.bytes, mine.has_newest, mine.is_behind, mine.channels) == (
+        "2",
+        7,
+        2,
+        2,
+        3,
+    )
+    assert "x.txt.state      context 2      7         3         2       2\n" in plain_text(view, 0)
+
+
+def test_rates_of_requests() -> None:
+    view = view_of(
+        report(uptime=1.0, asking=[asking(made=3)], answering=[]),
+        report(uptime=3.0, asking=[asking(made=9, pending=2)]),
+    )
+    assert "x.obj.req-rep  context 1  asks         9    3.0        2        0         0       -\n" in plain_text(
+        view, 0
+    )
+    assert view.to_json()["contexts"][0]["asking"][0]["made_rate"] == 3.0
 
 
 def test_a_branch_of_the_context_itself() -> None:

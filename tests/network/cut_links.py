@@ -91,6 +91,7 @@ class End:
         self.awaits_snapshot = True
         self.is_up = False
         self.is_remote = False
+        self.memory = None
         self.open_link = None  # so that all that is sent passes the outbox
         self.session: Session
         self.pipe = bytearray()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import tracemalloc
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -73,7 +73,7 @@ BREACHES: dict[str, tuple[Callable[[Peer], bytes], str]] = {
     "a wrong field": (lambda _: encode_frame(FrameKind.PING, codec.encode_header(["x"])), "the field nonce of a PING is wrong"),
     "too many fields": (lambda _: encode_frame(FrameKind.PING, codec.encode_header([1, 2])), "a PING has 2 fields instead of 1"),
     "a long slot": (lambda _: encode_control(control.Subscribe("x" * 600, 1, 0, 1, 1, None, None, None)), "a slot of 600 characters"),
-    "an unknown mode": (lambda _: encode_control(control.Subscribe(SLOT, 1, 7, 1, 1, None, None, None)), "with mode 7 and size 1"),
+    "an unknown mode": (lambda _: encode_control(control.Subscribe(SLOT, 1, 7, 1, 1, None, None, None)), "with mode 7, size 1 and count 1"),
     "words behind the goodbye": (
         lambda _: encode_control(control.Close("bye")) + encode_control(control.Ping(1)), "the peer goes on after its goodbye"
     ),
@@ -160,18 +160,22 @@ async def test_too_many_subscriptions(stage: Stage, limits: Limits) -> None:
 async def test_who_asks_on_and_on_and_never_reads(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits for it has a bound; one that asks as much, and reads, is served."""
     monkeypatch.setattr(talk, "MAX_ANSWER_BYTES", 600_000)
-    pings = encode_control(control.Ping(1)) * 1000
+    # A ping behind something else is no strike.
+    questions = (encode_control(control.Beat(5000)) + encode_control(control.Ping(1))) * 1000
     reader = await open_raw_peer(stage)
     sock = trio.socket.socket()
     sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 4096)
     await sock.connect(("127.0.0.1", stage.port))
     peer = Peer(trio.SocketStream(sock))
     await peer.shake_hands()
+    for connection in stage.server.connections:
+        transport: Any = connection._link and connection._link.transport
+        transport._socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_SNDBUF, 4096)  # so that it is soon full
     async with reader.stream, peer.stream, trio.open_nursery() as nursery:
 
         async def flood(stream: trio.SocketStream, most: int) -> None:
-            for _ in range(most // len(pings)):
-                await stream.send_all(pings)
+            for _ in range(most // len(questions)):
+                await stream.send_all(questions)
 
         async def read() -> None:
             while True:

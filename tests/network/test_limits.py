@@ -43,14 +43,14 @@ def hello(number: int) -> bytes:
 
 async def test_pending_handshakes(autojump_clock: object, caplog: pytest.LogCaptureFixture) -> None:
     net = Network(seed=1, latency=0.01)
-    limits = Limits(pending_handshakes=5, handshake_deadline=60)
+    limits = Limits(pending_handshakes=5, hello_deadline=60, handshake_deadline=60)
     async with (
         trioton.open_context("a", network=net.host("a"), limits=limits) as a,
         trioton.open_context("b", network=net.host("b")) as b,
     ):
         await a.bind("a:1")
         pending = [await dial(net.host(f"h{number}"), "a:1") for number in range(5)]
-        await trio.sleep(1)
+        await trio.sleep(0.1)
         for name in ("late", "later"):
             assert await is_closed(await dial(net.host(name), "a:1"))
         assert len(warnings_of(caplog)) == 2
@@ -58,16 +58,18 @@ async def test_pending_handshakes(autojump_clock: object, caplog: pytest.LogCapt
         with pytest.raises(ConnectError):
             await b.connect("a:1")
         pending.pop().close()
-        await trio.sleep(1)
+        await trio.sleep(0.1)
         connection = await b.connect("a:1")
         assert connection.is_connected
+        assert len(warnings_of(caplog)) == 3
+        assert len(a._doorman._pending) == 4
         for transport in pending:
             transport.close()
 
 
 async def test_pending_handshakes_of_one_address(autojump_clock: object) -> None:
     net = Network(seed=1, latency=0.01)
-    limits = Limits(pending_handshakes_per_address=3, handshake_deadline=60)
+    limits = Limits(pending_handshakes_per_address=3, hello_deadline=60, handshake_deadline=60)
     async with (
         trioton.open_context("a", network=net.host("a"), limits=limits) as a,
         trioton.open_context("b", network=net.host("b")) as b,
@@ -200,7 +202,7 @@ async def test_subscriptions(autojump_clock: object, caplog: pytest.LogCaptureFi
         await transport.receive_some()
         await transport.send_all(encode_control(Sync()))
         for number in range(11):
-            subscribe = Subscribe(f"slot{number}.txt.pub-sub", number, 1, 10, 1, None, None, None)
+            subscribe = Subscribe(f"slot{number}.txt.pub-sub", number + 1, 1, 10, 1, None, None, None)
             await transport.send_all(encode_control(subscribe))
         assert await is_closed(transport)
         assert len(warnings_of(caplog)) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import pytest
@@ -163,6 +164,19 @@ async def test_a_goodbye_is_heard_everywhere_in_a_moment(autojump_clock: object,
         assert (death.name, death.reason) == ("e", "no way leads there any more")
         assert trio.current_time() - start < 10 * LATENCY
         assert mesh.hops("a") == {"b": 1, "c": 2, "d": 3}
+
+
+async def test_who_leaves_in_good_order_is_no_news_in_the_log(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither for those further away, nor for itself, who loses all behind its neighbours at once."""
+    caplog.set_level(logging.INFO, logger="trioton")
+    async with open_mesh("ab bc cd") as mesh:
+        caplog.clear()
+        await mesh["d"].aclose()
+        await trio.sleep(1)
+        assert sorted(record.args[0].name for record in caplog.records) == ["c", "d"]  # type: ignore[index, union-attr]
+        assert all("context was closed" in record.getMessage() for record in caplog.records)
 
 
 async def test_a_crash_in_the_middle_is_told_when_the_resume_window_is_over(

@@ -152,7 +152,7 @@ async def test_half_a_greeting_and_a_damaged_one_count_together(
         hello = make_hello(1).to_frame(FrameKind.HELLO)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(knock, net, "evil", hello[:30])
-            await trio.sleep(1)
+            await trio.sleep(0.3)
             await knock(net, "evil")  # one too many
         [line] = lines()
         assert line.endswith("too many handshakes at once; closed")

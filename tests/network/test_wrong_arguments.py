@@ -78,6 +78,34 @@ async def test_wait_context(autojump_clock: object, pair: Pair, value: Any) -> N
         await pair.a.wait_context(value)
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("", "name_or_id must name something, not ''"),
+        ("x" * 300, "name_or_id must be at most 256 printable characters"),
+        ("a\n", "name_or_id must be at most 256 printable characters"),
+        (-1, "name_or_id must be the identity of a context, not -1"),
+        (1 << 128, "name_or_id must be the identity of a context, not 34"),
+    ],
+)
+async def test_whom_nobody_can_be_is_not_waited_for(
+    autojump_clock: object, pair: Pair, value: str | int, text: str
+) -> None:
+    with pytest.raises(ValueError, match=text):
+        await pair.a.wait_context(value)
+
+
+async def test_a_context_does_not_wait_for_itself(autojump_clock: object, pair: Pair) -> None:
+    with pytest.raises(ValueError, match=r"name_or_id is this context itself, .*; only others are waited for"):
+        await pair.a.wait_context(pair.a.id)
+    with trio.move_on_after(1) as scope:
+        await pair.a.wait_context("a")
+    assert scope.cancelled_caught, "there might be another of that name"
+    async with trioton.open_context("a", network=pair.net.host("c")) as namesake:
+        await namesake.connect("a:1")
+        assert (await pair.a.wait_context("a")).id == namesake.id
+
+
 async def test_a_name_of_a_connection_is_taken_once(autojump_clock: object, pair: Pair) -> None:
     async with trioton.open_context("c", network=pair.net.host("c")) as c:
         await c.bind("c:1")

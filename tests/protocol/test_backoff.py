@@ -28,7 +28,7 @@ def test_each_wait_is_drawn_anew_from_the_whole_range() -> None:
 
 def test_there_may_be_no_wait_at_all() -> None:
     assert list(islice(Reconnect(first=0).delays(lambda: 1.0), 3)) == [0, 0, 0]
-    assert list(islice(Reconnect(first=5, maximum=0).delays(lambda: 1.0), 3)) == [0, 0, 0]
+    assert list(islice(Reconnect(first=0, maximum=0).delays(lambda: 1.0), 3)) == [0, 0, 0]
 
 
 seconds = st.floats(0, 1e300)
@@ -36,11 +36,12 @@ seconds = st.floats(0, 1e300)
 
 @given(first=seconds, factor=st.floats(1, 1e300), maximum=seconds, draw=st.floats(0, 1, exclude_max=True))
 def test_waits_stay_within_their_bounds(first: float, factor: float, maximum: float, draw: float) -> None:
+    first, maximum = sorted([first, maximum])
     reconnect = Reconnect(first=first, factor=factor, maximum=maximum)
     most = list(islice(reconnect.delays(lambda: 1.0), 50))
     assert most == sorted(most)
     assert most[-1] <= maximum
-    assert most[0] == min(first, maximum)
+    assert most[0] == first
     for wait, longest in zip(reconnect.delays(lambda: draw), most, strict=False):
         assert 0 <= wait <= longest
 
@@ -54,5 +55,11 @@ def test_wrong_values_are_named(name: str, value: Any) -> None:
 
 
 def test_waits_never_shrink() -> None:
-    with pytest.raises(ValueError, match=r"factor must be at least 1, not 0\.99"):
+    with pytest.raises(ValueError, match=r"factor must be finite and at least 1, not 0\.99"):
         Reconnect(factor=0.99)
+
+
+def test_the_first_wait_is_no_longer_than_the_longest() -> None:
+    with pytest.raises(ValueError, match=r"first must be at most maximum, not 5 > 2\.5"):
+        Reconnect(first=5, maximum=2.5)
+    assert Reconnect(first=5, maximum=5).maximum == 5

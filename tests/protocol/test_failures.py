@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import traceback
 from typing import Any
 
 import pytest
@@ -362,3 +363,38 @@ def test_a_traceback_that_cannot_be_written_is_survived(monkeypatch: pytest.Monk
 def test_the_text_of_a_failure_is_what_others_encode_too() -> None:
     assert decode_value(encode_value(["a"])) == ["a"]
     assert str(RemoteTraceback()) == ""
+
+
+@pytest.mark.parametrize("source", ["1 +", "def f(:\n pass", "if x:\npass", "(" * 300])
+def test_errors_of_syntax_keep_their_place(source: str) -> None:
+    with pytest.raises(SyntaxError) as caught:
+        compile(source, "<input>", "exec")
+    error = decode_failure(decode_value(encode_failure(caught.value)))
+    assert type(error) is type(caught.value)
+    assert traceback.format_exception_only(error) == traceback.format_exception_only(caught.value)
+
+
+HUGE = 1 << 61
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        [[1]],
+        ["why", 1],
+        ["why", ["f", 1, 1]],
+        ["why", ["f", 1, 1, [1]]],
+        ["why", ["f", 1, HUGE, "x"]],
+        ["why", ["f", 1, 1, "x", 1, HUGE]],
+        ["why", ["f", "1", 1, "x"]],
+        ["why", ["f", 1, 1, "x"], 2],
+        None,
+    ],
+)
+@pytest.mark.parametrize("name", ["SyntaxError", "IndentationError", "TabError"])
+def test_one_that_python_could_not_show_comes_as_what_it_says(name: str, arguments: object) -> None:
+    """Python shows such an error when it is logged, and would raise there, or fill the memory with blanks."""
+    error = decode_failure([name, arguments, "why", [], "", None, None])
+    assert type(error) is RemoteError
+    assert "why" in "".join(traceback.format_exception(error))

@@ -41,6 +41,7 @@ OPTIONAL: dict[str, Any] = {
     "returns": False,
     "retains": True,
     "stub": True,
+    "interval": 0.1,
 }
 
 
@@ -65,6 +66,7 @@ WRONG: dict[str, list[Any]] = {
     "returns": [None, 0, 1, "true"],
     "retains": [None, 0, 1, "true"],
     "stub": [None, 0, 1, "true"],
+    "interval": [0, -1, math.nan, math.inf, "1", True],
 }
 
 
@@ -100,6 +102,7 @@ HELLOS = st.builds(
     returns=st.booleans(),
     retains=st.booleans(),
     stub=st.booleans(),
+    interval=st.none() | st.floats(min_value=0, exclude_min=True, allow_infinity=False),
 )
 
 
@@ -166,12 +169,14 @@ def test_secrets_are_not_shown() -> None:
 # ------------------------------------------------------------------------------------------------------------- refusals
 
 
+@pytest.mark.parametrize("is_unproved", [False, True])
 @pytest.mark.parametrize("reason", ["no", "", "two\nlines", "x" * 5000, "\ud800"])
-def test_a_refusal_brings_its_reason(reason: str) -> None:
-    header = header_of(encode_refusal(reason, bytes(range(16))), FrameKind.REFUSE)
+def test_a_refusal_brings_its_reason(reason: str, is_unproved: bool) -> None:
+    header = header_of(encode_refusal(reason, bytes(range(16)), unproved=is_unproved), FrameKind.REFUSE)
     assert len(header) <= Limits().max_handshake
-    again, source = parse_refusal(header)
+    again, source, unproved = parse_refusal(header)
     assert source == bytes(range(16))
+    assert unproved is is_unproved
     assert len(again) <= MAX_REASON
     assert "\n" not in again
     assert again[:2] == reason[:2] or not reason.isprintable()
@@ -187,7 +192,7 @@ def test_a_refusal_is_a_text_and_an_identity(fields: object) -> None:
 
 
 def test_a_server_cannot_write_lines_into_our_log() -> None:
-    reason, _source = parse_refusal(cbor2.dumps(["one\ntwo" + "x" * 5000, bytes(16)]))
+    reason, _source, _unproved = parse_refusal(cbor2.dumps(["one\ntwo" + "x" * 5000, bytes(16)]))
     assert reason == "one two" + "x" * (MAX_REASON - 8) + "…"
 
 

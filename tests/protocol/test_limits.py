@@ -11,7 +11,7 @@ from trioton.protocol import limits
 from trioton.protocol.limits import Limits
 
 NAMES = [field.name for field in attrs.fields(Limits)]
-SECONDS = {"handshake_deadline", "resume_window"}
+SECONDS = {"hello_deadline", "handshake_deadline", "reassembly_deadline", "resume_window"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -20,6 +20,9 @@ def test_a_limit_is_positive(name: str, value: Any) -> None:
     expected = ValueError if isinstance(value, (int, float)) and not isinstance(value, bool) else TypeError
     if isinstance(value, float) and name not in SECONDS:
         expected = TypeError
+    if name == "memory" and value is None:
+        assert Limits(memory=None) == Limits()  # as much as the machine can spare
+        return
     with pytest.raises(expected, match=f"{name} must be .*, not {value!r}"):
         Limits(**{name: value})
 
@@ -45,4 +48,7 @@ def test_the_defaults_agree() -> None:
     assert defaults.pending_handshakes_per_address <= defaults.pending_handshakes <= defaults.connections
     assert limits.MIN_FRAGMENT <= limits.SMALL_FRAGMENT <= limits.LARGE_FRAGMENT <= defaults.max_package
     assert defaults.max_package >= limits.MAX_RUN_BYTES
+    assert defaults.hello_deadline < defaults.handshake_deadline
+    assert defaults.reassembly_bytes + defaults.window_bytes <= defaults.link_memory <= limits.MOST_MEMORY
+    assert defaults.memory is None
     assert defaults.slot_length * 4 < defaults.max_header

@@ -20,6 +20,7 @@ from trioton.protocol.frames import (
 )
 from trioton.protocol.handshake import encode_refusal
 from trioton.protocol.limits import LARGE_FRAGMENT, MAX_OPEN_FRAGMENTED, MAX_RUN_BYTES, MIN_FRAGMENT, Limits
+from trioton.protocol.memory import MemoryBudget, MemoryScope, OverMemoryError
 from trioton.protocol.packages import PackageHeader, PackageTemplate
 from trioton.protocol.records import encode_batch
 from trioton.protocol.routed import RoutedReceived, encode_routed, pass_on
@@ -296,3 +297,65 @@ def test_a_package_that_comes_alone_is_read_as_any_other(first: int, count: int)
             damaged = frame[:position] + bytes([byte]) + frame[position + 1 :]
             alone = outcome(open_session(), [*known[0], damaged])
             assert alone == outcome(open_session(), [*known[1], damaged[:3], damaged[3:]])
+
+
+# ---------------------------------------------------------------- what is under way is counted, and must grow
+
+
+def opened(limits: Limits, memory: MemoryScope | None = None, *, size: int = 100_000) -> Session:
+    """A session with one large package under way, of which 4096 bytes have come."""
+    session = open_session(limits)
+    if memory is not None:
+        session.charge_to(memory)
+    session.receive_data(opening(1, size, PARTS[0]))
+    return session
+
+
+def test_a_large_package_is_charged_up_front() -> None:
+    budget = MemoryBudget(1 << 30)
+    scope = budget.scope(150_000)
+    session = opened(Limits(), scope)
+    assert budget.used == 100_000
+    with pytest.raises(OverMemoryError, match="over the 150000 bytes for one link"):
+        session.receive_data(opening(2, 60_000, PARTS[0]))
+    assert budget.used == 100_000
+    assert session.has_unfinished
+    session.receive_data(fragment(1, bytes(100_000 - MIN_FRAGMENT)))
+    assert budget.used == 0
+    assert not session.has_unfinished
+
+
+def test_a_link_that_ends_gives_back_what_was_charged() -> None:
+    budget = MemoryBudget(1 << 30)
+    session = opened(Limits())
+    session.charge_to(budget.scope(1 << 20))  # it was known later who that is
+    assert budget.used == 100_000
+    session.release_memory()
+    session.release_memory()
+    assert budget.used == 0
+    opened(Limits()).release_memory()
+
+
+def test_what_is_there_when_the_peer_is_known_may_be_too_much_already() -> None:
+    with pytest.raises(OverMemoryError):
+        opened(Limits()).charge_to(MemoryBudget(1 << 30).scope(1000))
+
+
+def test_a_large_package_must_grow() -> None:
+    session = opened(Limits(reassembly_deadline=10))
+    for now in (100, 105, 109.9):
+        session.check_progress(now)
+    session.receive_data(fragment(1, PARTS[1]))
+    for now in (110, 115, 119):
+        session.check_progress(now)
+    with pytest.raises(ProtocolError, match="the package in fragments with the tag 1 has not grown for 11 s"):
+        session.check_progress(121)
+
+
+def test_what_comes_meanwhile_takes_its_time_on_a_slow_line() -> None:
+    session = opened(Limits(reassembly_deadline=10), size=1 << 20)
+    session.check_progress(0)
+    session.receive_data(opening(2, 10_240, bytes(10_000)))  # ten seconds' worth
+    session.check_progress(15)
+    with pytest.raises(ProtocolError, match="with the tag 1 has not grown"):
+        session.check_progress(20)

@@ -6,10 +6,10 @@ import pytest
 
 import trioton.protocol.topology as topology_module
 from trioton.protocol.packages import MAX_SEQUENCE
-from trioton.protocol.records import LinkRecord, NodeChange, NodeRecord
+from trioton.protocol.records import LinkRecord, NodeChange, NodeRecord, Route
 from trioton.protocol.topology import FEW_ENTRIES, MOST_SAID, Changes, Topology
 
-from .topology_worlds import ident, node, nodes_of, topology_of
+from .topology_worlds import ident, interest, node, nodes_of, topology_of
 
 
 def many(count: int) -> Topology:
@@ -124,3 +124,38 @@ def test_of_the_changes_that_were_said_the_newest_are_remembered() -> None:
     assert isinstance(oldest, NodeChange)
     assert not topology.learn_change(newest)
     assert topology.learn_change(oldest), "it might be anything"
+
+
+def test_a_link_may_go_and_come_and_go_again_before_conclusions_are_drawn() -> None:
+    """One end said that it was gone, then that it was there, and then the other that it was gone: a branch was cut off twice."""
+    topology = topology_of(1, nodes_of([(1, 2), (2, 3)]))
+    for record in (node(2, [1], number=2), node(2, [1, 3], number=3), node(3, [], number=2)):
+        assert topology.learn_node(record)
+    assert topology.update() == Changes([], [ident(3)])
+    assert topology.contexts() == [ident(2)]
+
+
+def test_what_a_parent_tells_before_the_link_counts_is_not_forgotten_with_what_was_known_before() -> None:
+    """It was, if the parent had led there before; and when the session was over nobody knew what to take back."""
+    topology = Topology(node(1))
+    routes = [Route(ident(number), "", 1, 1000, 2000, hops, 1, {}, ()) for number, hops in ((2, 0), (3, 1))]
+
+    def end_session() -> None:
+        topology.remove_link(ident(2))
+        topology.remove_routes()
+        topology.update()
+
+    for route in routes:
+        assert topology.learn_route(ident(2), route) == []
+    topology.set_link(ident(2), is_suspended=False, generation=1)
+    assert topology.update().joined == [ident(2), ident(3)]
+    end_session()
+    assert topology.contexts() == []
+    for route in routes:
+        topology.learn_route(ident(2), route)
+    topology.learn_interest(interest(3, "slot", 1))
+    topology.forget_unreachable()
+    topology.set_link(ident(2), is_suspended=False, generation=2)
+    assert topology.update().joined == [ident(2), ident(3)]
+    end_session()
+    assert topology.contexts() == []

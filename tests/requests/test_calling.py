@@ -199,6 +199,36 @@ async def test_methods_of_a_target_are_called_by_name(pair: Pair) -> None:
             await req.call(name)
 
 
+@pytest.mark.parametrize("wrong", [5, None, "method", property(str), int])
+def test_hidden_is_for_methods(wrong: Any) -> None:
+    with pytest.raises(TypeError, match="hidden is for methods, not for "):
+        trioton.hidden(wrong)
+
+
+async def test_hidden_goes_with_other_decorators_in_any_order(autojump_clock: object, pair: Pair) -> None:
+    class Decorated(RepChannel):
+        @trioton.hidden
+        @staticmethod
+        def first() -> int:
+            return 1
+
+        @staticmethod
+        @trioton.hidden
+        def second() -> int:
+            return 2
+
+        @trioton.hidden
+        @classmethod
+        def third(cls) -> int:
+            return 3
+
+    Decorated(pair.a, "slot")
+    req = ReqChannel(pair.b, "slot")
+    for name in ("first", "second", "third"):
+        with pytest.raises(AttributeError, match=f"no method '{name}' that may be called"):
+            await req.call(name)
+
+
 async def test_hidden_and_private_methods_and_those_of_the_channel_are_never_called(pair: Pair) -> None:
     class Open(RepChannel):
         called: list[str] = []  # noqa: RUF012
@@ -351,7 +381,7 @@ async def test_wait_repliers_counts_channels_of_all_contexts(pair: Pair) -> None
     second.close()
     await trio.sleep(1)
     assert req.repliers == 0
-    with pytest.raises(TypeError, match="count must be a number of repliers, not '1'"):
+    with pytest.raises(TypeError, match="count must be an int, not '1'"):
         await req.wait_repliers("1")  # type: ignore[arg-type]
 
 
@@ -497,7 +527,7 @@ async def test_wrong_arguments_of_channels_are_named(pair: Pair) -> None:
         (lambda: ReqChannel(a, 3), TypeError, "3"),  # type: ignore[arg-type]
         (lambda: ReqChannel(a, "x", local=1), TypeError, "local must be True or False, not 1"),  # type: ignore[arg-type]
         (lambda: ReqChannel(a, "x", max_pending=0), ValueError, "max_pending must be from 1 to 1000000, not 0"),
-        (lambda: ReqChannel(a, "x", max_pending=True), TypeError, "max_pending must be a number"),
+        (lambda: ReqChannel(a, "x", max_pending=True), TypeError, "max_pending must be an int"),
         (lambda: ReqChannel(a, "x", patience=-1), ValueError, "patience"),
         (lambda: ReqChannel(a, "x", patience="1"), TypeError, "patience"),  # type: ignore[arg-type]
         (lambda: ReqChannel(a, "x", cancel_grace=-1), ValueError, "cancel_grace"),

@@ -105,3 +105,9 @@ async def test_wrong_arguments_are_named(autojump_clock: MockClock) -> None:
         await check_at_rest("a")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=re.escape("patience must be a positive number of seconds, not 0")):
         await check_at_rest(patience=0)
+
+
+async def test_what_is_counted_and_not_held_is_named(pair: Pair) -> None:
+    pair.to_a.memory.charge(17)
+    with pytest.raises(AssertionError, match=r"not at rest:\ncontext b: 17 bytes are charged to its peers$"):
+        await check_at_rest(pair.a, pair.b)

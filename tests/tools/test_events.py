@@ -454,8 +454,8 @@ async def test_error_of_a_call_leaves_through_the_nursery(autojump_clock: trio.t
     [
         ((None, 1, print), TypeError, "nursery must be a nursery or a context, not None"),
         ((..., "1", print), TypeError, "seconds must be a number of seconds, not '1'"),
-        ((..., -1, print), ValueError, "seconds must not be negative, not -1"),
-        ((..., math.nan, print), ValueError, "seconds must be finite, not nan"),
+        ((..., -1, print), ValueError, "seconds must be finite and not negative, not -1"),
+        ((..., math.nan, print), ValueError, "seconds must be finite and not negative, not nan"),
         ((..., 1, 3), TypeError, "function must be a function, not 3"),
     ],
 )

@@ -292,3 +292,13 @@ def test_ports_to_try_end_with_the_last_port() -> None:
 def test_ports_to_try_checks_its_arguments(port: int, max_tries: int) -> None:
     with pytest.raises(ValueError, match=r"must be"):
         ports_to_try(port, max_tries)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x" * 10_000, "\udcff" * 10_000 + ":1", "h:" + "9" * 10_000, "[" + "1" * 10_000 + "]:1", "unix://" + "x" * 10_000],
+)
+def test_a_refusal_is_short_however_long_the_text(text: str) -> None:
+    with pytest.raises(AddressError) as caught:
+        parse_address(text)
+    assert len(str(caught.value)) < 1000

@@ -380,6 +380,18 @@ async def test_no_place_at_all(network: SystemNetwork, tmp_path: Path, monkeypat
     assert not list(tmp_path.iterdir())
 
 
+async def test_where_no_file_can_be_written(network: SystemNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python finds no directory for temporary files then, as in a container whose file system is read-only."""
+
+    def no_directory() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setattr(tempfile, "gettempdir", no_directory)
+    assert list(unix._private_bases()) == ["/tmp"]
+    await open_and_close_private_listener(network)
+
+
 async def test_something_was_put_into_the_private_directory(network: SystemNetwork) -> None:
     listener = await network.open_private_listener()
     assert listener is not None

@@ -13,7 +13,7 @@ import trio
 import trioton
 from trioton import ContextId, ContextInfo, Heartbeat, Limits, Peer, Permissions, Reconnect
 
-from ..transports.base import Network
+from ..transports.base import Network, Security
 from .connection import Connection, Listener
 from .portal import Deadline, Loop, check_timeout, enter_loop, leave_loop
 from .receiving import EventStream
@@ -139,6 +139,7 @@ class Context:
         wait: bool = False,
         ssl_context: ssl.SSLContext | None = None,
         insecure: bool = False,
+        identity: str | None = None,
         local_shortcut: bool = True,
         stub: bool = False,
         timeout: float | None = None,
@@ -152,6 +153,7 @@ class Context:
             wait: Dial again until somebody answers and takes us in, instead of failing.
             ssl_context: For ``tls://``; by default the system's trusted authorities.
             insecure: Must be True to connect without TLS to another machine.
+            identity: Whom to expect there: the name in its certificate.
             local_shortcut: Move to the Unix socket that a listener on the same host offers.
             stub: Make this context a stub of the listener's, which learns only of those contexts that it has to do with.
             timeout: Seconds that it may take; None waits for ever.
@@ -159,8 +161,9 @@ class Context:
         Raises:
             TimeoutError: It has taken longer, and nothing is left of the attempt.
             trioton.AddressError: The address cannot be understood.
+            trioton.AuthError: Who answers there does not prove to belong to us, or does not take us for one of its own.
             trioton.ConnectError: Nobody answers there as a context does, or it refuses; `name` is taken.
-            ValueError: `ssl_context` does not fit, or `insecure` is needed. This context is a stub already, or `stub` is True and it has
+            ValueError: `ssl_context` does not fit, or `insecure` is needed; nothing there would prove an `identity`. This context is a stub already, or `stub` is True and it has
                 connections to others than its stubs.
             trio.ClosedResourceError: The context was closed.
         """
@@ -173,6 +176,7 @@ class Context:
                 wait=wait,
                 ssl_context=ssl_context,
                 insecure=insecure,
+                identity=identity,
                 local_shortcut=local_shortcut,
                 stub=stub,
             )
@@ -214,7 +218,9 @@ class Context:
         return self._loop.run_sync(lambda: self._inner.contexts)
 
     def wait_context(self, name_or_id: str | int, timeout: float | None = None) -> ContextInfo:
-        """Wait until a context with this name or identity can be reached, over whichever way.
+        """Wait until another context with this name or identity can be reached, over whichever way.
+
+        Several may have one name: any of them will do, and this context itself is none of them.
 
         Args:
             name_or_id: Which.
@@ -223,6 +229,7 @@ class Context:
         Raises:
             TimeoutError: It could not be reached in time.
             TypeError: It is neither a text nor an int.
+            ValueError: No context can have this name or identity, or it is the identity of this context itself.
             trio.ClosedResourceError: The context was closed.
         """
         return self._loop.run(self._inner.wait_context, name_or_id, timeout=timeout)
@@ -331,6 +338,7 @@ def open_context(
     name: str = "",
     *,
     network: Network | None = None,
+    security: Security | None = None,
     permissions: Permissions | Callable[[Peer], Permissions] = Permissions(),  # noqa: B008  # frozen
     limits: Limits = Limits(),  # noqa: B008  # frozen
     heartbeat: Heartbeat = Heartbeat(),  # noqa: B008  # frozen
@@ -344,6 +352,7 @@ def open_context(
     Args:
         name: What other contexts see; need not be unique.
         network: Where addresses live: the system's sockets by default.
+        security: How neighbours prove to each other who they are: a `trioton.Secret` or a `trioton.Mutual`.
         permissions: What neighbours may do that are not trusted; see `trioton.open_context`. A function is called in the loop's thread.
         limits: The bounds that protect the context.
         heartbeat: How links are watched.
@@ -356,8 +365,8 @@ def open_context(
     loop = enter_loop()
     try:
         settings = {"network": loop.network if network is None else network, "grace": grace}
-        settings |= {"name": name, "permissions": permissions, "limits": limits, "heartbeat": heartbeat}
-        host = _Host(loop, settings)
+        guards = {"security": security, "permissions": permissions, "limits": limits, "heartbeat": heartbeat}
+        host = _Host(loop, {"name": name, **guards, **settings})
 
         def undo(_context: trioton.Context) -> None:
             host.close_soon()

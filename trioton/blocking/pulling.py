@@ -17,6 +17,7 @@ import trio
 
 import trioton
 
+from .base import OnSlot
 from .objects import wrap_senders
 from .portal import check_timeout
 
@@ -70,10 +71,11 @@ class _Held:
         """Finish the job, or give it back; if that was said before, do nothing."""
         if self.is_over:
             return
+        # In this order, as threads look at both: what is over and not done never will be done.
+        self.is_done = is_done and self._has_job
         self.is_over = True
         if not self._has_job:
             return
-        self.is_done = is_done
         if is_done:
             await self._taking.__aexit__(None, None, None)
         else:
@@ -81,7 +83,7 @@ class _Held:
             await self._taking.__aexit__(type(error), error, None)
 
 
-class PullChannel(Generic[T_co]):
+class PullChannel(OnSlot, Generic[T_co]):
     """Pulls jobs from a slot, whoever pushes them; see `trioton.PullChannel`. A context manager, for any number of threads.
 
     ``for job in pull`` gets one job after the other. A job is done when the next one is asked for. If the loop is left before, by
@@ -120,22 +122,16 @@ class PullChannel(Generic[T_co]):
         def make() -> trioton.PullChannel[Any]:
             return trioton.PullChannel(inner, slot, message_type, prefetch=prefetch)
 
-        self._context = ctx
-        self._loop = ctx._loop
-        self._channel = ctx._loop.run_sync(make, undo=trioton.PullChannel.close)
+        super().__init__(ctx, ctx._loop.run_sync(make, undo=trioton.PullChannel.close))
+        self._channel: trioton.PullChannel[Any]
         self._may_hold_senders = message_type is trioton.OBJECT
         self._here = threading.local()
         self._lock = threading.Lock()
         self._left: deque[_Held] = deque()
-        """Jobs that are done, but that Ctrl-C has kept from whoever called `receive`."""
+        """Jobs that Ctrl-C has kept from whoever called `receive`: each is done, or is being given back."""
         self._is_closed_here = False
 
     # ---------------------------------------------------------------- jobs
-
-    @property
-    def slot(self) -> str:
-        """The full name of the slot: ``base.type.pattern``."""
-        return self._channel.slot
 
     @property
     def redelivered(self) -> bool:
@@ -175,24 +171,36 @@ class PullChannel(Generic[T_co]):
             KeyboardInterrupt: Ctrl-C, in the main thread; the job was given back, or waits for the next call.
             ForkedError: The channel belongs to the parent of this process.
         """
-        held = _Held(self._channel)
+        receiving = _Receiving(self)
         try:
+            held = self._take_left(receiving)
+            if held is None:
+                held = receiving.held = _Held(self._channel)
+                self._get(held, None, timeout)
+                self._leave(held, is_done=True)
+            job = self._job(held)
+            # No calls from here on, so Ctrl-C cannot come before it is returned.
+            receiving.held = None
+            return job  # type: ignore[no-any-return]
+        except BaseException as error:
+            receiving.let_go(is_certain=isinstance(error, Exception))
+            raise
+
+    def _take_left(self, receiving: _Receiving) -> _Held | None:
+        """A job that is done, and that nobody has got; None if there is none."""
+        while self._left:
             with self._lock:
                 if self._left:
                     # No calls, so Ctrl-C cannot come between them.
-                    held = self._left[0]
+                    receiving.held = self._left[0]
                     del self._left[0]
-            if not held.is_done:
-                self._get(held, None, timeout)
-                self._leave(held, is_done=True)
-            return self._job(held)  # type: ignore[no-any-return]
-        except BaseException:
-            if held.is_done:
-                with self._lock:
-                    self._left.appendleft(held)
-            else:
-                self._leave_soon(held, is_done=False)
-            raise
+            held = receiving.held
+            if held is not None and not held.is_over:
+                self._leave(held, is_done=False)  # unless it is done before that has its turn
+            if held is not None and held.is_done:
+                return held
+            receiving.held = None
+        return None
 
     def _get(self, held: _Held, before: _Held | None, timeout: float | None) -> None:
         check_timeout(timeout)
@@ -250,38 +258,52 @@ class PullChannel(Generic[T_co]):
 
     # ---------------------------------------------------------------- the end
 
-    @property
-    def closed(self) -> bool:
-        """Whether the channel was closed."""
-        return self._channel.closed
-
     def close(self) -> None:
         """Close at once. Jobs that threads have here are given back, as are those that wait here. May be called twice."""
         if not self._loop.is_forked:
             self._is_closed_here = True
             self._loop.run_sync(self._channel.close)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
     def statistics(self) -> PullStatistics:
         """What the channel has done so far."""
         return self._loop.run_sync(self._channel.statistics)
 
-    def __repr__(self) -> str:
-        state = "closed" if self._channel.closed else "open"
-        return f"<blocking PullChannel {self._channel.slot!r} of {self._context}, {state}>"
+
+class _Receiving:
+    """One call of `receive`, which Ctrl-C may interrupt anywhere, and once more while that is dealt with.
+
+    Attributes:
+        held: What is on its way to the caller.
+    """
+
+    held: _Held | None = None
+
+    def __init__(self, channel: PullChannel[Any]) -> None:
+        self._channel = channel
+
+    def let_go(self, *, is_certain: bool) -> None:
+        """Give the job back, unless it is done: then it waits for the next call. If that is not known yet, the next call finds out."""
+        held = self.held
+        if held is None:
+            return
+        channel = self._channel
+        channel._leave_soon(held, is_done=False)
+        if is_certain and not held.is_done:
+            self.held = None
+            return
+        # No calls from here on: it is in the queue, and nobody puts it there a second time.
+        channel._left += (held,)
+        self.held = None
+
+    def __del__(self) -> None:
+        self.let_go(is_certain=False)
 
 
 class _Jobs(Generic[T]):
-    """One loop over a channel, with the job that it is at."""
+    """One loop over a channel, with the job that it is at, and the one before that while it is not known to be finished."""
 
     _held: _Held | None = None
+    _before: _Held | None = None
 
     def __init__(self, channel: PullChannel[T]) -> None:
         self._channel = channel
@@ -292,11 +314,12 @@ class _Jobs(Generic[T]):
     def __next__(self) -> T:
         """Finish the job that the loop is at, and get the next one."""
         channel = self._channel
-        before = self._held
+        self._before = before = self._held
         held = _Held(channel._channel)
         self._held = held
         try:
             channel._get(held, before, None)
+            self._before = None
             return channel._job(held)  # type: ignore[no-any-return]
         except trio.EndOfChannel:
             raise StopIteration from None
@@ -307,6 +330,8 @@ class _Jobs(Generic[T]):
             raise
 
     def __del__(self) -> None:
+        if self._before is not None:
+            self._channel._leave_soon(self._before, is_done=True)
         if self._held is not None:
             self._channel._forget(self._held)
 

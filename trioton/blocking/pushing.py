@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import trio
 
 import trioton
 
+from .base import OnSlot
 from .objects import unwrap_senders
 from .portal import Deadline, check_timeout
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 T_contra = TypeVar("T_contra", contravariant=True)
 
 
-class PushChannel(Generic[T_contra]):
+class PushChannel(OnSlot, Generic[T_contra]):
     """Pushes jobs on a slot: each is done by one of those who pull there. See `trioton.PushChannel`.
 
     A context manager, for any number of threads.
@@ -70,21 +70,10 @@ class PushChannel(Generic[T_contra]):
         def make() -> trioton.PushChannel[Any]:
             return trioton.PushChannel(inner, slot, message_type, local=local, max_pending=max_pending)
 
-        self._context = ctx
-        self._loop = ctx._loop
-        self._channel = ctx._loop.run_sync(make, undo=trioton.PushChannel.close)
+        super().__init__(ctx, ctx._loop.run_sync(make, undo=trioton.PushChannel.close))
+        self._channel: trioton.PushChannel[Any]
 
     # ---------------------------------------------------------------- pullers
-
-    @property
-    def slot(self) -> str:
-        """The full name of the slot: ``base.type.pattern``."""
-        return self._channel.slot
-
-    @property
-    def closed(self) -> bool:
-        """Whether the channel was closed here."""
-        return self._channel.closed
 
     @property
     def pullers(self) -> int:
@@ -191,13 +180,7 @@ class PushChannel(Generic[T_contra]):
         Raises:
             TimeoutError: Not all were done in time.
         """
-        check_timeout(timeout)
-        if self._loop.is_forked:
-            return
-        try:
-            self._loop.run(self._close_in_loop, timeout=timeout)
-        except trio.ClosedResourceError:
-            pass  # with its context
+        self._close_within(timeout, self._close_in_loop)
 
     async def _close_in_loop(self) -> None:
         try:
@@ -205,18 +188,6 @@ class PushChannel(Generic[T_contra]):
         finally:
             self._channel.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
     def statistics(self) -> PushStatistics:
         """What the channel has done so far."""
         return self._loop.run_sync(self._channel.statistics)
-
-    def __repr__(self) -> str:
-        state = "closed" if self._channel.closed else "open"
-        return f"<blocking PushChannel {self._channel.slot!r} of {self._context}, {state}>"

@@ -10,6 +10,7 @@ import trio
 import trioton
 from trioton import Block, MessageDecodeError, Policy
 
+from .._arguments import check_count
 from .objects import holds_senders, wrap_senders
 from .source import Failure, Fetch, Source
 
@@ -136,10 +137,8 @@ class ReceivingEnd(Source[T_co], Generic[T_co]):
             trio.ClosedResourceError: As `receive`; and so are the others there. `trioton.MessageDecodeError` is raised only if the
                 message that made no sense would be the first.
         """
-        if max is not None and (isinstance(max, bool) or not isinstance(max, int)):
-            raise TypeError(f"max must be a number of messages or None, not {max!r}")
-        if max is not None and max < 1:
-            raise ValueError(f"max must be at least 1, not {max!r}")
+        if max is not None:
+            check_count("max", max)
         return self._give_out(timeout, max, None if self._reads_ahead else max)
 
     def receive_all_nowait(self) -> list[T_co]:

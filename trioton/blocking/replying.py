@@ -7,13 +7,14 @@ import inspect
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from types import SimpleNamespace, TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
 import trioton
 
+from .base import OnSlot
 from .objects import unwrap_senders, wrap_senders
 from .portal import Deadline, check_timeout
 from .source import Source
@@ -51,15 +52,16 @@ class _Job:
         """In the thread: run it.
 
         Raises:
-            BaseException: What is for the thread itself and not for the requester: Ctrl-C, and the end of the program.
+            KeyboardInterrupt: Ctrl-C, which is for the program and not for the requester.
         """
         try:
             self.value = self._function()
-        except Exception as error:  # noqa: BLE001  # the requester hears of it
+        except BaseException as error:  # the requester hears of it, also where it would end a program
+            # Ctrl-C comes in the main thread, and nowhere else.
+            if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+                self.error = RuntimeError("the thread that ran the handler was ended by a KeyboardInterrupt")
+                raise
             self.error = error
-        except BaseException as error:
-            self.error = RuntimeError(f"the thread that ran the handler was ended by a {type(error).__name__}")
-            raise
 
     def cancel(self) -> bool:
         """In the loop: nobody wants it any more; whether it has not begun, and never will."""
@@ -101,12 +103,15 @@ class _Jobs(Source[_Job]):
         return self._take_nowait(most)
 
 
-class RepChannel:
+class RepChannel(OnSlot):
     """Answers requests on a slot, on the threads that ask it to; see `trioton.RepChannel`. A context manager.
 
     Subclass it: every public method that is defined below `RepChannel` can be called, except those marked with `trioton.hidden`; and so
     can ``echo``. Or give it any object as `target`, and the names of its `methods`. Requests wait until a thread calls
     `serve_pending` or `serve_forever`, and are run there; async methods do not wait, and run in the loop.
+
+    What a handler raises is for its requester, as it is in `trioton.RepChannel`; `SystemExit` does not end the thread either. Only a
+    `KeyboardInterrupt` in the main thread does, since that is Ctrl-C.
 
     A handler that runs in a thread cannot be stopped. If its requester cancels, or goes away, before it has begun, it is not run. A plain
     generator gives its items to ``req.stream(...)``; each of them is a turn of its own.
@@ -151,7 +156,8 @@ class RepChannel:
             given = methods if names is None else names
             return trioton.RepChannel(inner, slot, target=proxies, methods=given, max_running=max_running)
 
-        self._channel = ctx._loop.run_sync(make, undo=trioton.RepChannel.close)
+        super().__init__(ctx, ctx._loop.run_sync(make, undo=trioton.RepChannel.close))
+        self._channel: trioton.RepChannel
         ctx._loop.run_sync(inner.start_soon, self._end_with_context)
 
     def _own_methods(self) -> Iterable[tuple[str, Any]]:
@@ -284,16 +290,6 @@ class RepChannel:
 
     # ---------------------------------------------------------------- the end
 
-    @property
-    def slot(self) -> str:
-        """The full name of the slot: ``base.type.pattern``."""
-        return self._channel.slot
-
-    @property
-    def closed(self) -> bool:
-        """Whether the channel was closed."""
-        return self._channel.closed
-
     def close(self) -> None:
         """Take no more requests, and stop those that wait: their requesters get `trioton.DeadError`. May be called twice."""
         if not self._loop.is_forked:
@@ -303,21 +299,9 @@ class RepChannel:
         self._channel.close()
         self._jobs.end()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
     def statistics(self) -> trioton.ReplyStatistics:
         """What the channel has done so far. Those that wait for a thread count as running."""
         return self._loop.run_sync(self._channel.statistics)
-
-    def __repr__(self) -> str:
-        state = ", closed" if self._channel.closed else ""
-        return f"<blocking {type(self).__name__} {self._channel.slot!r} of {self._context}{state}>"
 
 
 _RESERVED: Final = frozenset(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import trio
@@ -11,8 +10,8 @@ import trio
 import trioton
 from trioton import ContextId, MessageTypeError
 
+from .base import OnSlot
 from .objects import holds_senders, unwrap_senders, wrap_senders
-from .portal import check_timeout
 from .sending import Sender
 from .source import Source
 
@@ -222,7 +221,7 @@ def _undo(made: object) -> None:
         made.cancel()
 
 
-class ReqChannel(_Methods):
+class ReqChannel(OnSlot, _Methods):
     """Calls methods of the repliers on a slot: ``req.add(3, 4).result()``. See `trioton.ReqChannel`. A context manager.
 
     Any attribute that the channel does not have is a method of the repliers. Calling it makes a request, which starts at once and
@@ -260,13 +259,9 @@ class ReqChannel(_Methods):
                 inner, slot, local=local, max_pending=max_pending, patience=patience, cancel_grace=cancel_grace
             )
 
-        self._context = ctx
-        self._channel = self._inner = ctx._loop.run_sync(make, undo=trioton.ReqChannel.close)
-
-    @property
-    def slot(self) -> str:
-        """The full name of the slot: ``base.type.pattern``."""
-        return self._channel.slot
+        self._inner = ctx._loop.run_sync(make, undo=trioton.ReqChannel.close)
+        super().__init__(ctx, self._inner)
+        self._channel: trioton.ReqChannel
 
     @property
     def repliers(self) -> int:
@@ -296,11 +291,6 @@ class ReqChannel(_Methods):
         """
         return RequestTarget(self._context, self._channel.to(context_id))
 
-    @property
-    def closed(self) -> bool:
-        """Whether the channel was closed here."""
-        return self._channel.closed
-
     def close(self, timeout: float | None = None) -> None:
         """Cancel the requests that are under way, wait until their handlers have come to an end, and close. May be called twice.
 
@@ -310,30 +300,11 @@ class ReqChannel(_Methods):
         Raises:
             TimeoutError: Not all had come to an end in time.
         """
-        check_timeout(timeout)
-        loop = self._context._loop
-        if loop.is_forked:
-            return
-        try:
-            loop.run(self._channel.aclose, timeout=timeout)
-        except trio.ClosedResourceError:
-            pass  # with its context
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
+        self._close_within(timeout, self._channel.aclose)
 
     def statistics(self) -> trioton.RequestStatistics:
         """What the channel has done so far."""
         return self._context._loop.run_sync(self._channel.statistics)
-
-    def __repr__(self) -> str:
-        state = ", closed" if self._channel.closed else ""
-        return f"<blocking ReqChannel {self._channel.slot!r} of {self._context}{state}>"
 
 
 class RequestTarget(_Methods):

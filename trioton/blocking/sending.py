@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import islice
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 import trio
 
 import trioton
 from trioton import MessageTypeError
 
+from .._arguments import check_count
+from .base import Fronted, OnSlot
 from .objects import holds_senders, unwrap_senders
 from .outgoing import MAX_AHEAD, Outgoing, ready_type
-from .portal import Deadline, check_timeout
+from .portal import Deadline
 from .receiving import Receiver
 
 if TYPE_CHECKING:
@@ -27,20 +28,14 @@ CHUNK: Final = 256
 """Messages that `send_many` hands to the loop at a time."""
 
 
-class SendingEnd(Generic[T_contra]):
+class SendingEnd(Fronted, Generic[T_contra]):
     """What `PubChannel` and `Sender` have in common. Any number of threads may send; each waits its turn."""
 
     _outgoing: Outgoing | None = None
 
     def __init__(self, ctx: Context, channel: trioton.PubChannel[Any] | trioton.Sender[Any]) -> None:
-        self._context = ctx
-        self._loop = ctx._loop
-        self._channel = channel
-
-    @property
-    def closed(self) -> bool:
-        """Whether the channel was closed here."""
-        return self._channel.closed
+        super().__init__(ctx, channel)
+        self._channel: trioton.PubChannel[Any] | trioton.Sender[Any]
 
     def send(self, message: T_contra, timeout: float | None = None) -> None:
         """Send one message, when every blocking subscriber has room for it.
@@ -142,13 +137,7 @@ class SendingEnd(Generic[T_contra]):
         Raises:
             TimeoutError: Not all had been written in time.
         """
-        check_timeout(timeout)
-        if self._loop.is_forked:
-            return
-        try:
-            self._loop.run(self._close_in_loop, timeout=timeout)
-        except trio.ClosedResourceError:
-            pass  # with its context
+        self._close_within(timeout, self._close_in_loop)
 
     async def _close_in_loop(self) -> None:
         try:
@@ -159,20 +148,12 @@ class SendingEnd(Generic[T_contra]):
             self._channel.close()
             self._context._forget(self)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
     def statistics(self) -> trioton.SendStatistics:
         """What the channel has done so far."""
         return self._loop.run_sync(self._channel.statistics)
 
 
-class PubChannel(SendingEnd[T_contra]):
+class PubChannel(OnSlot, SendingEnd[T_contra]):
     """Publishes messages on a slot; see `trioton.PubChannel`. A context manager, for any number of threads.
 
     Each `send` is a visit to the loop, some 50 microseconds. Many small messages go much faster with `send_many`, or, if they do not
@@ -234,10 +215,7 @@ class PubChannel(SendingEnd[T_contra]):
         block_deadline: float | None = None,
         ahead: int = 0,
     ) -> None:
-        if isinstance(ahead, bool) or not isinstance(ahead, int):
-            raise TypeError(f"ahead must be a number of messages, not {ahead!r}")
-        if not 0 <= ahead <= MAX_AHEAD:
-            raise ValueError(f"ahead must be 0 to {MAX_AHEAD} messages, not {ahead!r}")
+        check_count("ahead", ahead, 0, MAX_AHEAD)
         inner = ctx._check()
         type_ = ready_type(message_type) if ahead else message_type
 
@@ -250,11 +228,6 @@ class PubChannel(SendingEnd[T_contra]):
         if ahead:
             self._outgoing = Outgoing(ctx._loop, channel, type_, ahead)
             ctx._remember(self)
-
-    @property
-    def slot(self) -> str:
-        """The full name of the slot: ``base.type.pattern``."""
-        return self._pub.slot
 
     @property
     def subscribers(self) -> int:
@@ -275,10 +248,6 @@ class PubChannel(SendingEnd[T_contra]):
             trio.ClosedResourceError: The channel or its context was closed.
         """
         self._loop.run(self._pub.wait_subscribers, count, timeout=timeout)
-
-    def __repr__(self) -> str:
-        state = ", closed" if self._pub.closed else ""
-        return f"<blocking PubChannel {self._pub.slot!r} of {self._context}{state}>"
 
 
 class Sender(SendingEnd[T_contra]):

@@ -167,7 +167,7 @@ class StateChannel(Source[T]):
 
         Args:
             value: The value to wait for.
-            predicate: A function that is called with each value, in this thread; what it raises is raised here.
+            predicate: A function, not an async one, that is called with each value, in this thread; what it raises is raised here.
             timeout: Seconds to wait; None waits for ever.
 
         Returns:
@@ -175,23 +175,22 @@ class StateChannel(Source[T]):
 
         Raises:
             TimeoutError: It was not the right one in time.
-            TypeError: Not exactly one of `value` and `predicate` was given.
+            TypeError: Not exactly one of `value` and `predicate` was given, or `predicate` is no function or an async one.
+            trioton.MessageTypeError: The message type cannot carry `value`, so nobody will ever send it.
             trio.ClosedResourceError: The channel was closed here, before or while it waited.
             trio.EndOfChannel: The context was closed, and the last value is not the right one.
             ForkedError: The channel belongs to the parent of this process.
         """
-        if (value is _Missing.MISSING) is (predicate is None):
-            raise TypeError("wait_value takes either a value or predicate=a function")
-        if predicate is not None and not callable(predicate):
-            raise TypeError(f"predicate must be callable, not {predicate!r}")
+        arguments = {"predicate": predicate} if value is _Missing.MISSING else {"predicate": predicate, "value": value}
+        condition = self._channel._condition(**arguments)
         deadline = Deadline(timeout)
         if predicate is None:
-            return self._wait_right(lambda found: bool(found == value), deadline)[0]
+            return self._wait_right(condition, deadline)[0]
         seen: int | None = None
         while True:
             # The function may take its time, so the loop only says when there is another value.
             found, seen = self._wait_right(partial(self._is_another, seen), deadline)
-            if predicate(found):
+            if condition(found):
                 return found
 
     def _is_another(self, seen: int | None, _found: object) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
+from .._arguments import check_count
 from ..network.receiving.claims import DIRECT_PREFIX
 from ..network.receiving.subscription import Subscription
 from ..protocol.policies import MAX_SIZE, Block
@@ -127,10 +128,7 @@ def open_channel(ctx: Context, message_type: Any = OBJECT, *, size: int = 256) -
     """
     context = check_context(ctx)
     type_ = as_message_type(message_type)
-    if isinstance(size, bool) or not isinstance(size, int):
-        raise TypeError(f"size must be a number of messages, not {size!r}")
-    if not 1 <= size <= MAX_SIZE:
-        raise ValueError(f"size must be from 1 to {MAX_SIZE} messages, not {size!r}")
+    check_count("size", size, 1, MAX_SIZE)
     context._check_open()
     handle = context._network.random.getrandbits(HANDLE_BITS)
     slot = f"{DIRECT_PREFIX}{handle:024x}.{type_.name}.{PATTERN}"

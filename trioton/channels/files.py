@@ -13,7 +13,7 @@ from typing import Any, Self, TextIO, cast
 
 import trio
 
-from ..network.arguments import check_flag
+from .._arguments import check_count, check_flag
 from .messages import TEXT
 from .outflow import MAX_PIECE, Outflow
 from .pubsub import PubChannel, SubChannel
@@ -394,11 +394,7 @@ def _call_in_trio(token: trio.lowlevel.TrioToken, async_fn: Callable[..., Awaita
 
 
 def _checked_chunksize(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"chunksize must be a number of characters, not {value!r}")
-    if not 0 <= value <= MAX_PIECE:
-        raise ValueError(f"chunksize must be 0 to {MAX_PIECE}, not {value!r}")
-    return value or MAX_PIECE
+    return check_count("chunksize", value, 0, MAX_PIECE) or MAX_PIECE
 
 
 def _checked_size(value: object) -> int:

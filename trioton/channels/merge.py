@@ -33,7 +33,7 @@ class Merge:
         while True:
             channel = self._first()
             if channel is not None:
-                if channel._budget.spend(1):
+                if channel._pace.spend(1):
                     await trio.lowlevel.cancel_shielded_checkpoint()
                     channel = self._first()
                     if channel is None:  # others have taken what was there, or closed the channel

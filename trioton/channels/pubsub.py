@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 import trio
 
-from ..network.arguments import check_flag
+from .._arguments import check_count, check_flag, check_seconds
 from ..network.receiving.subscription import Subscription
 from ..protocol.policies import Block, Policy
 from .base import check_context, check_not_own, slot_name
@@ -82,8 +81,9 @@ class PubChannel(SendingEnd[T_contra]):
         context = check_context(ctx)
         type_ = as_message_type(message_type)
         check_flag("local", local)
-        _check_backlog(backlog)
-        _check_deadline(block_deadline)
+        check_count("backlog", backlog, 0, MAX_BACKLOG)
+        if block_deadline is not None:
+            check_seconds("block_deadline", block_deadline)
         self._slot = slot_name(slot, type_, PATTERN)
         check_not_own(self._slot)
         present = context._traffic.outlets.open.get(self._slot)
@@ -112,10 +112,7 @@ class PubChannel(SendingEnd[T_contra]):
             ValueError: It is negative.
             trio.ClosedResourceError: The channel or its context was closed.
         """
-        if isinstance(count, bool) or not isinstance(count, int):
-            raise TypeError(f"count must be an int, not {count!r}")
-        if count < 0:
-            raise ValueError(f"count must not be negative, not {count!r}")
+        check_count("count", count, 0)
         await trio.lowlevel.checkpoint()
         while self._closed or self._outlet.subscribers < count:
             if self._closed or self._context._closing:
@@ -185,19 +182,3 @@ class SubChannel(ReceivingEnd[T_co]):
     def __repr__(self) -> str:
         state = "closed" if self.closed else "ended" if self._subscription.is_over else f"{self.pending} pending"
         return f"<SubChannel {self._slot!r} of {self._context}, {self.policy}, {state}>"
-
-
-def _check_backlog(backlog: object) -> None:
-    if isinstance(backlog, bool) or not isinstance(backlog, int):
-        raise TypeError(f"backlog must be a number of messages, not {backlog!r}")
-    if not 0 <= backlog <= MAX_BACKLOG:
-        raise ValueError(f"backlog must be 0 to {MAX_BACKLOG} messages, not {backlog!r}")
-
-
-def _check_deadline(seconds: object) -> None:
-    if seconds is None:
-        return
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-        raise TypeError(f"block_deadline must be a number of seconds or None, not {seconds!r}")
-    if not 0 <= seconds < math.inf:
-        raise ValueError(f"block_deadline must be finite and not negative, not {seconds!r}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, Self, Type
 
 import trio
 
+from .._arguments import check_count
 from ..errors import ProtocolError
 from ..network.cancellation import is_cancelled
 from ..network.events import BadMessage
@@ -49,7 +50,7 @@ class ReceivingEnd(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
         self._subscription = subscription
         self._inbox = subscription.inbox
         self._ready = subscription.inbox.ready
-        self._budget = context._budget
+        self._pace = context._pace
         self._taken = 0
         self._has_failures = False
         self._decode: Callable[[bytes], list[Any]] = codec.decode_strings
@@ -105,13 +106,13 @@ class ReceivingEnd(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
             await trio.lowlevel.checkpoint_if_cancelled()
         taken = self._settle()
         is_there = bool(self._ready) or self._fill()
-        if is_there and self._budget.spend(taken + 1):
+        if is_there and self._pace.spend(taken + 1):
             await trio.lowlevel.checkpoint_if_cancelled()
             await trio.lowlevel.cancel_shielded_checkpoint()
             is_there = bool(self._ready) or self._fill()  # others may have taken it
         while not is_there:
             handed = await self._subscription.wait()
-            self._budget.refill()  # a task that has waited has yielded
+            self._pace.refill()  # a task that has waited has yielded
             if handed is not None:
                 self._taken += 1
                 return handed  # type: ignore[no-any-return]
@@ -127,7 +128,7 @@ class ReceivingEnd(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
         """Let the short path take as many messages as need no look at the budget, the credit, or what could not be decoded."""
         subscription = self._subscription
         if not self._has_failures and subscription.until_credit > 0:
-            quantum, until_credit = self._budget.quantum - 1, subscription.until_credit
+            quantum, until_credit = self._pace.quantum - 1, subscription.until_credit
             subscription.allowed = subscription.countdown = min(until_credit, quantum)
 
     def _settle(self) -> int:
@@ -170,7 +171,8 @@ class ReceivingEnd(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
             trio.ClosedResourceError: As `receive`; and so are `trio.EndOfChannel`, `trio.BrokenResourceError` and
                 `MessageDecodeError`, which is raised only if the message that made no sense would be the first.
         """
-        _check_max(max)
+        if max is not None:
+            check_count("max", max)
         await trio.lowlevel.checkpoint()
         self._settle()
         while not self._ready:
@@ -300,10 +302,3 @@ class ReceivingEnd(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
             bytes=counts.bytes,
             waiting=self._subscription.waiting,
         )
-
-
-def _check_max(value: object) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-        raise TypeError(f"max must be a number of messages or None, not {value!r}")
-    if isinstance(value, int) and value < 1:
-        raise ValueError(f"max must be at least 1, not {value!r}")

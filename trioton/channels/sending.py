@@ -61,7 +61,7 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
         self._outlet = outlet
         self._flow = outlet.flow
         self._dispatcher = context._dispatcher
-        self._budget = context._budget
+        self._pace = context._pace
         self._max_package = context._limits.max_package
         self._block_deadline: float | None = None
         self._sent = 0
@@ -111,11 +111,11 @@ class SendingEnd(trio.abc.SendChannel[T_contra], Generic[T_contra]):
     async def _send_slowly(self, value: T_contra) -> None:
         """Do all that `send` promises."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        if self._budget.spend(self._settle() + 1):
+        if self._pace.spend(self._settle() + 1):
             await trio.lowlevel.cancel_shielded_checkpoint()
         await self._send_chunk([value])
         if self._is_text and not self._closed:
-            self._allowed = self._countdown = self._budget.quantum - 1
+            self._allowed = self._countdown = self._pace.quantum - 1
 
     def _settle(self) -> int:
         """Count what was sent by the short path, and close that path until the long one opens it again."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, Self
 
 import trio
 
+from .._arguments import check_answer, check_function
 from ..errors import ProtocolError
 from ..network.cancellation import is_cancelled
 from ..network.events import BadMessage
@@ -50,6 +51,10 @@ None, False, 0 and empty texts are values like any other.
 
 class _Missing(enum.Enum):
     MISSING = enum.auto()
+
+
+MISSING: Final = _Missing.MISSING
+"""What an argument is that was not given, where None could be meant."""
 
 
 class StateStatistics(NamedTuple):
@@ -99,7 +104,7 @@ class StateChannel(trio.abc.Channel[T], Generic[T]):
         context._check_open()
         self._context = context
         self._retaining = context._mesh.retaining
-        self._budget = context._budget
+        self._pace = context._pace
         self._is_plain = self._type is TEXT or self._type is BINARY
         if not self._is_plain:
             value_encoder()
@@ -189,7 +194,7 @@ class StateChannel(trio.abc.Channel[T], Generic[T]):
             ValueError: The value is larger than `Limits.max_package`, here or in another context that can be reached.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        if self._budget.spend(1):
+        if self._pace.spend(1):
             await trio.lowlevel.cancel_shielded_checkpoint()
         self.send_nowait(value)
 
@@ -229,12 +234,12 @@ class StateChannel(trio.abc.Channel[T], Generic[T]):
         """
         if is_cancelled():
             await trio.lowlevel.checkpoint_if_cancelled()
-        if self._budget.spend(1):
+        if self._pace.spend(1):
             await trio.lowlevel.checkpoint()
         while not self._has_news():
             self._check_end()
             await self._lot.park()
-            self._budget.refill()
+            self._pace.refill()
         return self._take()
 
     def receive_nowait(self) -> T:
@@ -280,27 +285,25 @@ class StateChannel(trio.abc.Channel[T], Generic[T]):
     @overload
     async def wait_value(self, *, predicate: Callable[[T], bool]) -> T: ...
 
-    async def wait_value(self, value: Any = _Missing.MISSING, *, predicate: Callable[[Any], bool] | None = None) -> Any:
+    async def wait_value(self, value: Any = MISSING, *, predicate: Callable[[Any], bool] | None = None) -> Any:
         """Wait until the value equals one, or until a function says that it is the right one; a checkpoint.
 
         A value that is replaced at once may be missed. For `receive` this takes nothing away.
 
         Args:
             value: The value to wait for.
-            predicate: A function that is called with each value, in the task that waits; what it raises is raised here.
+            predicate: A function, not an async one, that is called with each value, in the task that waits; what it raises is raised here.
 
         Returns:
             The value that was waited for.
 
         Raises:
-            TypeError: Not exactly one of both was given.
+            TypeError: Not exactly one of both was given, or `predicate` is no function or an async one.
+            MessageTypeError: The message type cannot carry `value`, so nobody will ever send it.
             trio.ClosedResourceError: The channel was closed here, before or while it waited.
             trio.EndOfChannel: The context was closed, and the last value is not the right one.
         """
-        if (value is _Missing.MISSING) is (predicate is None):
-            raise TypeError("wait_value takes either a value or predicate=a function")
-        if predicate is not None and not callable(predicate):
-            raise TypeError(f"predicate must be callable, not {predicate!r}")
+        is_right = self._condition(value, predicate)
         await trio.lowlevel.checkpoint()
         looked_at: object = None
         while True:
@@ -309,10 +312,24 @@ class StateChannel(trio.abc.Channel[T], Generic[T]):
             if self._value is not UNSET and (looked_at is None or looked_at != self._looked_at):
                 looked_at = self._looked_at
                 found = self._value
-                if predicate(found) if predicate is not None else found == value:
+                if is_right(found):
                     return found
             self._check_end()
             await self._lot.park()
+
+    def _condition(self, value: Any = MISSING, predicate: Callable[[Any], bool] | None = None) -> Callable[[Any], bool]:
+        """What tells of a value whether it is the one to wait for.
+
+        Raises:
+            TypeError: As `wait_value`; and so is `MessageTypeError`.
+        """
+        if (value is MISSING) is (predicate is None):
+            raise TypeError("wait_value takes either a value or predicate=a function")
+        if predicate is None:
+            self._type.encode_buffers(value)
+            return lambda found: bool(found == value)
+        check_function("predicate", predicate)
+        return lambda found: check_answer("predicate", predicate(found))
 
     async def wait_synced(self) -> None:
         """Wait until this context and all that it can reach have the same news of this state; a checkpoint.

@@ -11,7 +11,6 @@ import trio
 
 import trioton
 
-from ..transports.base import UntrustedError
 from .broker_settings import Settings
 from .service import logging_to_stderr, notify, write_ready
 
@@ -80,7 +79,11 @@ class Broker:
     async def _serve(self) -> None:
         settings = self._settings
         async with trioton.open_context(
-            settings.name, limits=settings.limits, heartbeat=settings.heartbeat, grace=settings.grace
+            settings.name,
+            security=settings.security,
+            limits=settings.limits,
+            heartbeat=settings.heartbeat,
+            grace=settings.grace,
         ) as context:
             with self._working:
                 self._tell_ready(await self._listen(context))
@@ -155,7 +158,7 @@ class Tie:
             async with self._context.events() as events:
                 try:
                     connection = await self._connect()
-                except UntrustedError as error:
+                except trioton.AuthError as error:
                     self._complain(logging.WARNING, str(error))
                 except trioton.ConnectError as error:
                     # It is this broker itself, or one that is connected already, such as by its own wish: there is nothing to be

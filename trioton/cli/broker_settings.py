@@ -5,6 +5,7 @@ Each error is one line that names the file (or the option), the key, and what is
 
 from __future__ import annotations
 
+import re
 import ssl
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -13,12 +14,15 @@ from typing import Any, Final, NoReturn, TypeVar
 
 import attrs
 
+from .._arguments import check_flag, check_seconds
 from ..errors import AddressError
-from ..network.arguments import check_flag, check_grace, check_text
+from ..network.arguments import check_text
 from ..protocol.heartbeat import Heartbeat
 from ..protocol.limits import Limits
 from ..transports.address import Address, parse_address
+from ..transports.base import Security
 from ..transports.tls import tls_reason
+from .security import MakeSecurity, SecurityError, make_security
 
 DEFAULT_ADDRESS: Final = "localhost:trioton"
 DEFAULT_NAME: Final = "broker"
@@ -47,6 +51,7 @@ class Settings:
         heartbeat: How its links are watched.
         server_tls: The certificate for ``tls://`` addresses to listen at, or None.
         client_tls: Whom to trust at ``tls://`` addresses to connect to, or None for the system's authorities.
+        security: How the broker and its neighbours prove who they are, or None.
     """
 
     name: str
@@ -58,6 +63,7 @@ class Settings:
     heartbeat: Heartbeat
     server_tls: ssl.SSLContext | None = None
     client_tls: ssl.SSLContext | None = None
+    security: Security | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -69,12 +75,14 @@ class Options:
         connect: The same for those to connect to.
         name: The broker's name.
         insecure: Whether other machines may be involved without TLS; False is what the file says.
+        security: Gives how to prove who we are; None is what the file says.
     """
 
     listen: tuple[str, ...] = ()
     connect: tuple[str, ...] = ()
     name: str | None = None
     insecure: bool = False
+    security: MakeSecurity | None = None
 
 
 # ------------------------------------------------------------------------------------------------------------- the file
@@ -96,7 +104,7 @@ def _check_name(key: str, value: object) -> None:
 
 
 def _seconds(_instance: object, attribute: attrs.Attribute[float], value: object) -> None:
-    check_grace(attribute.name, value)
+    check_seconds(attribute.name, value)
 
 
 def _addresses(_instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -130,6 +138,17 @@ class _TlsTable:
 
 
 @attrs.frozen(kw_only=True)
+class _SecurityTable:
+    """The table ``[security]``; relative paths begin where the file is."""
+
+    secret_file: str | None = attrs.field(default=None, validator=_path)
+    secret_env: str | None = attrs.field(default=None, validator=_path)
+    certificate: str | None = attrs.field(default=None, validator=_path)
+    key: str | None = attrs.field(default=None, validator=_path)
+    authority: str | None = attrs.field(default=None, validator=_path)
+
+
+@attrs.frozen(kw_only=True)
 class _File:
     """A whole file, or what holds where there is none."""
 
@@ -137,6 +156,7 @@ class _File:
     limits: Limits = attrs.field(factory=Limits)
     heartbeat: Heartbeat = attrs.field(factory=Heartbeat)
     tls: _TlsTable = _TlsTable()
+    security: _SecurityTable = _SecurityTable()
 
 
 _TABLES: Final[Mapping[str, type[Any]]] = {
@@ -144,6 +164,7 @@ _TABLES: Final[Mapping[str, type[Any]]] = {
     "limits": Limits,
     "heartbeat": Heartbeat,
     "tls": _TlsTable,
+    "security": _SecurityTable,
 }
 
 
@@ -208,9 +229,12 @@ def read_settings(options: Options, path: Path | None = None) -> Settings:
     if not listen and not connect:
         raise SettingsError(f"{listen_key}: there is nothing to do without addresses to listen at or to connect to")
     server_tls, client_tls = _load_tls(path, file.tls)
-    if server_tls is None and any(address.scheme == "tls" for address in listen):
+    security = _load_security(path, file.security, options)
+    if server_tls is None and security is None and any(address.scheme == "tls" for address in listen):
         where = "ADDRESS" if options.listen else listen_key
-        raise SettingsError(f"{where}: to listen at tls:// takes the certificate in [tls] of the file of --config")
+        raise SettingsError(
+            f"{where}: to listen at tls:// takes --certificate and --authority, or [tls] or [security] in the file of --config"
+        )
     _check_to_dial("--connect" if options.connect else connect_key, listen, connect)
     return Settings(
         name=file.broker.name if options.name is None else _checked_name(options.name),
@@ -222,6 +246,7 @@ def read_settings(options: Options, path: Path | None = None) -> Settings:
         heartbeat=file.heartbeat,
         server_tls=server_tls,
         client_tls=client_tls,
+        security=security,
     )
 
 
@@ -290,6 +315,25 @@ def _load_tls(path: Path | None, table: _TlsTable) -> tuple[ssl.SSLContext | Non
             raise SettingsError(f"{where}: ca {str(ca)!r}: {_tls_problem(error)}") from error
         client.minimum_version = ssl.TLSVersion.TLSv1_3
     return server, client
+
+
+def _load_security(path: Path | None, table: _SecurityTable, options: Options) -> Security | None:
+    """How to prove who we are, by the options or else by the file."""
+    given = {name: value for name, value in attrs.asdict(table).items() if value is not None}
+    folder = Path() if path is None else path.parent
+    try:
+        if options.security is not None:
+            return options.security()
+        if not given:
+            return None
+        return make_security(
+            **{name: value if name == "secret_env" else folder / value for name, value in given.items()}
+        )
+    except SecurityError as error:
+        if options.security is not None:
+            raise SettingsError(str(error)) from error
+        words = re.sub(r"--(\w+)-?(\w*)", lambda match: "_".join(filter(None, match.groups())), str(error))
+        raise SettingsError(f"{path}: [security]: {words}") from error
 
 
 def _readable(where: str, key: str, path: Path) -> Path:

@@ -18,6 +18,8 @@ import trio
 from .. import __version__
 from ..errors import AddressError, TriotonError
 from ..protocol.policies import Block, Disconnect, DropNewest, DropOldest, Latest, Policy
+from .keys import keys
+from .security import MakeSecurity, security_options
 
 if TYPE_CHECKING:
     from .pubsub import Place
@@ -62,6 +64,9 @@ class CommandFailed(click.ClickException):
 @click.version_option(__version__, prog_name="trioton")
 def cli() -> None:
     """Networks of programs that live in Trio nurseries, from the command line."""
+
+
+cli.add_command(keys)
 
 
 @cli.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -122,6 +127,7 @@ def _policy(_context: click.Context, _parameter: click.Parameter, value: str) ->
 
 def _place_options(command: Any) -> Any:
     """The options that say how to come to a slot."""
+    command = security_options(command)
     for option in (
         click.option("--bind", is_flag=True, help="Listen at ADDRESS for others, instead of connecting to it."),
         click.option("--wait", is_flag=True, help="Go on dialling ADDRESS until somebody answers."),
@@ -271,6 +277,7 @@ def req(
     bind: bool,
     wait: bool,
     insecure: bool,
+    security: MakeSecurity | None,
     **manner: Any,
 ) -> int:
     """Call METHOD with ARGS of whatever answers on SLOT at ADDRESS, and print what it returns.
@@ -305,7 +312,7 @@ def req(
 
     if is_stream and by_lines:
         raise click.UsageError("--stream prints the items of one request; it does not go with --stdin")
-    place = _place(slot, address=address, type_="obj", bind=bind, wait=wait, insecure=insecure)
+    place = _place(slot, address=address, type_="obj", bind=bind, wait=wait, insecure=insecure, security=security)
     try:
         call = Call.from_words(method, args)
     except ValueError as error:
@@ -342,6 +349,7 @@ def _ready_fd(_context: click.Context, _parameter: click.Parameter, value: int |
     help="Write the addresses to this file descriptor when all listen, a line each, and close it.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Log single steps.")
+@security_options
 @click.argument("addresses", nargs=-1, metavar="[ADDRESS]...")
 def broker(
     addresses: tuple[str, ...],
@@ -352,6 +360,7 @@ def broker(
     insecure: bool,
     ready_fd: int | None,
     verbose: bool,
+    security: MakeSecurity | None,
 ) -> int:
     """Be a meeting point for other programs: listen at each ADDRESS until a signal comes.
 
@@ -364,7 +373,7 @@ def broker(
     from .broker import serve
     from .broker_settings import Options, SettingsError, read_settings
 
-    options = Options(listen=addresses, connect=connect, name=name, insecure=insecure)
+    options = Options(listen=addresses, connect=connect, name=name, insecure=insecure, security=security)
     try:
         settings = read_settings(options, config)
     except SettingsError as error:
@@ -372,7 +381,7 @@ def broker(
     return _run(serve, settings, ready_fd, verbose)
 
 
-def _place(slot: str, *, address: str, type_: str, bind: bool, wait: bool, insecure: bool) -> Place:
+def _place(slot: str, *, address: str, type_: str, bind: bool, wait: bool, **way: Any) -> Place:
     """Where a command finds its slot, by its options.
 
     Raises:
@@ -382,11 +391,12 @@ def _place(slot: str, *, address: str, type_: str, bind: bool, wait: bool, insec
 
     if bind and wait:
         raise click.UsageError("--wait is about an address to connect to; it does not go with --bind")
-    return Place(address, slot, type_, bind=bind, insecure=insecure, wait=wait)
+    return Place(address, slot, type_, bind=bind, wait=wait, **way)
 
 
 def _look_options(command: Any) -> Any:
     """What top and graph have in common."""
+    command = security_options(command)
     for decorator in (
         click.argument("address", envvar="TRIOTON_ADDRESS"),
         click.option("--wait", is_flag=True, help="Go on dialling ADDRESS until somebody answers."),
@@ -400,7 +410,7 @@ def _look_options(command: Any) -> Any:
 @_look_options
 @click.option("--once", is_flag=True, help="Print plain text once, and end.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, and end.")
-def top(address: str, *, once: bool, as_json: bool, wait: bool, insecure: bool) -> int:
+def top(address: str, *, once: bool, as_json: bool, **way: Any) -> int:
     """Show what the contexts of a network are doing, again and again.
 
     Connects to the context that listens at ADDRESS (by default what the variable TRIOTON_ADDRESS names) and asks all that it can
@@ -410,7 +420,7 @@ def top(address: str, *, once: bool, as_json: bool, wait: bool, insecure: bool) 
 
     if once and as_json:
         raise click.UsageError("--once is for plain text; it does not go with --json")
-    return _run(partial(run_top, address, once=once, as_json=as_json, insecure=insecure, wait=wait))
+    return _run(partial(run_top, address, once=once, as_json=as_json, **way))
 
 
 @cli.command()
@@ -421,7 +431,7 @@ def top(address: str, *, once: bool, as_json: bool, wait: bool, insecure: bool) 
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the picture to this file instead of stdout.",
 )
-def graph(address: str, *, output: Path | None, wait: bool, insecure: bool) -> int:
+def graph(address: str, *, output: Path | None, **way: Any) -> int:
     """Draw a network as SVG: its contexts, and the links between them with what goes over them.
 
     ADDRESS is as for top.
@@ -429,7 +439,7 @@ def graph(address: str, *, output: Path | None, wait: bool, insecure: bool) -> i
     from .graph import run_graph
 
     try:
-        return _run(partial(run_graph, address, output, insecure=insecure, wait=wait))
+        return _run(partial(run_graph, address, output, **way))
     except OSError as error:
         if output is None:
             raise

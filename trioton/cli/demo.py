@@ -307,8 +307,11 @@ class Demo:
 
     async def _run(self) -> Outcome:
         with ExitStack() as stack:
-            place = stack.enter_context(Place.made())
-            output, broker_output = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))
+            try:
+                place = stack.enter_context(Place.made())
+                output, broker_output = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))
+            except OSError as error:
+                raise DemoError(f"there is no place for temporary files: {error.strerror or error}") from error
             async with open_contexts(place, "terminal", GRACE) as (context, bypass):
                 keeper = BrokerKeeper(place, broker_output, self._tell)
                 context.start_soon(keeper.run)

@@ -17,6 +17,7 @@ import trio
 from .. import _svg as svg
 from ..network.inspection import LinkReport
 from .output import write_out
+from .security import MakeSecurity
 from .top import headline
 from .view import (
     Edge,
@@ -25,6 +26,7 @@ from .view import (
     View,
     bytes_words,
     check_heard,
+    is_of_requests,
     open_viewer,
     rate_words,
     seconds_words,
@@ -179,14 +181,22 @@ def _flow_of(known: Known) -> str:
         told = [rate for rate in rates if rate is not None]
         if told:
             words.append(f"{verb} {rate_words(math.fsum(told))}/s")
+    pending = sum(each.pending for each in known.report.asking)
+    if pending:
+        words.append(f"{pending:,} pending")
     return ", ".join(words)
 
 
 def _slots(known: Known) -> str:
-    """What a tooltip says: the slots of a context."""
+    """What a tooltip says: the slots of a context, and its requests and states."""
     report = known.report
-    lines = [f"sends {shown(slot.slot)}: {rate_words(known.sent_rate(slot))}/s" for slot in report.sending]
-    lines += [f"receives {shown(slot.slot)}: {rate_words(known.received_rate(slot))}/s" for slot in report.receiving]
+    sending = [slot for slot in report.sending if not is_of_requests(slot.slot)]
+    receiving = [slot for slot in report.receiving if not is_of_requests(slot.slot)]
+    lines = [f"sends {shown(slot.slot)}: {rate_words(known.sent_rate(slot))}/s" for slot in sending]
+    lines += [f"receives {shown(slot.slot)}: {rate_words(known.received_rate(slot))}/s" for slot in receiving]
+    lines += [f"asks {shown(slot.slot)}: {slot.pending:,} pending, {slot.running:,} running" for slot in report.asking]
+    lines += [f"answers {shown(slot.slot)}: {slot.running:,} running" for slot in report.answering]
+    lines += [f"holds {shown(slot.slot)}: {slot.bytes:,} bytes" for slot in report.states if slot.channels]
     more = len(lines) - MOST_SLOTS_TOLD
     return "\n".join([*lines[:MOST_SLOTS_TOLD], *([f"and {more} more"] if more > 0 else [])] or ["no slots"])
 
@@ -291,19 +301,25 @@ def _words_place(a: Place, b: Place) -> tuple[float, float]:
 # ---------------------------------------------------------------- the command
 
 
-async def run_graph(address: str, file: Path | None, *, insecure: bool, wait: bool) -> int:
+async def run_graph(
+    address: str, file: Path | None, *, insecure: bool, wait: bool, security: MakeSecurity | None = None
+) -> int:
     """Draw a network; gives the exit code.
 
     Args:
         address: Where a context of it listens.
         file: Where to write the picture, or None for stdout.
         insecure: Whether another machine may be involved without TLS.
+        security: Gives what proves who we are; None if nothing does.
         wait: Whether to wait until somebody answers at the address.
 
     Raises:
         OSError: The file cannot be written.
     """
-    async with open_viewer("trioton graph", address, insecure=insecure, wait=wait) as (viewer, connection):
+    async with open_viewer("trioton graph", address, insecure=insecure, wait=wait, security=security) as (
+        viewer,
+        connection,
+    ):
         view = await viewer.wait_complete(connection)
         check_heard(view)
         picture = draw(view, [f"{connection.peer.id:032x}"])

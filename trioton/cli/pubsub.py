@@ -21,6 +21,7 @@ import trio
 import trioton
 
 from .output import Feed, say, write_bytes, write_out
+from .security import MakeSecurity
 
 HINT_AFTER: Final = 1.0
 """Seconds of waiting for somebody after which we say so."""
@@ -43,6 +44,7 @@ class Place:
         bind: Whether to listen.
         insecure: Whether other machines may be involved without TLS.
         wait: Whether to wait until somebody answers at the address.
+        security: Gives what proves who we are; None if nothing does.
     """
 
     address: str
@@ -51,6 +53,7 @@ class Place:
     bind: bool = False
     insecure: bool = False
     wait: bool = False
+    security: MakeSecurity | None = None
 
     @property
     def message_type(self) -> trioton.MessageType[Any]:
@@ -65,9 +68,10 @@ class Place:
             trioton.AddressError: The address cannot be understood.
             trioton.ConnectError: Nobody answers there, and we do not wait.
             trioton.BindError: One cannot listen there.
-            ValueError: It needs `insecure`.
+            ValueError: It needs `insecure`, or `security` is no good.
         """
-        async with trioton.open_context(name) as context:
+        security = None if self.security is None else self.security()
+        async with trioton.open_context(name, security=security) as context:
             if self.bind:
                 listener = await context.bind(self.address, insecure=self.insecure)
                 say(f"listening at {listener.address}")

@@ -19,8 +19,9 @@ from rich.text import Text
 
 import trioton
 
-from ..network.inspection import ReceivingReport, SendingReport
+from ..network.inspection import AnsweringReport, AskingReport, ReceivingReport, SendingReport
 from .output import say, write_out
+from .security import MakeSecurity
 from .view import (
     Edge,
     Known,
@@ -28,6 +29,7 @@ from .view import (
     bytes_words,
     check_heard,
     count_words,
+    is_of_requests,
     open_viewer,
     rate_words,
     seconds_words,
@@ -94,7 +96,14 @@ def _columns(left: Sequence[str], right: Sequence[str]) -> tuple[Column, ...]:
 def sections(view: View, now: float) -> list[Section]:
     """Give the tables for what is known now."""
     labels = view.labels()
-    return [_contexts(view, labels, now), _links(view, labels), _slots(view, labels), _branches(view, labels)]
+    return [
+        _contexts(view, labels, now),
+        _links(view, labels),
+        _slots(view, labels),
+        _branches(view, labels),
+        _requests(view, labels),
+        _states(view, labels),
+    ]
 
 
 def headline(view: View) -> str:
@@ -187,8 +196,8 @@ def _slots(view: View, labels: dict[str, str]) -> Section:
     rows = []
     for known in view.contexts:
         label, report = labels[known.report.id], known.report
-        rows += [_sending_row(known, label, slot) for slot in report.sending]
-        rows += [_receiving_row(known, label, slot) for slot in report.receiving]
+        rows += [_sending_row(known, label, slot) for slot in report.sending if not is_of_requests(slot.slot)]
+        rows += [_receiving_row(known, label, slot) for slot in report.receiving if not is_of_requests(slot.slot)]
     rows.sort(key=lambda row: (row[0], row[2] != "sends"))
     right = ("messages", "per s", "subs", "queued", "tasks", "room", "dropped")
     return Section("Slots", _columns(("slot", "context", "does"), right), rows)
@@ -228,6 +237,8 @@ def _branches(view: View, labels: dict[str, str]) -> Section:
     rows = []
     for known in view.contexts:
         for sending in known.report.sending:
+            if is_of_requests(sending.slot):
+                continue
             for branch in sending.branches:
                 is_local = branch.peer == known.report.id
                 label = LOCAL_WORDS if is_local else labels.get(branch.peer) or shown(branch.name or branch.peer)
@@ -246,6 +257,62 @@ def _branches(view: View, labels: dict[str, str]) -> Section:
     rows.sort(key=lambda row: row[:3])
     right = ("subs", "taken", "limit", "queued")
     return Section("Who gets it", _columns(("slot", "from", "to", "mode"), right), rows)
+
+
+def _requests(view: View, labels: dict[str, str]) -> Section:
+    rows = []
+    for known in view.contexts:
+        label, report = labels[known.report.id], known.report
+        rows += [_asking_row(known, label, slot) for slot in report.asking]
+        rows += [_answering_row(known, label, slot) for slot in report.answering]
+    rows.sort(key=lambda row: (row[0], row[2] != "asks"))
+    right = ("requests", "per s", "pending", "running", "repliers", "failed")
+    return Section("Requests", _columns(("slot", "context", "does"), right), rows)
+
+
+def _asking_row(known: Known, label: str, slot: AskingReport) -> tuple[str, ...]:
+    return (
+        shown(slot.slot),
+        label,
+        "asks",
+        count_words(slot.made),
+        rate_words(known.made_rate(slot)),
+        count_words(slot.pending),
+        count_words(slot.running),
+        count_words(slot.repliers),
+        "-",
+    )
+
+
+def _answering_row(known: Known, label: str, slot: AnsweringReport) -> tuple[str, ...]:
+    return (
+        shown(slot.slot),
+        label,
+        "answers",
+        count_words(slot.taken),
+        rate_words(known.taken_rate(slot)),
+        "-",
+        count_words(slot.running),
+        count_words(slot.channels),
+        count_words(slot.failed),
+    )
+
+
+def _states(view: View, labels: dict[str, str]) -> Section:
+    rows = []
+    for state in view.states:
+        newest = state.newest
+        rows.append(
+            (
+                shown(newest.slot),
+                labels.get(newest.writer) or short_id(newest.writer),
+                count_words(newest.bytes),
+                count_words(state.channels),
+                count_words(state.has_newest),
+                count_words(state.is_behind),
+            )
+        )
+    return Section("States", _columns(("slot", "sent by"), ("bytes", "channels", "known by", "behind")), rows)
 
 
 # ---------------------------------------------------------------- as plain text
@@ -350,7 +417,9 @@ class LiveTop:
 # ---------------------------------------------------------------- the command
 
 
-async def run_top(address: str, *, once: bool, as_json: bool, insecure: bool, wait: bool) -> int:
+async def run_top(
+    address: str, *, once: bool, as_json: bool, insecure: bool, wait: bool, security: MakeSecurity | None = None
+) -> int:
     """Show a network; gives the exit code.
 
     Args:
@@ -358,9 +427,13 @@ async def run_top(address: str, *, once: bool, as_json: bool, insecure: bool, wa
         once: Show it once and end.
         as_json: Write one document of JSON and end.
         insecure: Whether another machine may be involved without TLS.
+        security: Gives what proves who we are; None if nothing does.
         wait: Whether to wait until somebody answers at the address.
     """
-    async with open_viewer("trioton top", address, insecure=insecure, wait=wait) as (viewer, connection):
+    async with open_viewer("trioton top", address, insecure=insecure, wait=wait, security=security) as (
+        viewer,
+        connection,
+    ):
         view = await viewer.wait_complete(connection)
         check_heard(view)
         if as_json:

@@ -17,10 +17,20 @@ import trio
 import trioton
 
 from .._svg import one_line
-from ..network.inspection import ContextReport, LinkReport, ReceivingReport, ReportError, SendingReport
+from ..network.inspection import (
+    AnsweringReport,
+    AskingReport,
+    ContextReport,
+    LinkReport,
+    ReceivingReport,
+    ReportError,
+    SendingReport,
+    StateReport,
+)
 from ..network.inspector import REPORTS
 from .output import say
 from .pubsub import dial
+from .security import MakeSecurity
 
 PATIENCE: Final = 3.5
 """Seconds that contexts have to send the two reports that rates take."""
@@ -45,6 +55,11 @@ def shown(text: str, most: int = MOST_SHOWN) -> str:
     """Give a text that came as it may be shown: in one line, without control characters, and not too long."""
     text = one_line(text)
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def is_of_requests(slot: str) -> bool:
+    """Whether a slot carries requests or their answers, of which a report tells by itself."""
+    return slot.endswith((".req-rep", ".rep-req"))
 
 
 def short_id(identity: str) -> str:
@@ -89,6 +104,16 @@ class Known:
         """How many messages come on a slot in a second."""
         slots = () if self.earlier is None else self.earlier.receiving
         return self.rate(slot.received, next((each.received for each in slots if each.slot == slot.slot), None))
+
+    def made_rate(self, slot: AskingReport) -> float | None:
+        """How many requests are made on a slot in a second."""
+        slots = () if self.earlier is None else self.earlier.asking
+        return self.rate(slot.made, next((each.made for each in slots if each.slot == slot.slot), None))
+
+    def taken_rate(self, slot: AnsweringReport) -> float | None:
+        """How many requests are taken on a slot in a second."""
+        slots = () if self.earlier is None else self.earlier.answering
+        return self.rate(slot.taken, next((each.taken for each in slots if each.slot == slot.slot), None))
 
 
 _OTHER_WAY: Final = {
@@ -166,6 +191,23 @@ class Edge:
         names = (name, _OTHER_WAY[name])
         rates = [end.known.link_rate(end.link, each) for end, each in zip(self.ends, names, strict=False)]
         return next((rate for rate in rates if rate is not None), None)
+
+
+@attrs.frozen
+class Shared:
+    """A state, as all contexts together tell of it.
+
+    Attributes:
+        newest: What is told of its newest value.
+        has_newest: How many contexts know that.
+        is_behind: How many know an older one.
+        channels: How many channels there are on its slot.
+    """
+
+    newest: StateReport
+    has_newest: int
+    is_behind: int
+    channels: int
 
 
 class View:
@@ -251,6 +293,20 @@ class View:
                     found[key] = attrs.evolve(edge, ends=(*edge.ends, end))
         return list(found.values())
 
+    @property
+    def states(self) -> list[Shared]:
+        """The states, by slot."""
+        told: dict[str, list[StateReport]] = {}
+        for known in self.contexts:
+            for state in known.report.states:
+                told.setdefault(state.slot, []).append(state)
+        found = []
+        for _, reports in sorted(told.items()):
+            newest = max(reports, key=lambda each: (each.counter, each.writer))
+            count = sum((each.counter, each.writer) == (newest.counter, newest.writer) for each in reports)
+            found.append(Shared(newest, count, len(reports) - count, sum(each.channels for each in reports)))
+        return found
+
     def labels(self) -> dict[str, str]:
         """What to call each context, by identity: its name, with the identity where that is no name for one alone."""
         names = {known.report.id: known.report.name for known in self.contexts} | self.silent
@@ -282,6 +338,10 @@ class View:
             found["sent_rate"] = known.sent_rate(sending)
         for receiving, found in zip(report.receiving, message["receiving"], strict=True):
             found["received_rate"] = known.received_rate(receiving)
+        for asking, found in zip(report.asking, message["asking"], strict=True):
+            found["made_rate"] = known.made_rate(asking)
+        for answering, found in zip(report.answering, message["answering"], strict=True):
+            found["taken_rate"] = known.taken_rate(answering)
         message["links"] = [link for link in message["links"] if link["peer"] != self._own]
         return message
 
@@ -346,16 +406,16 @@ class Viewer:
 
 @asynccontextmanager
 async def open_viewer(
-    name: str, address: str, *, insecure: bool, wait: bool
+    name: str, address: str, *, insecure: bool, wait: bool, security: MakeSecurity | None = None
 ) -> AsyncIterator[tuple[Viewer, trioton.Connection]]:
     """A viewer that is connected to the context at an address.
 
     Raises:
         trioton.AddressError: The address cannot be understood.
         trioton.ConnectError: Nobody answers there, and we do not wait.
-        ValueError: It needs `insecure`.
+        ValueError: It needs `insecure`, or `security` is no good.
     """
-    async with trioton.open_context(name) as context:
+    async with trioton.open_context(name, security=None if security is None else security()) as context:
         viewer = Viewer(context)
         connection = await dial(context, address, insecure=insecure, wait=wait)
         context.start_soon(viewer.run)

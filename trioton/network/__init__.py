@@ -28,6 +28,6 @@ A connection:
 * ``talk``: how the talk over a link begins, and who hears what the peer says. ``flow_talk`` checks what it says about flows.
 * ``goodbye``: how it ends in good order.
 
-Small things that others use: ``arguments`` (wrong ones are named), ``budget`` (how often tasks yield), ``cancellation``, ``peer`` (who is
+Small things that others use: ``arguments`` (wrong ones are named), ``cancellation``, ``pace`` (how often tasks yield), ``peer`` (who is
 at the other end), ``statistics``.
 """

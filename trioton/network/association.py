@@ -14,6 +14,7 @@ from ..protocol import control
 
 if TYPE_CHECKING:
     from ..protocol.flow import Branch
+    from ..protocol.memory import MemoryScope
     from ..protocol.outbox import Outbox
     from .connection import Connection
     from .context import Context
@@ -106,6 +107,12 @@ class Association:
         branch.lane = self.via
         branch.address = self.peer.wire_id
         branch.is_remote = self.is_remote
+
+    @property
+    def memory(self) -> MemoryScope | None:
+        """What is charged for what waits here of the other context: the link that it comes over, as far as is known."""
+        connection = self.connection or self.via
+        return None if connection is None else connection.memory
 
     @property
     def open_link(self) -> Link | None:

@@ -12,6 +12,7 @@ import trio
 
 from ..errors import ConnectError
 from ..protocol import control
+from ..protocol.conduct import Conduct
 from ..protocol.outbox import Outbox
 from ..protocol.policies import Mode
 from .arguments import check_timeout
@@ -56,6 +57,8 @@ class Connection:
     # guard: holds the peer to its permissions over the link there is now, or was last; None if that may do everything.
     # refused: how often that was needed.
     # tie: what the peer and this context are to each other.
+    # conduct: whether the peer behaves.
+    # memory: what the context holds of what came from the peer.
     # peer_retains: whether the peer keeps the values of states.
     # life, talk, goodbye: the parts that it is made of. They share what begins with an underscore here: `life` sets `_link`, all set
     # `_state` and unpark `_changed` when something has come of what they do.
@@ -83,6 +86,8 @@ class Connection:
         self.standing = Standing(Kind.UNAUTHENTICATED)
         self.guard: Guard | None = None
         self.refused = 0
+        self.conduct = Conduct(context._limits, trio.current_time())
+        self.memory = context._memory.scope(context._limits.link_memory)
         self.peer_retains = False
         self.association: Association
         self._context = context
@@ -220,7 +225,11 @@ class Connection:
             self._context._dispatcher.will_write(self.association)
 
     def add_shared(self, way: Way, package: Package, flow: PositionedFlow) -> None:
-        """Send a package for those behind the peer. Without a link, what blocks is not kept: its source sends it again."""
+        """Send a package for those behind the peer. Without a link, what blocks is not kept: its source sends it again.
+
+        Raises:
+            OverMemoryError: It came over a link that makes too much wait here.
+        """
         if way.mode is not Mode.BLOCK or self.open_link is not None:
             self.outbox.add_shared(way, package, flow)
 
@@ -243,15 +252,14 @@ class Connection:
 
     def _apply_timeout(self, link: Link) -> None:
         link.machine.set_timeout(self._timeout)
+        self.conduct.beats(self._timeout / 2, trio.current_time())  # it is asked for that
         link.send_control(control.Beat(max(1, int(self._timeout * 500))))
         self._context._dispatcher.will_write(self.association)
         self._context._heart.watch(link)
 
     async def _ping(self, link: Link) -> bool:
         """Whether the peer has answered a ping, and so has read all before it, before the link ended."""
-        nonce = link.machine.next_ping(trio.current_time())
-        link.send_control(control.Ping(nonce))
-        link.try_write()
+        nonce = link.ask_for_answer()
         while not link.is_over and self._link is link:
             if link.machine.last_pong >= nonce:
                 return True

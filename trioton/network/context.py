@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
+from .._arguments import check_count, check_flag
 from ..errors import ConnectError
 from ..protocol.backoff import Reconnect
 from ..protocol.handshake import Hello
-from ..protocol.heartbeat import Heartbeat
+from ..protocol.heartbeat import OFTEN, Heartbeat
 from ..protocol.identity import REALM_BITS, ContextId
-from ..protocol.limits import Limits
+from ..protocol.limits import MOST_MEMORY, Limits
+from ..protocol.memory import MemoryBudget
 from ..transports.address import Address, parse_address
-from .arguments import check_flag, check_secure, check_text, check_tries
+from .arguments import check_identity, check_name_or_id, check_secure, check_text
 from .associations import Associations
-from .budget import Budget
 from .denials import Denials
 from .dialling import Dialler
 from .establish import Establisher
@@ -27,6 +28,7 @@ from .heart import BEATS, PAUSE, Heart
 from .inspector import Inspector
 from .listener import Doorman, Listener, listen, serve_listener
 from .neighbours import Neighbours
+from .pace import Pace
 from .peer import ContextInfo, Peer
 from .states import CLOSE_DEADLINE, CONTEXT_CLOSED
 from .statistics import ContextStatistics
@@ -82,7 +84,8 @@ class Context:
         self._nursery: trio.Nursery
         self._wire_id = self.id.to_wire()
         self._hub = EventHub()
-        self._budget = Budget(has_clock=not network.is_simulated)
+        self._memory = MemoryBudget(limits.memory or min(MOST_MEMORY, network.memory // 4))
+        self._pace = Pace(has_clock=not network.is_simulated)
         self._heart = Heart(pause=0.0 if network.is_simulated else min(PAUSE, heartbeat.interval / BEATS))
         self._neighbours = Neighbours(self)
         self._associations = Associations(self)
@@ -142,7 +145,7 @@ class Context:
         """
         self._check_open()
         check_flag("insecure", insecure)
-        check_tries("max_tries", max_tries)
+        check_count("max_tries", max_tries)
         parsed = parse_address(address)
         self._check_secure(parsed, insecure=insecure, verb="listen")
         if ssl_context is None and parsed.scheme == "tls" and self._security is not None:
@@ -163,6 +166,7 @@ class Context:
         wait: bool = False,
         ssl_context: ssl.SSLContext | None = None,
         insecure: bool = False,
+        identity: str | None = None,
         local_shortcut: bool = True,
         stub: bool = False,
     ) -> Connection:
@@ -175,10 +179,11 @@ class Context:
             name: What to call the connection; the peer's own name by default.
             reconnect: How to dial again when the transport is lost; None makes a loss final.
             wait: Dial again until somebody answers and takes us in, instead of failing. What no waiting would change fails all the same:
-                a connection to this context itself, a second one to the same peer, or a certificate that is not trusted. All
+                a connection to this context itself, a second one to the same peer, or an end that is not trusted (`AuthError`). All
                 other refusals are waited out.
             ssl_context: For ``tls://``; by default the system's trusted authorities.
             insecure: Must be True to connect without TLS to another machine.
+            identity: Whom to expect there: the name in its certificate. By default it may be whoever belongs to us.
             local_shortcut: Move to the Unix socket that a listener on the same host offers, which is several times faster.
             stub: Make this context a *stub* of the listener's, its parent. It does not learn the whole network then, but only of those
                 contexts that it has to do with; see `contexts`. It can have no other connections than this one and those of contexts that
@@ -186,8 +191,9 @@ class Context:
 
         Raises:
             AddressError: The address cannot be understood.
+            AuthError: Who answers there does not prove to belong to us, or does not take us for one of its own. Nothing was sent to it.
             ConnectError: Nobody answers there as a context does, or it refuses; `name` is taken.
-            ValueError: `ssl_context` does not fit, or `insecure` is needed. This context is a stub already, or `stub` is True and it has
+            ValueError: `ssl_context` does not fit, or `insecure` is needed; nothing there would prove an `identity`. This context is a stub already, or `stub` is True and it has
                 connections to others than its stubs.
             trio.ClosedResourceError: The context was closed.
             trio.Cancelled: Nothing is left of the attempt.
@@ -206,8 +212,16 @@ class Context:
             raise ValueError(f"cannot connect to {address!r} with stub={stub}: {objection}")
         parsed = parse_address(address)
         self._check_secure(parsed, insecure=insecure, verb="connect")
+        if identity is not None:
+            check_identity(identity, parsed, self._security, ssl_context)
         establisher = Establisher(
-            self._network, self._security, parsed, self._limits, ssl_context=ssl_context, take_shortcut=local_shortcut
+            self._network,
+            self._security,
+            parsed,
+            self._limits,
+            ssl_context=ssl_context,
+            identity=identity,
+            take_shortcut=local_shortcut,
         )
         return await Dialler(self, name, address, establisher, reconnect, is_stub=stub).connect(wait=wait)
 
@@ -242,14 +256,18 @@ class Context:
         return self._mesh.membership.contexts()
 
     async def wait_context(self, name_or_id: str | int) -> ContextInfo:
-        """Wait until a context with this name or identity can be reached, over whichever way; a checkpoint.
+        """Wait until another context with this name or identity can be reached, over whichever way; a checkpoint.
+
+        Several may have one name: any of them will do, and this context itself is none of them. Cancelled, nothing has changed.
 
         Raises:
             TypeError: It is neither a text nor an int.
+            ValueError: No context can have this name or identity, or it is the identity of this context itself.
             trio.ClosedResourceError: The context was closed.
         """
-        if isinstance(name_or_id, bool) or not isinstance(name_or_id, (str, int)):
-            raise TypeError(f"name_or_id must be a name or an identity, not {name_or_id!r}")
+        check_name_or_id("name_or_id", name_or_id)
+        if name_or_id == self.id:
+            raise ValueError(f"name_or_id is this context itself, {name_or_id!r}; only others are waited for")
         await trio.lowlevel.checkpoint()
         with self._mesh.upward.looking_for(name_or_id):
             while True:
@@ -434,10 +452,10 @@ class Context:
             raise trio.ClosedResourceError(f"the context {self} is closed")
 
     def _check_secure(self, address: Address, *, insecure: bool, verb: str) -> None:
-        if self._security is not None:
-            self._security.check(address, insecure=insecure, verb=verb)
-        else:
+        if self._security is None:
             check_secure(self._network, address, insecure=insecure, verb=verb)
+        elif not self._network.is_simulated:
+            self._security.check(address, insecure=insecure, verb=verb)
 
     def _hello(self, *, resume: bytes | None = None, returns: bool = True, stub: bool = False) -> Hello:
         network, limits = self._network, self._limits
@@ -455,6 +473,7 @@ class Context:
             returns=returns,
             retains=True,
             stub=stub,
+            interval=self._heartbeat.interval if self._heartbeat.interval < OFTEN else None,
         )
 
     def _start_soon(self, async_fn: Callable[..., Awaitable[object]], *args: object) -> None:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from ..errors import ConnectError
+from ..errors import AuthError, ConnectError
 from ..protocol.backoff import Reconnect
-from ..transports.base import UntrustedError
 from .connection import Connection
 from .establish import RefusedError
 from .peer import Peer
@@ -69,7 +68,7 @@ class Dialler:
                 shaken = await self._establisher.establish(hello)
             except ConnectError as error:
                 has_session = isinstance(error, RefusedError) and context._neighbours.has_session(error.source)
-                if has_session or isinstance(error, UntrustedError):
+                if has_session or isinstance(error, AuthError):
                     raise  # Dialling again would not help.
                 failure = error
             else:
@@ -111,7 +110,7 @@ class Dialler:
         objection = context._neighbours.objection(peer) or context._neighbours.objection_to(is_stub=self._is_stub)
         if objection is not None:
             shaken.transport.close()
-            raise ConnectError(f"{self._address}: {objection}")
+            raise ConnectError(f"cannot connect to {self._address}: {objection}")
         connection = Connection(
             context,
             name=self._name or peer.name,
@@ -142,4 +141,4 @@ class Dialler:
             raise
         if scope.cancelled_caught:
             await goodbye.give_up("the peer did not finish the handshake")
-            raise ConnectError(f"{self._address}: the peer did not finish the handshake in time")
+            raise ConnectError(f"cannot connect to {self._address}: the peer did not finish the handshake in time")

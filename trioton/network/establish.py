@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import attrs
 import trio
 
-from ..errors import AddressError, ConnectError, ProtocolError
+from ..errors import AddressError, AuthError, ConnectError, ProtocolError
 from ..protocol.control import Close, encode_control, shorten_reason
-from ..protocol.frames import FrameKind
+from ..protocol.frames import FrameKind, SealedError
 from ..protocol.handshake import STRANGER_REPLY, Hello, encode_refusal
 from ..protocol.limits import Limits
 from ..protocol.session import Event, Refused, Role, Session
 from ..transports.address import Address
+from ..transports.base import PeerRefusedError, TurnedAwayError
+from .trust import is_vouched_for
 
 if TYPE_CHECKING:
     import ssl
@@ -31,7 +33,7 @@ LINGER: Final = 0.5
 
 
 class RefusedError(ConnectError):
-    """A context turned us away on purpose.
+    """A context turned us away on purpose. For programs it is a `ConnectError` like others.
 
     Attributes:
         source: The 16 bytes of its identity.
@@ -63,6 +65,7 @@ async def greet_server(transport: Transport, hello: Hello, limits: Limits) -> Sh
 
     Raises:
         RefusedError: The server refused.
+        AuthError: It does not accept what we have proved on the way here.
         ConnectError: It went away, or is no Trioton.
     """
     session = Session(Role.CLIENT, limits)
@@ -70,13 +73,17 @@ async def greet_server(transport: Transport, hello: Hello, limits: Limits) -> Sh
         await transport.send_all(hello.to_frame(FrameKind.HELLO))
         answer = await _first_event(transport, session)
     except ProtocolError as error:
-        raise ConnectError(f"{transport.remote_address}: {error}") from error
+        raise ConnectError(f"cannot connect to {transport.remote_address}: {error}") from error
+    except PeerRefusedError as error:
+        raise AuthError(f"{transport.remote_address} does not accept us: {error}") from error
     except trio.BrokenResourceError as error:
         raise ConnectError(
-            f"{transport.remote_address}: the handshake was cut off: {error.__cause__ or error}"
+            f"cannot connect to {transport.remote_address}: the handshake was cut off: {error.__cause__ or error}"
         ) from error
+    if isinstance(answer, Refused) and answer.unproved:
+        raise AuthError(f"{transport.remote_address} refused: {answer.reason}")
     if isinstance(answer, Refused):
-        raise RefusedError(f"{transport.remote_address} refused: {answer.reason}", answer.source)
+        raise RefusedError(f"cannot connect to {transport.remote_address}: it refused: {answer.reason}", answer.source)
     if not isinstance(answer, Hello):
         raise ConnectError(f"{transport.remote_address} closed the connection during the handshake")
     return Shaken(transport, session, answer, session.accept_peer())
@@ -107,19 +114,23 @@ async def _first_event(transport: Transport, session: Session) -> Event | None:
             return events[0]
 
 
-async def refuse(transport: Transport, reason: str, source: bytes) -> None:
-    """Tell a client why it is turned away, and by whom, and close."""
-    await _last_words(transport, encode_refusal(reason, source))
+async def refuse(transport: Transport, reason: str, source: bytes, *, unproved: bool = False) -> None:
+    """Tell a client why it is turned away, and by whom, and close; `unproved` is for want of a proof who it is."""
+    await _last_words(transport, encode_refusal(reason, source, unproved=unproved))
 
 
-async def answer_damage(transport: Transport, session: Session, reason: str, source: bytes) -> None:
+async def answer_damage(transport: Transport, session: Session, error: ProtocolError, source: bytes) -> None:
     """Tell a client what is wrong with its words, and close; one that does not speak our protocol is told what this port is, in a readable line."""
-    if not session.has_greeted:
+    if isinstance(error, TurnedAwayError) and error.words is not None:
+        await _last_words(transport, error.words)
+    elif isinstance(error, TurnedAwayError | SealedError):
+        await refuse(transport, str(error), source, unproved=True)
+    elif not session.has_greeted:
         await _last_words(transport, STRANGER_REPLY)
     elif session.in_handshake:
-        await refuse(transport, reason, source)
+        await refuse(transport, str(error), source)
     else:
-        await _last_words(transport, encode_control(Close(shorten_reason(reason))))
+        await _last_words(transport, encode_control(Close(shorten_reason(str(error)))))
 
 
 async def _last_words(transport: Transport, words: bytes) -> None:
@@ -145,6 +156,7 @@ class Establisher:
         address: Whom to dial.
         limits: The context's bounds.
         ssl_context: For ``tls://``.
+        identity: Whom to expect there, or None for whoever belongs to us.
         take_shortcut: Whether to move to the Unix socket that a server on the same host offers.
     """
 
@@ -156,6 +168,7 @@ class Establisher:
         limits: Limits,
         *,
         ssl_context: ssl.SSLContext | None,
+        identity: str | None = None,
         take_shortcut: bool,
     ) -> None:
         self._network = network
@@ -163,6 +176,7 @@ class Establisher:
         self._address = address
         self._limits = limits
         self._ssl_context = ssl_context
+        self._identity = identity
         self._take_shortcut = take_shortcut
 
     async def establish(self, hello: Hello) -> Shaken:
@@ -170,6 +184,7 @@ class Establisher:
 
         Raises:
             RefusedError: Who answers there does not want us.
+            AuthError: It has not proved what it must, or does not accept what we have proved.
             ConnectError: Nobody answers there as a Trioton does, in time.
             trio.Cancelled: Nothing is left open.
         """
@@ -182,7 +197,7 @@ class Establisher:
                 transport.close()
                 raise
         seconds = self._limits.handshake_deadline
-        raise ConnectError(f"{self._address}: no handshake within {seconds:g} s")
+        raise ConnectError(f"cannot connect to {self._address}: there was no handshake within {seconds:g} s")
 
     async def _dial(self) -> Transport:
         """Connect, and have each end prove to the other who it is."""
@@ -190,16 +205,23 @@ class Establisher:
         if ssl_context is None and security is not None and address.scheme == "tls":
             ssl_context = security.ssl_context(server_side=False)
         transport = await self._network.dial(address, ssl_context=ssl_context)
-        if security is None:
-            return transport
         try:
-            return await security.greet(transport, address)
+            if security is not None and not is_vouched_for(transport, self._network):
+                transport = await security.greet(transport, address)
+            self._check_identity(transport)
+            return transport
         except trio.BrokenResourceError as error:
             transport.close()
             raise ConnectError(f"{address}: the handshake was cut off: {error.__cause__ or error}") from error
         except BaseException:
             transport.close()
             raise
+
+    def _check_identity(self, transport: Transport) -> None:
+        identity = None if transport.credentials is None else transport.credentials.identity
+        if self._identity not in (None, identity):
+            shown = "nobody that could prove it" if identity is None else repr(identity)
+            raise AuthError(f"{self._address}: {self._identity!r} was expected there, and who answers is {shown}")
 
     async def _move(self, shaken: Shaken, hello: Hello) -> Shaken:
         """Go over to the Unix socket that the server offers, if that works; nothing has been released yet."""

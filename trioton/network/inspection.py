@@ -18,6 +18,7 @@ from ..errors import TriotonError
 from ..protocol.flow import UNLIMITED
 from ..protocol.identity import ID_BYTES
 from ..protocol.policies import Block, Disconnect, DropNewest, DropOldest, Latest, Mode, Policy
+from ..protocol.shown import shown
 from .local import LOCAL
 
 if TYPE_CHECKING:
@@ -50,14 +51,7 @@ class ReportError(TriotonError):
 
 
 def _refuse(where: str, what: str, value: object) -> ReportError:
-    return ReportError(f"{where} of a report must be {what}, not {_start_of(value)}")
-
-
-def _start_of(value: object) -> str:
-    try:
-        return f"{value!r:.100}"
-    except ValueError:  # Python does not write an int of thousands of digits
-        return "something unshowable"
+    return ReportError(f"{where} of a report must be {what}, not {shown(value)}")
 
 
 def _text(value: object, where: str) -> str:
@@ -110,13 +104,15 @@ def _read(cls: type[C], value: object, where: str) -> C:
     found: dict[str, Any] = {}
     for attribute in attrs.fields(cls):  # type: ignore[arg-type]  # it is an attrs class
         if attribute.name not in value:
+            if attribute.default is not attrs.NOTHING:
+                continue  # of an earlier version
             raise ReportError(f"{where} of a report lacks {attribute.name!r}")
         found[attribute.name] = attribute.metadata["read"](value[attribute.name], f"{where}: {attribute.name}")
     return cls(**found)
 
 
-def _objects(cls: type[C]) -> Any:
-    return attrs.field(metadata={"read": _list_of(lambda value, where: _read(cls, value, where))})
+def _objects(cls: type[C], **options: Any) -> Any:
+    return attrs.field(metadata={"read": _list_of(lambda value, where: _read(cls, value, where))}, **options)
 
 
 def _field(read: Callable[[object, str], object]) -> Any:
@@ -214,6 +210,51 @@ class ReceivingReport:
 
 
 @attrs.frozen(kw_only=True)
+class AskingReport:
+    """The requests that a context makes on one slot, on all its channels together."""
+
+    slot: str = _field(_text)
+    channels: int = _field(_count)
+    made: int = _field(_count)
+    """Requests of the channels that are open."""
+    pending: int = _field(_count)
+    """Those that are not done."""
+    running: int = _field(_count)
+    """Those of them that were sent to a replier."""
+    repliers: int = _field(_count)
+    """Channels that answer on the slot, in all contexts."""
+
+
+@attrs.frozen(kw_only=True)
+class AnsweringReport:
+    """The requests that a context answers on one slot, on all its channels together."""
+
+    slot: str = _field(_text)
+    channels: int = _field(_count)
+    taken: int = _field(_count)
+    """Requests that the channels that are open have taken."""
+    running: int = _field(_count)
+    """Those that are not answered yet."""
+    failed: int = _field(_count)
+    """Those whose handler has raised something."""
+
+
+@attrs.frozen(kw_only=True)
+class StateReport:
+    """What a context knows of one state; all contexts keep all states, whether their programs look at them or not."""
+
+    slot: str = _field(_text)
+    channels: int = _field(_count)
+    """Channels of the context on the slot."""
+    counter: int = _field(_count)
+    """Grows with each value. Where two contexts know another counter or writer, one of them has older news."""
+    writer: str = _field(_identity)
+    """The identity of the context that has sent the value; it may be gone."""
+    bytes: int = _field(_count)
+    """Of the value as it was encoded."""
+
+
+@attrs.frozen(kw_only=True)
 class ContextReport:
     """What a context is and does."""
 
@@ -229,6 +270,9 @@ class ContextReport:
     links: tuple[LinkReport, ...] = _objects(LinkReport)
     sending: tuple[SendingReport, ...] = _objects(SendingReport)
     receiving: tuple[ReceivingReport, ...] = _objects(ReceivingReport)
+    asking: tuple[AskingReport, ...] = _objects(AskingReport, default=())
+    answering: tuple[AnsweringReport, ...] = _objects(AnsweringReport, default=())
+    states: tuple[StateReport, ...] = _objects(StateReport, default=())
     omitted: int = _field(_count)
     """Links, slots and branches that had no place in the report."""
 
@@ -244,10 +288,10 @@ class ContextReport:
             ReportError: It is none, or of a version that is not known here.
         """
         if not isinstance(message, dict):
-            raise ReportError(f"a report must be a dict, not {_start_of(message)}")
+            raise ReportError(f"a report must be a dict, not {shown(message)}")
         version = message.get("version")
         if isinstance(version, bool) or version != VERSION:
-            raise ReportError(f"a report must have version {VERSION}, not {_start_of(version)}")
+            raise ReportError(f"a report must have version {VERSION}, not {shown(version)}")
         return _read(cls, message, "context")
 
 
@@ -283,13 +327,19 @@ def inspect(context: Context, most: int = 200) -> ContextReport:
 
     Args:
         context: The context.
-        most: Of how many links, how many slots and how many branches it tells in detail, each.
+        most: Of how many links, slots, slots with requests, states and branches it tells in detail, each.
     """
     traffic, room = context._traffic, _Room(most)
     links = [_link(connection) for connection in room.take(context.connections)]
     room.begin_again()
     outlets = room.take([outlet for outlet in traffic.outlets.all() if not outlet.is_own])
     slots = room.take(traffic.subscriptions.by_slot.items())
+    room.begin_again()
+    # What the channels of requests have in common; they lie above this layer, and only their counts are of interest.
+    asking = room.take(context._shared.get("requests", {}).values())
+    answering = room.take([each for each in context._shared.get("services", {}).values() if each.channels])
+    room.begin_again()
+    states = room.take(context._mesh.retaining.store.slots())
     room.begin_again()
     return ContextReport(
         id=_digits(context.id),
@@ -300,6 +350,9 @@ def inspect(context: Context, most: int = 200) -> ContextReport:
         links=tuple(links),
         sending=tuple(_sending(context, outlet, room) for outlet in outlets),
         receiving=tuple(_receiving(slot, subscriptions) for slot, subscriptions in slots),
+        asking=tuple(map(_asking, asking)),
+        answering=tuple(map(_answering, answering)),
+        states=tuple(_state(context, slot) for slot in states),
         omitted=room.omitted,
     )
 
@@ -383,4 +436,41 @@ def _receiving(slot: str, subscriptions: list[Subscription]) -> ReceivingReport:
         dropped=sum(inbox.counts.dropped for inbox in inboxes),
         waiting=sum(subscription.waiting for subscription in subscriptions),
         room=min(rooms, default=None),
+    )
+
+
+def _asking(desk: Any) -> AskingReport:
+    counts = [channel.statistics() for channel in desk.channels]
+    return AskingReport(
+        slot=desk.slot,
+        channels=len(counts),
+        made=sum(each.sent for each in counts),
+        pending=sum(each.pending for each in counts),
+        running=sum(each.running for each in counts),
+        repliers=max((each.repliers for each in counts), default=0),
+    )
+
+
+def _answering(service: Any) -> AnsweringReport:
+    counts = [channel.statistics() for channel in service.channels]
+    return AnsweringReport(
+        slot=service.slot,
+        channels=len(counts),
+        taken=sum(each.started for each in counts),
+        running=sum(each.running for each in counts),
+        failed=sum(each.failed for each in counts),
+    )
+
+
+def _state(context: Context, slot: str) -> StateReport:
+    retaining = context._mesh.retaining
+    retained = retaining.get(slot)
+    assert retained is not None
+    assert retained.data is not None
+    return StateReport(
+        slot=slot,
+        channels=retaining.count(slot),
+        counter=retained.version.counter,
+        writer=retained.version.writer.hex(),
+        bytes=len(retained.data),
     )

@@ -19,6 +19,7 @@ class Interests:
 
     def __init__(self) -> None:
         self._by_slot: dict[str, dict[Association, control.Subscribe]] = {}
+        self._slots_of: dict[Association, dict[str, None]] = {}
 
     def on(self, slot: str) -> Iterable[tuple[Association, control.Subscribe]]:
         """The neighbours that listen to a slot, and what they have said about it."""
@@ -30,11 +31,11 @@ class Interests:
 
     def slots_of(self, association: Association) -> list[str]:
         """The slots that a neighbour listens to."""
-        return [slot for slot, interests in self._by_slot.items() if association in interests]
+        return list(self._slots_of.get(association, ()))
 
     def count_of(self, association: Association) -> int:
         """How many slots a neighbour listens to."""
-        return sum(association in interests for interests in self._by_slot.values())
+        return len(self._slots_of.get(association, ()))
 
     def learn(self, association: Association, message: control.Subscribe) -> bool:
         """A neighbour says that it listens, and how; gives whether that is news, and not older than what is known."""
@@ -43,11 +44,16 @@ class Interests:
         if known is not None and known.record > message.record:
             return False
         interests[association] = message
+        self._slots_of.setdefault(association, {})[message.slot] = None
         return True
 
     def forget(self, association: Association, slot: str) -> None:
         """A neighbour that has listened to a slot does so no longer."""
         interests = self._by_slot[slot]
-        interests.pop(association, None)
+        if interests.pop(association, None) is not None:
+            slots = self._slots_of[association]
+            del slots[slot]
+            if not slots:
+                del self._slots_of[association]
         if not interests:
             del self._by_slot[slot]

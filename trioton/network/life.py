@@ -136,6 +136,7 @@ class Life:
         if self.handed_over is not None:
             self.handed_over.transport.close()
         connection.goodbye.abandon()
+        connection.talk.end()
         self._context._neighbours.closed(connection, has_joined=self.has_joined)
         connection._changed.unpark_all()
 
@@ -154,10 +155,12 @@ class Life:
         connection.open_link = None if connection.goodbye.was_said else link
         connection._totals.transports += 1
         self._agree(shaken.hello)
+        connection.talk.expect_pings(shaken.hello)
         logger.debug("%s: link up over %s, %s", link.name, shaken.transport.kind, shaken.transport.remote_address)
         try:
             if connection.association.is_remote:
                 self._context._associations.go_straight(connection)
+            shaken.session.charge_to(connection.memory)
             connection.talk.begin(link)
             return await link.run(shaken.first_events)
         finally:
@@ -203,6 +206,7 @@ class Life:
             machine,
             self._context._heart,
             on_events=hears.heard,
+            pause=connection.talk.pause,
             on_beat=self._on_beat,
             on_damage=goodbye.say_now,
             on_cancel=functools.partial(goodbye.say_now, CONTEXT_CLOSED),

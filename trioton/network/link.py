@@ -18,6 +18,7 @@ import trio
 from ..errors import ProtocolError
 from ..protocol import control
 from ..protocol.heartbeat import Beat, HeartbeatMachine
+from ..protocol.limits import MAX_EVENTS
 
 if TYPE_CHECKING:
     from ..protocol.outbox import Outbox
@@ -34,6 +35,12 @@ MAX_WRITE: Final = 1 << 20
 
 LAST_WORDS: Final = 0.5
 """Seconds that a goodbye, and what is being written before it, may take when the tasks of the link were cancelled."""
+
+LITTLE: Final = 4096
+"""Bytes that are read at once from one who says too much, so that not much of it waits here."""
+
+MANY_EVENTS: Final = 4096
+"""So much at once only one says who wants to keep us busy."""
 
 AFTER_LARGE: Final = 4096
 """Bytes that are read at once behind a large body."""
@@ -78,10 +85,14 @@ class Link:
         machine: The heartbeat.
         heart: Looks at the heartbeat when that is due.
         on_events: Called with what has come, in order; may raise `ProtocolError`.
+        pause: Called after what has come was dealt with; gives the seconds for which the peer should not be read.
         on_beat: Called when the heartbeat says that the peer timed out (True) or recovered (False).
         on_damage: Called with what is wrong when the peer breaks the protocol, before the link ends.
         on_cancel: Called when the surrounding scope was cancelled, to put the goodbye on the control lane and to drop the rest.
         name: Whom it leads to, for log lines.
+
+    Attributes:
+        makes_wait: Whether the peer is to wait, as long as `pause` says, before more of it is read.
     """
 
     def __init__(
@@ -93,6 +104,7 @@ class Link:
         heart: Heart,
         *,
         on_events: Callable[[list[Event]], None],
+        pause: Callable[[], float],
         on_beat: Callable[[bool], None],
         on_damage: Callable[[str], None],
         on_cancel: Callable[[], None],
@@ -103,26 +115,30 @@ class Link:
         self.machine = machine
         self.name = name
         self.bytes_sent = 0
+        self.makes_wait = False
+        self._was_told_of = False
         self._outbox = outbox
         self._heart = heart
         self._on_events = on_events
+        self._pause = pause
         self._on_beat = on_beat
         self._on_damage = on_damage
         self._on_cancel = on_cancel
         self._now = trio.lowlevel.current_clock().current_time  # what `trio.current_time` finds anew each time
         self._unwritten: list[Buffer] = []
-        self._writer_lot = trio.lowlevel.ParkingLot()
+        # What most links never need is made when it is: they are many, and idle.
+        self._writer_lot: trio.lowlevel.ParkingLot | None = None
         self._writer_is_idle = True
-        self._has_writer = False
         self._said_goodbye = False
         self._is_sending = False
-        self._sending = trio.CancelScope()
+        self._sending: trio.CancelScope | None = None
         self._last_words_until = math.inf
-        self._drained = trio.lowlevel.ParkingLot()
+        self._drained: trio.lowlevel.ParkingLot | None = None
         self._result: LinkResult | None = None
         self._scope = trio.CancelScope()
         self._nursery: trio.Nursery | None = None
         self._reads_rest = False
+        self._flush_mark = -1
 
     # ---------------------------------------------------------------- life
 
@@ -148,11 +164,12 @@ class Link:
         finally:
             self._nursery = None
             self._heart.forget(self)
+            self.session.release_memory()
             if self._result is None:
                 await self._say_last_words()  # shielded, with a deadline, inside  # noqa: ASYNC102  # shielded, with a deadline, inside
                 self._result = LinkResult(LinkEnd.CLOSED, "the surrounding scope was cancelled")
             self.transport.close()
-            self._drained.unpark_all()
+            self._tell_drained()
             logger.debug("%s: link over %s ended: %s", self.name, self.transport.kind, self._result.reason)
         return self._result
 
@@ -161,7 +178,8 @@ class Link:
         if self._result is None:
             self._result = LinkResult(end, reason)
             self._scope.cancel()
-            self._sending.cancel()
+            if self._sending is not None:
+                self._sending.cancel()
 
     async def _say_last_words(self) -> None:
         """The tasks of the link were cancelled: say goodbye all the same, behind the frame that is under way."""
@@ -197,14 +215,20 @@ class Link:
                 self._on_events(first_events)
             await self._read_events()
         except ProtocolError as error:
-            logger.warning("%s at %s: %s; link closed", self.name, self.transport.remote_address, error)
-            self._on_damage(str(error))
-            self.end(LinkEnd.DAMAGED, str(error))
+            self._damaged(error)
         except trio.BrokenResourceError as error:
             self.end(LinkEnd.LOST, f"connection lost: {error.__cause__ or error}")
         finally:
             # If the link was cancelled, what is being written may end, so that a goodbye can follow.
-            self._last_words_until = self._sending.deadline = self._now() + LAST_WORDS
+            self._last_words_until = self._now() + LAST_WORDS
+            if self._sending is not None:
+                self._sending.deadline = self._last_words_until
+
+    def _damaged(self, error: ProtocolError) -> None:
+        """The peer has broken the rules: tell it and the log, and end the link."""
+        logger.warning("%s at %s: %s; link closed", self.name, self.transport.remote_address, error)
+        self._on_damage(str(error))
+        self.end(LinkEnd.DAMAGED, str(error))
 
     async def _read_events(self) -> None:
         session, transport = self.session, self.transport
@@ -230,7 +254,32 @@ class Link:
             if self.machine.received(self._now()):
                 self._on_beat(False)
             if events:
-                self._on_events(events)
+                if len(events) <= MAX_EVENTS:
+                    self._on_events(events)
+                else:
+                    await self._hand_out(events)
+                    if len(events) > MANY_EVENTS:
+                        size = LITTLE
+                if self.makes_wait:
+                    await self._let_wait()
+                    size = LITTLE
+
+    async def _let_wait(self) -> None:
+        """Read no more of a peer that is too fast until it has waited long enough. That it is silent meanwhile is our own doing."""
+        self.makes_wait = False
+        if not self._was_told_of:
+            self._was_told_of = True
+            logger.info("%s at %s: is too fast, and made to wait", self.name, self.transport.remote_address)
+        while pause := self._pause():
+            await trio.sleep(pause)
+            self.machine.received(self._now())
+
+    async def _hand_out(self, events: list[Event]) -> None:
+        """Deal with what has come in parts, between which all other tasks have their turn."""
+        for start in range(0, len(events), MAX_EVENTS):
+            if start:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+            self._on_events(events[start : start + MAX_EVENTS])
 
     def _end_of_stream(self) -> None:
         try:
@@ -270,10 +319,10 @@ class Link:
     def _rouse_writer(self) -> None:
         """Let the writer task go on; there is none before it is needed, and most links never need one."""
         self._writer_is_idle = False
-        if self._has_writer:
+        if self._writer_lot is not None:
             self._writer_lot.unpark()
         elif self._nursery is not None:
-            self._has_writer = True
+            self._writer_lot = trio.lowlevel.ParkingLot()
             self._nursery.start_soon(self._write)
 
     @property
@@ -295,7 +344,7 @@ class Link:
         self.bytes_sent += sent
         if sent:
             self.machine.sent(self._now())
-        if sent < len(frame):
+        if sent < len(frame) or self.transport.holds_back:
             self._unwritten = [memoryview(frame)[sent:]]
             self._rouse_writer()
 
@@ -309,6 +358,8 @@ class Link:
             sent = self.transport.try_send(buffers)
             total += sent
             self._unwritten = _rest(buffers, sent)
+            if self.transport.holds_back and not self._unwritten:
+                self._unwritten = [b""]  # what is held back leaves with the next call
             if self._unwritten or not self._outbox:
                 break
         if total:
@@ -320,14 +371,19 @@ class Link:
             self._drained.unpark_all()
         return True
 
+    def _tell_drained(self) -> None:
+        if self._drained is not None:
+            self._drained.unpark_all()
+
     @trio.lowlevel.enable_ki_protection
     async def _write(self) -> None:
         """Write what `try_write` could not."""
-        transport = self.transport
+        transport, lot = self.transport, self._writer_lot
+        assert lot is not None
         try:
             while True:
                 if self._writer_is_idle:
-                    await self._writer_lot.park()
+                    await lot.park()
                 if transport.can_try_send:
                     await transport.wait_send_all_might_not_block()
                     self._writer_is_idle = self._write_now()
@@ -351,7 +407,7 @@ class Link:
             self.machine.sent(self._now())
         if not self._outbox:
             self._writer_is_idle = True
-            self._drained.unpark_all()
+            self._tell_drained()
 
     @property
     def is_drained(self) -> bool:
@@ -367,13 +423,28 @@ class Link:
         """Wait until everything has been handed to the transport, or the link is over."""
         await trio.lowlevel.checkpoint()
         while not self.is_drained and not self.is_over:
+            self._drained = self._drained or trio.lowlevel.ParkingLot()
             await self._drained.park()
+
+    def ask_for_answer(self) -> int:
+        """Ask the peer whether it has read all that was written, if anything was since it was last asked; gives the ping's number."""
+        if self.bytes_sent != self._flush_mark:
+            self.send_control(control.Ping(self.machine.next_ping(self._now())))
+            self.try_write()
+            self._flush_mark = self.bytes_sent
+        return self.machine.last_asked
 
     # ---------------------------------------------------------------- watching
 
     def beat(self, now: float) -> None:
         """Do what the heartbeat says is due."""
         machine = self.machine
+        if self.session.has_unfinished:
+            try:
+                self.session.check_progress(now)
+            except ProtocolError as error:
+                self._damaged(error)
+                return
         for beat in machine.wake(now):
             if beat is Beat.SEND_PING:
                 nonce = machine.next_ping(now)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -12,19 +11,24 @@ import trio
 
 from ..errors import BindError, ProtocolError
 from ..protocol.frames import FrameKind
-from ..protocol.handshake import TOKEN_BYTES, Hello
+from ..protocol.handshake import TOKEN_BYTES
 from ..protocol.session import Role, Session
 from ..transports.address import ports_to_try
+from ..transports.base import TurnedAwayError
 from .connection import Connection
 from .establish import Shaken, answer_damage, hear_client, refuse
+from .failed import FailedProofs
 from .peer import Peer
+from .pending import Pending, Place
 from .refusals import Refusals
 from .resuming import end_given_up, may_give_up, wait_given_up, waits_for_client
 from .states import Tie
+from .trust import Kind, is_same_owner, is_vouched_for, judge
 
 if TYPE_CHECKING:
     import ssl
 
+    from ..protocol.limits import Limits
     from ..protocol.session import Event
     from ..transports.address import Address
     from ..transports.base import Network, Transport, TransportListener
@@ -46,8 +50,8 @@ class Doorman:
     def __init__(self, context: Context) -> None:
         self.refusals = Refusals(context)
         self._context = context
-        self._pending = 0
-        self._pending_by_address: Counter[str] = Counter()
+        self._failed = FailedProofs()
+        self._pending = Pending(context._limits)
         self._welcomed = 0
         self._moves: dict[bytes, trio.Event] = {}
         self._private: TransportListener | None = None
@@ -57,31 +61,29 @@ class Doorman:
     @trio.lowlevel.enable_ki_protection
     async def welcome(self, transport: Transport) -> None:
         """Take in one transport; it is closed if nothing comes of it. Never raises for anything that the peer does."""
-        limits = self._context._limits
-        host = _host_of(transport)
-        too_many = self._pending >= limits.pending_handshakes
-        if host is not None and self._pending_by_address[host] >= limits.pending_handshakes_per_address:
-            too_many = True
-        if too_many:
+        place = self._pending.enter(transport, trio.current_time())
+        if place is None:
             self.refusals.tell(logging.WARNING, transport, "too many handshakes at once; closed")
             transport.close()
             return
+        limits = self._context._limits
         session = Session(Role.SERVER, limits)
-        self._pending += 1
-        self._pending_by_address[host or ""] += 1
+        greeting = trio.CancelScope(deadline=place.since + limits.hello_deadline)
         try:
-            with trio.move_on_after(limits.handshake_deadline) as scope:
-                if self._context._security is not None:
-                    transport = await self._context._security.meet(transport)
-                await self._shake(transport, session)
-            if scope.cancelled_caught:
-                reason = f"no handshake within {limits.handshake_deadline:g} s; closed"
-                self.refusals.tell(logging.WARNING, transport, reason)
+            with place.scope:
+                with greeting:
+                    transport = await self._meet(transport)
+                    shaken = await hear_client(transport, session)
+                if not greeting.cancelled_caught:
+                    await self._shake(transport, shaken)
+            late = _why_ended(place, greeting, limits)
+            if late is not None:
+                self.refusals.tell(logging.WARNING, transport, f"{late}; closed")
                 transport.close()
         except ProtocolError as error:
             self.refusals.tell(logging.WARNING, transport, f"{error}; closed")
             with trio.move_on_after(limits.handshake_deadline):
-                await answer_damage(transport, session, str(error), self._context._wire_id)
+                await answer_damage(transport, session, error, self._context._wire_id)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             reason = f"left during the handshake: {error.__cause__ or error}"
             if transport.kind == "tls":
@@ -93,18 +95,32 @@ class Doorman:
             transport.close()
             raise
         finally:
-            self._pending -= 1
-            self._pending_by_address[host or ""] -= 1
-            if not self._pending_by_address[host or ""]:
-                del self._pending_by_address[host or ""]
+            self._pending.leave(place)
 
-    async def _shake(self, transport: Transport, session: Session) -> None:
-        shaken = await hear_client(transport, session)
+    async def _meet(self, transport: Transport) -> Transport:
+        """Have each end prove to the other who it is, unless the system vouches for that.
+
+        Raises:
+            TurnedAwayError: The client has not.
+            ProtocolError: It is no Trioton.
+            trio.BrokenResourceError: The connection failed.
+        """
+        security, network = self._context._security, self._context._network
+        if security is None or is_vouched_for(transport, network):
+            return transport
+        await self._failed.wait(transport)
+        try:
+            return await security.meet(transport)
+        except TurnedAwayError:
+            self._failed.add(transport)
+            raise
+
+    async def _shake(self, transport: Transport, shaken: Shaken | None) -> None:
         if shaken is None:
             logger.debug("%s: left before it said anything", transport.remote_address)
             transport.close()
             return
-        await self._wait_given_up(shaken.hello)
+        await self._wait_given_up(shaken)
         objection = self._objection(shaken)
         if objection is not None:
             self.refusals.tell(logging.INFO, transport, f"refused {shaken.hello.name or 'a client'}: {objection}")
@@ -114,18 +130,40 @@ class Doorman:
             self._moves.pop(shaken.hello.move).set()
         await self._answer(shaken)
 
-    async def _wait_given_up(self, hello: Hello) -> None:
+    async def _wait_given_up(self, shaken: Shaken) -> None:
         """If a client that dials anew has a session, find out whether it still uses that; it may just have left."""
-        known = self._context._neighbours.route(hello.id.to_wire())
-        if known is not None and may_give_up(hello, known):
+        known = self._context._neighbours.route(shaken.hello.id.to_wire())
+        if known is not None and self._may_give_up(shaken, known):
             await wait_given_up(known)
 
-    def _known(self, hello: Hello) -> Connection | None:
+    def _known(self, shaken: Shaken) -> Connection | None:
         """The session with a client, unless that has given it up: it dials, and does not come back to what waits for it."""
-        known = self._context._neighbours.route(hello.id.to_wire())
-        if known is not None and may_give_up(hello, known) and waits_for_client(known):
+        known = self._context._neighbours.route(shaken.hello.id.to_wire())
+        if known is not None and self._may_give_up(shaken, known) and waits_for_client(known):
             return None
         return known
+
+    def _may_give_up(self, shaken: Shaken, known: Connection) -> bool:
+        return may_give_up(shaken.hello, known) and self._is_its_own(shaken, known)
+
+    def _is_its_own(self, shaken: Shaken, known: Connection) -> bool:
+        """Whether a session belongs to who has come over a transport, as far as that proves anything yet."""
+        standing = judge(shaken.transport, self._context._network)
+        may_move = shaken.transport.is_loopback  # to a Unix socket, where the system vouches for it
+        return is_same_owner(known.standing, standing) and (may_move or not self._falls_short(shaken, known))
+
+    def _falls_short(self, shaken: Shaken, known: Connection) -> bool:
+        """Whether a transport proves nothing where the session had more: it could be somebody's who has got hold of the token."""
+        standing = judge(shaken.transport, self._context._network)
+        return known.standing.kind is Kind.TRUSTED and standing.kind is Kind.UNAUTHENTICATED
+
+    def _turn_down(self, shaken: Shaken, known: Connection) -> bool:
+        """Close a transport over which somebody goes on with a session of another, now that it will not move any more."""
+        is_other = not self._is_its_own(shaken, known) or self._falls_short(shaken, known)
+        if is_other:
+            self.refusals.tell(logging.WARNING, shaken.transport, f"proves less than {known.peer} did before; closed")
+            shaken.transport.close()
+        return is_other
 
     def _objection(self, shaken: Shaken) -> str | None:
         """Why a client must be turned away, or None."""
@@ -134,7 +172,9 @@ class Doorman:
             return "a context cannot connect to itself"
         if hello.move is not None and hello.move not in self._moves:
             return "this offer is not open any more"
-        known = self._known(hello)
+        known = self._known(shaken)
+        if known is not None and not self._is_its_own(shaken, known):
+            return f"the identity {hello.id} is in use by another"
         if known is not None and (hello.resume is None or hello.resume not in known.life.tokens):
             return f"{hello.name or 'this context'} is connected already"
         if self._takes_only_stubs and not hello.stub:
@@ -155,7 +195,7 @@ class Doorman:
     async def _answer(self, shaken: Shaken) -> None:
         """Say welcome, offer a better way, and hand the transport over as soon as the client has chosen it."""
         context = self._context
-        known = self._known(shaken.hello)
+        known = self._known(shaken)
         session = context._network.random.randbytes(TOKEN_BYTES)
         self._welcomed += known is None
         try:
@@ -186,7 +226,7 @@ class Doorman:
             self._take_in(following, session)
         elif known.is_closed:
             shaken.transport.close()  # It was told that its session goes on: it must dial again to hear otherwise.
-        else:
+        elif not self._turn_down(following, known):
             known.life.tokens[:] = [session]
             known.life.hand_over(following)
 
@@ -245,7 +285,9 @@ class Doorman:
         if self._takes_only_stubs and not hello.stub:
             shaken.transport.close()  # it has become one meanwhile
             return
-        if known is not None and self._known(hello) is None:
+        if known is not None and self._turn_down(shaken, known):
+            return
+        if known is not None and self._known(shaken) is None:
             end_given_up(known)
         elif known is not None and not known.life.gives_way:
             # It came in by two doors at once, and is here already.
@@ -273,11 +315,13 @@ class Doorman:
             self._private.close()
 
 
-def _host_of(transport: Transport) -> str | None:
-    """Where on the network a transport comes from, or None if that is here."""
-    if transport.is_loopback or transport.kind not in {"tcp", "tls"}:
-        return None
-    return transport.remote_address.rpartition(":")[0]
+def _why_ended(place: Place, greeting: trio.CancelScope, limits: Limits) -> str | None:
+    """Why a handshake was cut off, or None if it was not."""
+    if place.scope.cancelled_caught:
+        if place.made_room:
+            return "too many handshakes at once, and this one is slow"
+        return f"no handshake within {limits.handshake_deadline:g} s"
+    return f"no greeting within {limits.hello_deadline:g} s" if greeting.cancelled_caught else None
 
 
 async def listen(

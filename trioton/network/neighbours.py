@@ -29,6 +29,7 @@ class Neighbours:
         self._context = context
         self._by_id: dict[bytes, Connection] = {}
         self._told_all: dict[bytes, Connection] = {}
+        self._parent: Connection | None = None
         self._without_session: dict[Connection, None] = {}
         self._closed = ContextTotals()
 
@@ -60,7 +61,11 @@ class Neighbours:
     @property
     def parent(self) -> Connection | None:
         """The connection to the parent, if this context is a stub."""
-        return next((connection for connection in self.all() if connection.tie is Tie.PARENT), None)
+        # Asked for each client that comes, however many there are.
+        parent = self._parent
+        if parent is None or parent in self._without_session or self._by_id.get(parent.peer.wire_id) is parent:
+            return parent
+        return None
 
     def route(self, wire_id: bytes) -> Connection | None:
         """Give the connection that leads to a context, or None."""
@@ -100,6 +105,8 @@ class Neighbours:
     def add(self, connection: Connection) -> None:
         """A session begins; what happens to interest from now on must be told to its peer."""
         self._without_session.pop(connection, None)
+        if connection.tie is Tie.PARENT:
+            self._parent = connection
         self._by_id[connection.peer.wire_id] = connection
         if connection.tie is not Tie.STUB:
             self._told_all[connection.peer.wire_id] = connection

@@ -7,12 +7,13 @@ from contextlib import asynccontextmanager
 
 import trio
 
+from .._arguments import check_seconds
 from ..protocol.heartbeat import Heartbeat
 from ..protocol.limits import Limits
 from ..protocol.permissions import Permissions
 from ..transports.base import Network, Security
 from ..transports.system import system_network
-from .arguments import check_grace, check_text
+from .arguments import check_text
 from .context import Context
 from .peer import Peer
 
@@ -50,7 +51,7 @@ async def open_context(
         ValueError: `name` is too long or not printable, or `grace` is negative or infinite.
     """
     check_text("name", name)
-    check_grace("grace", grace)
+    check_seconds("grace", grace)
     for argument, value, kind in (("limits", limits, Limits), ("heartbeat", heartbeat, Heartbeat)):
         if not isinstance(value, kind):
             raise TypeError(f"{argument} must be a trioton.{kind.__name__}, not {value!r}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from ..errors import ConnectError
+from ..errors import AuthError, ConnectError
 from . import events
 from .states import Tie
 
@@ -57,13 +57,17 @@ class Redialler:
         longest = math.inf if token is None else context._limits.resume_window * LONGEST_WAIT
         if self._delays is None:
             self._delays = self._reconnect.delays(context._network.random.random)
+        has_warned = False
         for delay in self._delays:
             await trio.sleep(min(delay, longest))
             hello = context._hello(resume=token, stub=self._connection.tie is Tie.PARENT)
             try:
                 shaken = await self._establisher.establish(hello)
             except ConnectError as error:
-                logger.debug("%s: %s; dialling again", self._connection, error)
+                # What proves who we are may be renewed at either end, so this is not the end of it; but somebody should hear of it.
+                level = logging.WARNING if isinstance(error, AuthError) and not has_warned else logging.DEBUG
+                has_warned = has_warned or isinstance(error, AuthError)
+                logger.log(level, "%s: %s; dialling again", self._connection, error)
                 continue
             if shaken.hello.resumed and shaken.hello.id != self._connection.peer.id:
                 # Only damage, or someone who lies, says so: a session is between two contexts.

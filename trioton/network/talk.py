@@ -13,12 +13,16 @@ import trio
 from ..errors import ProtocolError
 from ..protocol import control
 from ..protocol.limits import MIB
+from ..protocol.memory import INTEREST_BYTES, MemoryUse
 from ..protocol.routed import LAST_ROUND, RoutedReceived
 from ..protocol.session import PackageReceived, RecordsReceived, RetainedReceived
+from ..protocol.shown import shown
 from .flow_talk import FLOW_HANDLERS
+from .receiving.claims import DIRECT_PREFIX
 from .states import State, Tie
 
 if TYPE_CHECKING:
+    from ..protocol.handshake import Hello
     from ..protocol.session import Event
     from .connection import Connection
     from .link import Link
@@ -39,10 +43,23 @@ class Talk:
 
     Attributes:
         was_asked: Whether the peer has asked over this link for all that is known here of others.
+        has_heard_all: Whether the peer has said over this link what it listens to.
+        words: What came over this link, but for packages and pings.
         lane: What is told over this link of the values of states; None if the peer keeps none.
     """
 
-    __slots__ = ("_answer_bytes", "_connection", "_context", "_outbox", "_relays", "lane", "was_asked")
+    __slots__ = (
+        "_answer_bytes",
+        "_connection",
+        "_context",
+        "_interest",
+        "_outbox",
+        "_relays",
+        "has_heard_all",
+        "lane",
+        "was_asked",
+        "words",
+    )
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -50,7 +67,9 @@ class Talk:
         self._outbox = connection.outbox
         self._relays = connection._context._mesh.relays
         self._answer_bytes = 0
-        self.was_asked = False
+        self._interest = MemoryUse(connection.memory)
+        self.was_asked = self.has_heard_all = False
+        self.words = 0
         self.lane: LinkLane | None = None
 
     def begin(self, link: Link) -> None:
@@ -62,8 +81,9 @@ class Talk:
         self.lane = context._mesh.retaining.begin(connection)
         association.awaits_snapshot, association.is_answered = True, False
         association.announced.clear()
-        self._answer_bytes = 0
-        self.was_asked = False
+        self._answer_bytes = self.words = 0
+        self.was_asked = self.has_heard_all = False
+        connection.conduct.begin()
         if connection.timeout != context._heartbeat.timeout:
             connection._apply_timeout(link)
         listening = context._traffic.listening
@@ -91,6 +111,7 @@ class Talk:
                 else:
                     relays.package(connection, event)
             else:
+                self.words += 1
                 handler = FLOW_HANDLERS.get(type(event))
                 if type(event) is RecordsReceived:
                     before = outbox.control_bytes
@@ -114,6 +135,62 @@ class Talk:
             elif min(self._answer_bytes, outbox.control_bytes) > MAX_ANSWER_BYTES:
                 raise ProtocolError("the peer asks on and on, and does not read the answers")
 
+    # ---------------------------------------------------------------- whether the peer behaves
+
+    def expect_pings(self, hello: Hello) -> None:
+        """The heart of a peer may beat faster than most."""
+        if hello.interval is not None:
+            self._connection.conduct.beats(hello.interval, trio.current_time())
+
+    def pinged(self, link: Link) -> None:
+        """A ping came.
+
+        Raises:
+            ProtocolError: It is one of too many.
+        """
+        self.words -= 1
+        self._connection.conduct.ping(trio.current_time(), link.session.packages_received + self.words)
+
+    @property
+    def interest_bytes(self) -> int:
+        """Bytes that are charged for what the peer listens to."""
+        return self._interest.size
+
+    def interest_changed(self) -> None:
+        """The peer has said that it listens to a slot, or does no longer.
+
+        Raises:
+            OverMemoryError: What it listens to takes too much memory.
+        """
+        connection, now = self._connection, trio.current_time()
+        slots = self._context._traffic.interests.count_of(connection.association)
+        self._interest.set(slots * INTEREST_BYTES)
+        connection.conduct.interest_changed(now)
+        self._wait_if_due(now)
+
+    def record_came(self, *, is_node: bool) -> None:
+        """A peer that is not trusted has said anew what it, or a stub of it, is connected to, or else what that listens to."""
+        connection, now = self._connection, trio.current_time()
+        if is_node:
+            connection.conduct.record_changed(now)
+        else:
+            connection.conduct.interest_changed(now)
+        self._wait_if_due(now)
+
+    def _wait_if_due(self, now: float) -> None:
+        link = self._connection._link
+        if link is not None and self._connection.conduct.pause(now):
+            link.makes_wait = True
+
+    def pause(self) -> float:
+        """Seconds for which the peer should not be read, at first; not so long that it would count as silent."""
+        connection = self._connection
+        return min(connection.conduct.pause(trio.current_time()), connection._timeout / 4)
+
+    def end(self) -> None:
+        """The connection has ended."""
+        self._interest.set(0)
+
     def _check_settled(self) -> None:
         """If both sides know what the other listens to, and every blocking subscriber has given room, the session is up."""
         connection = self._connection
@@ -132,21 +209,26 @@ class Talk:
 def _ping_came(connection: Connection, message: control.Ping) -> None:
     link = connection.open_link
     if link is not None:
+        connection.talk.pinged(link)
         link.send_control(control.Pong(message.nonce))  # written with all other answers
         link.machine.answered()
-        connection._context._heart.postpone(link)  # most idle links thus never wake the heart of the end that answers
+        if not link.session.has_unfinished:
+            connection._context._heart.postpone(
+                link
+            )  # most idle links thus never wake the heart of the end that answers
 
 
 def _pong_came(connection: Connection, message: control.Pong) -> None:
     if connection._link is not None:
-        connection._link.machine.pong(message.nonce, trio.current_time())
+        if not connection._link.machine.pong(message.nonce, trio.current_time()):
+            connection.conduct.strike(trio.current_time(), "the answer to a ping that was never sent, or is answered")
         connection._changed.unpark_all()
 
 
 def _beat_came(connection: Connection, message: control.Beat) -> None:
-    if connection._link is not None:
-        connection._link.machine.peer_wants(message.milliseconds / 1000)
-        connection._context._heart.watch(connection._link)
+    link = connection._link
+    if link is not None and link.machine.peer_wants(message.milliseconds / 1000):
+        connection._context._heart.watch(link)
 
 
 def _close_came(connection: Connection, message: control.Close) -> None:
@@ -154,7 +236,11 @@ def _close_came(connection: Connection, message: control.Close) -> None:
 
 
 def _sync_came(connection: Connection, message: control.Sync) -> None:
-    association = connection.association
+    association, talk = connection.association, connection.talk
+    if talk.has_heard_all:
+        connection.send_control(control.Synced())  # and no more: to look at all that the peer listens to takes long
+        return
+    talk.has_heard_all = True
     if association.awaits_snapshot:
         connection._context._traffic.audience.forget_unannounced(association, association.announced)
     connection._context._mesh.snapshot_came(connection, message)
@@ -172,18 +258,28 @@ def _subscribe_came(connection: Connection, message: control.Subscribe) -> None:
     limits = connection._context._limits
     if not 1 <= len(message.slot.encode()) <= limits.slot_length:
         raise ProtocolError(f"the peer subscribed to a slot of {len(message.slot)} characters")
-    if message.mode > 2 or message.size < 1:
-        raise ProtocolError(f"the peer subscribed with mode {message.mode} and size {message.size}")
+    # All of this is told to others in a record, and they would take it for nonsense of this context.
+    if message.mode > 2 or message.size < 1 or message.count < 1:
+        raise ProtocolError(
+            f"the peer subscribed with mode {message.mode}, size {message.size} and count {message.count}"
+        )
+    if not message.record and not message.slot.startswith(DIRECT_PREFIX):
+        raise ProtocolError(f"the peer subscribed to {shown(message.slot)} in a record without a number")
     context, association = connection._context, connection.association
     association.announced[message.slot] = None
     context._traffic.audience.subscribe(association, message)
+    connection.talk.interest_changed()
     if context._traffic.interests.count_of(association) > limits.subscriptions:
         raise ProtocolError(f"the peer subscribed to more than {limits.subscriptions} slots")
     context._mesh.subscribed(connection, message)
 
 
 def _unsubscribe_came(connection: Connection, message: control.Unsubscribe) -> None:
+    if not 1 <= len(message.slot.encode()) <= connection._context._limits.slot_length or not message.record:
+        raise ProtocolError(f"the peer ceased to listen to {shown(message.slot)} by record {message.record}")
     connection._context._traffic.audience.unsubscribe(connection.association, message)
+    connection.association.announced.pop(message.slot, None)
+    connection.talk.interest_changed()
     connection._context._mesh.unsubscribed(connection, message)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import attrs
 
 from ..protocol.permissions import Permissions
+from ..transports.base import SHARED_IDENTITY
 
 if TYPE_CHECKING:
     from ..transports.base import Network, Transport
@@ -42,6 +43,12 @@ class Standing:
         return self.kind is Kind.TRUSTED
 
 
+def is_vouched_for(transport: Transport, network: Network) -> bool:
+    """Whether the system vouches for the other end: it is in this process or at the other end of a child's pipe, or runs as the same user."""
+    is_same_user = transport.peer_uid is not None and transport.peer_uid == network.uid
+    return is_same_user or transport.kind in {"memory", "stdio"}
+
+
 def judge(transport: Transport, network: Network) -> Standing:
     """Tell how far whoever is at the other end of a transport is trusted.
 
@@ -52,10 +59,17 @@ def judge(transport: Transport, network: Network) -> Standing:
     if credentials is not None:
         kind = Kind.TRUSTED if credentials.may_route else Kind.PEER
         return Standing(kind, credentials.identity)
-    is_same_user = transport.peer_uid is not None and transport.peer_uid == network.uid
-    if is_same_user or transport.kind in {"memory", "stdio"}:
-        return Standing(Kind.TRUSTED)
-    return Standing(Kind.UNAUTHENTICATED)
+    return Standing(Kind.TRUSTED if is_vouched_for(transport, network) else Kind.UNAUTHENTICATED)
+
+
+def is_same_owner(first: Standing, then: Standing) -> bool:
+    """Whether what one standing has begun may be gone on with by another: nobody may take over what belongs to somebody else.
+
+    Where nothing proves an identity it is the secret, the system's word for the user, or nothing but the session's token that counts; a
+    session may then move between a sealed transport, a Unix socket and the loopback.
+    """
+    names = {None, SHARED_IDENTITY}
+    return first.identity == then.identity or (first.identity in names and then.identity in names)
 
 
 Granting: TypeAlias = "Permissions | Callable[[Peer], Permissions]"

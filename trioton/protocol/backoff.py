@@ -7,12 +7,18 @@ from collections.abc import Callable, Iterator
 
 import attrs
 
+from .._arguments import check_seconds
+
 
 def _not_negative(_instance: object, attribute: attrs.Attribute[float], value: float) -> None:
+    check_seconds(attribute.name, value)
+
+
+def _growth(_instance: object, attribute: attrs.Attribute[float], value: float) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{attribute.name} must be a number of seconds, not {value!r}")
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{attribute.name} must be a finite number of seconds, not {value!r}")
+        raise TypeError(f"{attribute.name} must be a number, not {value!r}")
+    if not 1 <= value < math.inf:
+        raise ValueError(f"{attribute.name} must be finite and at least 1, not {value!r}")
 
 
 @attrs.frozen(kw_only=True)
@@ -25,13 +31,13 @@ class Reconnect:
 
     Raises:
         TypeError: A value is not a number.
-        ValueError: A value is negative, infinite or not a number, or `factor` is below 1.
+        ValueError: A value is negative, infinite or not a number, `factor` is below 1, or `first` is above `maximum`.
     """
 
     first: float = attrs.field(default=0.1, validator=_not_negative)
     """The largest wait before the first attempt, in seconds."""
 
-    factor: float = attrs.field(default=2.0, validator=_not_negative)
+    factor: float = attrs.field(default=2.0, validator=_growth)
     """What the largest wait grows by with each attempt."""
 
     maximum: float = attrs.field(default=30.0, validator=_not_negative)
@@ -41,8 +47,8 @@ class Reconnect:
     """Seconds that a connection must hold before the waits start anew."""
 
     def __attrs_post_init__(self) -> None:
-        if self.factor < 1:
-            raise ValueError(f"factor must be at least 1, not {self.factor!r}")
+        if self.first > self.maximum:
+            raise ValueError(f"first must be at most maximum, not {self.first!r} > {self.maximum!r}")
 
     def delays(self, random: Callable[[], float]) -> Iterator[float]:
         """Give the waits in seconds, without end.

@@ -14,6 +14,7 @@ from . import codec
 from .frames import FrameKind, encode_frame
 from .identity import ID_BYTES
 from .packages import MAX_SEQUENCE
+from .shown import shown
 
 MAX_REASON: Final = 512
 """Characters of a reason that travel; a longer one is cut."""
@@ -342,7 +343,7 @@ def check_control(kind: FrameKind, fields: list[Any]) -> Control:
     cls = CONTROL_KINDS[kind]
     for name, check, value in zip(cls._fields, checks, fields, strict=True):
         if not check(value):
-            raise ProtocolError(f"the field {name} of a {kind.name} is wrong: {value!r:.100}")
+            raise ProtocolError(f"the field {name} of a {kind.name} is wrong: {shown(value)}")
     message: Control = cls(*fields)
     if type(message) is Close or type(message) is Unreachable:
         message = message._replace(reason=shorten_reason(message.reason))

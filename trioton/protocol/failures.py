@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Any, Final, TypeVar
 
 from ..errors import MessageTypeError, ProtocolError, RemoteError, RemoteTraceback
+from .shown import shown
 from .values import encode_value
 
 E = TypeVar("E", bound=type[Exception])
@@ -170,10 +171,10 @@ def decode_failure(data: object) -> Exception:
 
 def _from_data(data: object, depth: int) -> tuple[Exception, str, Exception | None]:
     if type(data) is not list or len(data) != 7 or depth > MAX_DEPTH:
-        raise ProtocolError(f"a failure that makes no sense: {data!r:.100}")
+        raise ProtocolError(f"a failure that makes no sense: {shown(data)}")
     name, arguments, text, notes, remote, cause, exceptions = data
     if type(name) is not str or type(text) is not str or type(remote) is not str or type(notes) is not list:
-        raise ProtocolError(f"a failure that makes no sense: {data!r:.100}")
+        raise ProtocolError(f"a failure that makes no sense: {shown(data)}")
     if exceptions is not None:
         error = _make_group(name, arguments, text, exceptions, depth)
     else:
@@ -190,6 +191,8 @@ def _from_data(data: object, depth: int) -> tuple[Exception, str, Exception | No
 
 def _make(name: str, arguments: object, text: str) -> Exception:
     cls = _builtin.get(name) or _registered.get(name)
+    if cls is not None and issubclass(cls, SyntaxError) and not _is_of_syntax(arguments):
+        return RemoteError(name, text)
     if cls is not None and type(arguments) is list and not issubclass(cls, BaseExceptionGroup):
         try:
             error = cls(*arguments)
@@ -200,11 +203,26 @@ def _make(name: str, arguments: object, text: str) -> Exception:
     return RemoteError(name, text)
 
 
+def _is_of_syntax(arguments: object) -> bool:
+    """Whether Python can show a SyntaxError with these arguments. It takes all others, and raises, or fills the memory, when it shows it."""
+    if type(arguments) is not list or not 1 <= len(arguments) <= 2 or type(arguments[0]) is not str:
+        return False
+    if len(arguments) == 1:
+        return True
+    place = arguments[1]
+    if type(place) not in {list, tuple} or len(place) not in {4, 6}:
+        return False
+    file, line, column, source, *end = place
+    texts_fit = all(each is None or type(each) is str for each in (file, source))
+    numbers = [each for each in (line, column, *end) if each is not None]
+    return texts_fit and all(type(each) is int and abs(each) <= MAX_TEXT for each in numbers)
+
+
 def _make_group(name: str, arguments: object, text: str, exceptions: object, depth: int) -> Exception:
     if type(exceptions) is not list or not exceptions or type(arguments) is not list or len(arguments) != 1:
-        raise ProtocolError(f"a group of failures that makes no sense: {exceptions!r:.100}")
+        raise ProtocolError(f"a group of failures that makes no sense: {shown(exceptions)}")
     if type(arguments[0]) is not str:
-        raise ProtocolError(f"a group of failures with the text {arguments[0]!r:.100}")
+        raise ProtocolError(f"a group of failures with the text {shown(arguments[0])}")
     members = []
     for each in exceptions[:MAX_EXCEPTIONS]:
         member, _, cause = _from_data(each, depth + 1)

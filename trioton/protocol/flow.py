@@ -362,6 +362,15 @@ class SendFlow:
         self._was_cut()
         return package
 
+    def pass_lone(self, piece: bytes) -> Package:
+        """Make the package of one encoded message while nothing has gathered, and put it nowhere: the owner writes it itself."""
+        first = self.cut_to
+        self.cut_to = first + 1
+        self.room -= 1
+        package = self._package((ONE_MESSAGE, piece), len(piece) + 1, first, 1)
+        self._was_cut()
+        return package
+
     def _package(self, parts: tuple[Buffer, ...], size: int, first: int, count: int) -> Package:
         package = Package(self._template.header(first, count), parts, size, first, count)
         self._keep(package)

@@ -19,6 +19,14 @@ VERSION: Final = 1
 MAGIC: Final = b"trioton"
 PREFACE: Final = MAGIC + bytes([VERSION])
 
+SEALED_PREFACE: Final = b"triseal" + bytes([1])
+"""How a connection starts whose ends prove that they know a secret, see `sealing`; its own version is at the end."""
+
+
+class SealedError(ProtocolError):
+    """The peer begins a sealed link, and there is no secret here that it could be shown."""
+
+
 PREFIX: Final = struct.Struct(">BBHI")
 PREFIX_SIZE: Final = PREFIX.size
 
@@ -79,6 +87,7 @@ LINK_KINDS: Final = frozenset(FrameKind) - HANDSHAKE_KINDS - {FrameKind.POSITION
 
 _KINDS: Final = {int(kind): kind for kind in FrameKind}
 _PACKAGE: Final = int(FrameKind.PACKAGE)
+_unpack_prefix: Final = PREFIX.unpack_from
 
 
 class Frame(NamedTuple):
@@ -219,9 +228,11 @@ class FrameReader:
         A quicker way for what comes alone; `receive_data` takes anything, and says what is wrong.
         """
         size = len(data)
-        if size < PREFIX_SIZE or data[0] != _PACKAGE or self._tail or self._large is not None:
+        if size < PREFIX_SIZE or self._tail or self._large is not None:
             return None
-        _, flags, header_size, body_size = PREFIX.unpack_from(data)
+        kind, flags, header_size, body_size = _unpack_prefix(data)
+        if kind != _PACKAGE:
+            return None
         header_end = PREFIX_SIZE + header_size
         # In the handshake no frame may have a body.
         if header_end + body_size != size or header_size > self._max_header or not 0 < body_size <= self._max_body:
@@ -303,7 +314,7 @@ def check_preface_start(data: bytes) -> None:
     Raises:
         ProtocolError: See `check_preface`.
     """
-    if data[: len(MAGIC)] != MAGIC[: len(data)]:
+    if data[: len(MAGIC)] != MAGIC[: len(data)] and not SEALED_PREFACE.startswith(data):
         check_preface(data)
 
 
@@ -311,10 +322,13 @@ def check_preface(data: bytes) -> None:
     """Refuse a connection that does not start as ours do, and say what it seems to be instead.
 
     Raises:
+        SealedError: The connection is to be sealed.
         ProtocolError: These are no 8 bytes of a Trioton preface, or they name another version.
     """
     if data == PREFACE:
         return
+    if data == SEALED_PREFACE:
+        raise SealedError("this context knows no secret, and the client wants to be shown one")
     if data[: len(MAGIC)] == MAGIC and len(data) > len(MAGIC):
         raise ProtocolError(f"the peer speaks version {data[len(MAGIC)]} of the protocol, this is version {VERSION}")
     if data[:2] == b"\x16\x03":

@@ -18,6 +18,7 @@ from . import codec
 from .control import shorten_reason
 from .frames import PREFACE, FrameKind, encode_frame
 from .identity import ID_BYTES, ContextId
+from .shown import shown
 
 TOKEN_BYTES: Final = 16
 MAX_NAME: Final = 256
@@ -70,6 +71,7 @@ _FIELD_CHECKS: Final[Mapping[str, Callable[[object], bool]]] = {
     "returns": _flag,
     "retains": _flag,
     "stub": _flag,
+    "interval": _or_none(_seconds),
 }
 
 
@@ -96,6 +98,7 @@ class Hello:
         returns: From a client: whether it will dial again if the transport is lost; if not, a loss is final for both.
         retains: Whether it keeps the values of states, and begins each link with telling them.
         stub: From a client: whether the server is to be its parent, and to tell it only of those contexts that it has to do with.
+        interval: Seconds between two of its heartbeats, if they are more frequent than most; else None.
     """
 
     id: ContextId
@@ -116,6 +119,7 @@ class Hello:
     returns: bool = True
     retains: bool = False
     stub: bool = False
+    interval: float | None = None
 
     @classmethod
     def from_header(cls, kind: FrameKind, header: bytes) -> Self:
@@ -131,7 +135,7 @@ class Hello:
         for name, check in _FIELD_CHECKS.items():
             if name in fields[0]:
                 if not check(fields[0][name]):
-                    raise ProtocolError(f"the field {name} of a {kind.name} is wrong: {fields[0][name]!r:.60}")
+                    raise ProtocolError(f"the field {name} of a {kind.name} is wrong: {shown(fields[0][name], 60)}")
                 values[name] = fields[0][name]
         missing = [
             field.name for field in attrs.fields(cls) if field.default is attrs.NOTHING and field.name not in values
@@ -150,21 +154,30 @@ class Hello:
         return PREFACE + encode_frame(kind, codec.encode_header([fields]))
 
 
-def encode_refusal(reason: str, source: bytes) -> bytes:
-    """Give the preface and the frame with which a server of an identity turns a client away."""
-    return PREFACE + encode_frame(FrameKind.REFUSE, codec.encode_header([shorten_reason(reason), source]))
+def encode_refusal(reason: str, source: bytes, *, unproved: bool = False) -> bytes:
+    """Give the preface and the frame with which a server of an identity turns a client away.
+
+    Args:
+        reason: Why.
+        source: The 16 bytes of the identity.
+        unproved: Whether it is for want of a proof who the client is, so that coming again does not help.
+    """
+    fields = [shorten_reason(reason), source, *([True] if unproved else [])]
+    return PREFACE + encode_frame(FrameKind.REFUSE, codec.encode_header(fields))
 
 
-def parse_refusal(header: bytes) -> tuple[str, bytes]:
-    """Read why the server turned us away, and which context it is.
+def parse_refusal(header: bytes) -> tuple[str, bytes, bool]:
+    """Read why the server turned us away, which context it is, and whether it is for want of a proof who we are.
 
     Raises:
-        ProtocolError: The header is no array of a text and an identity.
+        ProtocolError: The header is no array of a text and an identity, and perhaps true or false.
     """
     fields = codec.decode_header(header)
-    if len(fields) != 2 or type(fields[0]) is not str or type(fields[1]) is not bytes or len(fields[1]) != ID_BYTES:
+    if len(fields) == 2:
+        fields = [*fields, False]
+    if len(fields) != 3 or [type(field) for field in fields] != [str, bytes, bool] or len(fields[1]) != ID_BYTES:
         raise ProtocolError("a REFUSE must be an array of a text and an identity")
-    return shorten_reason(fields[0]), fields[1]
+    return shorten_reason(fields[0]), fields[1], fields[2]
 
 
 STRANGER_REPLY: Final = (

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import enum
-import math
 from typing import Final
 
 import attrs
 
+from .._arguments import check_seconds
+
 MIN_TIMEOUT: Final = 0.01
 """Seconds below which a timeout only measures the scheduler."""
+
+OFTEN: Final = 0.5
+"""Seconds between heartbeats below which the peer is told of it, lest it takes so many for an attack."""
 
 ANSWERING: Final = 1.25
 """How much longer than its interval the end that only answers stays silent before it pings itself."""
@@ -19,10 +23,7 @@ MAX_LATE: Final = 1.0
 
 
 def _positive(_instance: object, attribute: attrs.Attribute[float], value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{attribute.name} must be a number of seconds, not {value!r}")
-    if not MIN_TIMEOUT <= value < math.inf:
-        raise ValueError(f"{attribute.name} must be at least {MIN_TIMEOUT} and finite, not {value!r}")
+    check_seconds(attribute.name, value, least=MIN_TIMEOUT)
 
 
 @attrs.frozen(kw_only=True)
@@ -99,9 +100,10 @@ class HeartbeatMachine:
         self._ping_sent_at: float | None = None
         self._wake_at = now
 
-    def peer_wants(self, seconds: float) -> None:
-        """The peer asked to hear of us at least this often; the shortest wish wins, down to `MIN_TIMEOUT`."""
-        self.interval = max(MIN_TIMEOUT, min(self.interval, seconds))
+    def peer_wants(self, seconds: float) -> bool:
+        """The peer asked to hear of us at least this often; the shortest wish wins, down to `MIN_TIMEOUT`. Gives whether it is news."""
+        before, self.interval = self.interval, max(MIN_TIMEOUT, min(self.interval, seconds))
+        return self.interval != before
 
     def set_timeout(self, seconds: float) -> None:
         """Report the peer's silence after this many seconds; the lease is never shorter."""
@@ -122,6 +124,11 @@ class HeartbeatMachine:
         recovered, self.is_timed_out = self.is_timed_out, False
         return recovered
 
+    @property
+    def last_asked(self) -> int:
+        """The nonce of the last ping."""
+        return self._nonce
+
     def next_ping(self, now: float) -> int:
         """The nonce of the ping that is sent now."""
         self._nonce += 1
@@ -129,12 +136,14 @@ class HeartbeatMachine:
         self.last_sent = now
         return self._nonce
 
-    def pong(self, nonce: int, now: float) -> None:
-        """A pong came; one for another ping than the last is ignored."""
+    def pong(self, nonce: int, now: float) -> bool:
+        """A pong came; one for another ping than the last says little. Gives whether it answers a ping at all."""
+        is_answer = self.last_pong < nonce <= self._nonce
         self.last_pong = max(self.last_pong, min(nonce, self._nonce))
         if nonce == self._nonce and self._ping_sent_at is not None:
             self.rtt = now - self._ping_sent_at
             self._ping_sent_at = None
+        return is_answer
 
     def next_wake(self) -> float:
         """The time at which `wake` must be called next."""

@@ -7,12 +7,15 @@ policy to single messages without a look at them: a run is only a range of numbe
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import ProtocolError
 from .packages import PackageHeader
 from .policies import Block, Disconnect, Mode, Policy
 from .window import Window
+
+if TYPE_CHECKING:
+    from .memory import MemoryScope
 
 MOST_OLDER: Final = 8
 """Earlier lives of a flow that are remembered; a channel that is opened and closed more often at once loses count."""
@@ -138,9 +141,11 @@ class Run:
         start: The first position that still counts.
         stop: The position after the last one.
         arrival: Its place in the order in which all packages came to this context.
+        memory: What it is charged to while it waits; None for what this context has sent itself.
+        share: Bytes that are charged: its part of the body, which others may hold as well.
     """
 
-    __slots__ = ("arrival", "body", "first", "flow", "is_lone_bytes", "start", "stop")
+    __slots__ = ("arrival", "body", "first", "flow", "is_lone_bytes", "memory", "share", "start", "stop")
 
     def __init__(
         self,
@@ -151,6 +156,8 @@ class Run:
         stop: int,
         arrival: int,
         is_lone_bytes: bool = False,  # made once a package, by position
+        memory: MemoryScope | None = None,
+        share: int = 0,
     ) -> None:
         self.flow = flow
         self.first = first
@@ -159,6 +166,13 @@ class Run:
         self.start = start
         self.stop = stop
         self.arrival = arrival
+        self.memory = memory
+        self.share = share
+
+    def left(self) -> None:
+        """It waits no longer."""
+        if self.memory is not None:
+            self.memory.release(self.share)
 
 
 class InboxCounts:
@@ -224,10 +238,16 @@ class Inbox:
         return self._runs[0].arrival if self._runs else None
 
     def add(self, run: Run) -> int:
-        """Add the messages of a run; gives how many messages, these or older ones, were dropped for want of room."""
+        """Add the messages of a run; gives how many messages, these or older ones, were dropped for want of room.
+
+        Raises:
+            OverMemoryError: Whoever has sent it, or passed it on, makes too much wait here. The run was not added.
+        """
         count, size = run.stop - run.start, len(run.body)
         if self.is_broken:
             return 0
+        if run.memory is not None:
+            run.memory.charge(run.share)
         counts = self.counts
         counts.received += count
         counts.bytes += size
@@ -300,13 +320,13 @@ class Inbox:
             self._waiting -= dropped
             excess -= dropped
             if oldest.start == oldest.stop:
-                self._runs.popleft()
+                self._runs.popleft().left()
 
     def _drop_newest(self, run: Run, excess: int) -> None:
         run.stop -= excess
         self._waiting -= excess
         if run.start == run.stop:
-            self._runs.pop()
+            self._runs.pop().left()
         if isinstance(self.policy, Disconnect):
             self._break(f"more than {self.policy.size} message{'s' * (self.policy.size != 1)} waited")
 
@@ -314,6 +334,8 @@ class Inbox:
         """Give the next run out to be decoded, or None if none waits. The messages of the one before count as taken."""
         self._current = run = self._runs.popleft() if self._runs else None
         if run is not None:
+            if run.memory is not None:
+                run.memory.release(run.share)
             self._waiting -= run.stop - run.start
             if self.window is not None:
                 self._give_out(run, self.window)
@@ -362,6 +384,8 @@ class Inbox:
 
     def clear(self) -> None:
         """Drop everything that waits."""
+        for run in self._runs:
+            run.left()
         self._runs.clear()
         self.ready.clear()
         self._waiting = 0

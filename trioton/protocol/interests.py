@@ -8,7 +8,8 @@ up with the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, KeysView
+from collections.abc import Iterable, KeysView, Mapping
+from heapq import heapify, heappop, heappush
 from typing import Final, NamedTuple
 
 from .policies import Mode
@@ -16,6 +17,9 @@ from .records import MAX_SLOTS, InterestRecord, InterestSnapshot
 
 MAX_EARLY: Final = 1024
 """Numbers of one origin that are noted while one before them is missing. With more, only a snapshot fills the gap."""
+
+FEW_STALE: Final = 64
+"""Entries of what is not known any more that are never worth a look."""
 
 
 class MergedInterest(NamedTuple):
@@ -40,6 +44,45 @@ def merge_interests(interests: Iterable[InterestRecord]) -> MergedInterest:
     return MergedInterest(Mode(mode), size, sum(interest.count for interest in interests))
 
 
+class _ByNumber:
+    """Records of one origin, the smallest number first; without it every record would take a look at all others.
+
+    What is not known any more stays in here until it comes to the front, or until half of all is of that kind.
+
+    Args:
+        slots: The records that are known.
+        is_of_withdrawals: Whether those are in here that withdraw an interest, or the others.
+    """
+
+    __slots__ = ("_heap", "_is_of_withdrawals", "_slots")
+
+    def __init__(self, slots: Mapping[str, InterestRecord], *, is_of_withdrawals: bool) -> None:
+        self._slots = slots
+        self._is_of_withdrawals = is_of_withdrawals
+        self._heap: list[tuple[int, str]] = []
+
+    def add(self, record: InterestRecord) -> None:
+        """A record is known from now on."""
+        if len(self._heap) > 2 * len(self._slots) + FEW_STALE:
+            self._heap = [entry for entry in dict.fromkeys(self._heap) if self._is_known(entry)]
+            heapify(self._heap)
+        heappush(self._heap, (record.record, record.slot))
+
+    def pop(self, most: int | None = None) -> InterestRecord | None:
+        """Take out the record with the smallest number, if that is not above `most`."""
+        heap = self._heap
+        while heap and (most is None or heap[0][0] <= most):
+            entry = heappop(heap)
+            if self._is_known(entry):
+                return self._slots[entry[1]]
+        return None
+
+    def _is_known(self, entry: tuple[int, str]) -> bool:
+        number, slot = entry
+        record = self._slots.get(slot)
+        return record is not None and record.record == number and (not record.count) is self._is_of_withdrawals
+
+
 class _Known:
     """What is known of one origin.
 
@@ -47,14 +90,18 @@ class _Known:
         covered: All records up to this number are known.
         slots: The newest record of each slot; withdrawals only if they are newer than that.
         early: The numbers of other records that are known.
+        withdrawn: The withdrawals among the records, by number.
+        wanted: The others.
     """
 
-    __slots__ = ("covered", "early", "slots")
+    __slots__ = ("covered", "early", "slots", "wanted", "withdrawn")
 
     def __init__(self) -> None:
         self.covered = 0
         self.slots: dict[str, InterestRecord] = {}
         self.early: set[int] = set()
+        self.withdrawn = _ByNumber(self.slots, is_of_withdrawals=True)
+        self.wanted = _ByNumber(self.slots, is_of_withdrawals=False)
 
     @property
     def newest(self) -> int:
@@ -69,34 +116,60 @@ class _Known:
             return
         self.early.add(number)
         if self.covered + 1 in self.early:
-            self.cover(self.covered)
+            self._go_on()
         elif len(self.early) > MAX_EARLY:
             self.early.clear()
 
     def cover(self, number: int) -> None:
         """All up to this number is known, and what follows it without a gap; withdrawals among that need not be remembered."""
-        while number + 1 in self.early:
-            number += 1
         self.covered = number
-        self.early = {early for early in self.early if early > number}
-        past = [slot for slot, record in self.slots.items() if not record.count and record.record <= number]
-        for slot in past:
-            del self.slots[slot]
+        if self.early:
+            self.early = {early for early in self.early if early > number}
+        self._go_on()
+
+    def _go_on(self) -> None:
+        while self.covered + 1 in self.early:
+            self.covered += 1
+            self.early.remove(self.covered)
+        while (past := self.withdrawn.pop(self.covered)) is not None:
+            del self.slots[past.slot]
 
     def has_room(self) -> bool:
         """Whether one more slot may be remembered; the oldest withdrawal makes room for it."""
         if len(self.slots) < MAX_SLOTS:
             return True
-        withdrawn = (record for record in self.slots.values() if not record.count)
-        oldest = min(withdrawn, key=lambda record: record.record, default=None)
+        oldest = self.withdrawn.pop()
         if oldest is not None:
             del self.slots[oldest.slot]
         return oldest is not None
+
+    def put(self, record: InterestRecord) -> None:
+        """Remember a record in place of what is known of its slot."""
+        if self.slots.get(record.slot) != record:
+            self.slots[record.slot] = record
+            (self.wanted if record.count else self.withdrawn).add(record)
 
     def is_news(self, record: InterestRecord) -> bool:
         """Whether a record says something about its slot that is newer than what is known."""
         known = self.slots.get(record.slot)
         return record.record > (self.covered if known is None else known.record)
+
+    def left_out(self, snapshot: InterestSnapshot) -> list[InterestRecord]:
+        """What a snapshot says to be over by leaving it out."""
+        named = {record.slot for record in snapshot.interests}
+        old: dict[str, InterestRecord] = {}
+        for records in (self.wanted, self.withdrawn):
+            found: dict[
+                str, InterestRecord
+            ] = {}  # by slot, since one that was forgotten and learned anew is found twice
+            while (record := records.pop(snapshot.record)) is not None:
+                found[record.slot] = record
+            for slot, record in found.items():
+                if slot in named:
+                    records.add(record)
+                else:
+                    old[slot] = record
+        return list(old.values())
 
 
 class Interests:
@@ -155,20 +228,27 @@ class Interests:
     def learn_snapshot(self, snapshot: InterestSnapshot) -> list[str]:
         """Take all that a snapshot says, and what it says by leaving it out; gives the slots that are another now."""
         known = self._of(snapshot.origin)
-        before = {slot: record for slot, record in known.slots.items() if record.count}
+        before: dict[str, InterestRecord | None] = {}
         # What it leaves out goes first: otherwise there might be no room for what it has instead.
         if snapshot.record > known.covered:
-            named = {record.slot for record in snapshot.interests}
-            for slot, record in list(known.slots.items()):
-                if slot not in named and record.record <= snapshot.record:
-                    self._drop(known, record)
-        taken = [record for record in snapshot.interests if known.is_news(record) and self._put(known, record)]
+            for record in known.left_out(snapshot):
+                before[record.slot] = self._wanted(record)
+                self._drop(known, record)
+        taken = []
+        for record in snapshot.interests:
+            if known.is_news(record):
+                before.setdefault(record.slot, self._wanted(known.slots.get(record.slot)))
+                if self._put(known, record):
+                    taken.append(record)
         if snapshot.record > known.covered:
             known.cover(snapshot.record)
         for record in taken:
             known.note(record.record)
-        after = {slot: record for slot, record in known.slots.items() if record.count}
-        return sorted(slot for slot in before.keys() | after.keys() if before.get(slot) != after.get(slot))
+        return sorted(slot for slot, record in before.items() if record != self._wanted(known.slots.get(slot)))
+
+    @staticmethod
+    def _wanted(record: InterestRecord | None) -> InterestRecord | None:
+        return record if record is not None and record.count else None
 
     def replace(self, origin: bytes, interests: Iterable[InterestRecord]) -> list[str]:
         """Take what an origin listens to, in place of all that was known of that; gives the slots that are another now."""
@@ -205,7 +285,7 @@ class Interests:
             self._by_slot.setdefault(record.slot, {})[record.origin] = record
         elif record.slot in known.slots:
             self._drop(known, known.slots[record.slot])
-        known.slots[record.slot] = record
+        known.put(record)
         return True
 
     def _drop(self, known: _Known, record: InterestRecord) -> None:

@@ -30,6 +30,7 @@ from typing import Any, Final, NamedTuple
 from ..errors import ProtocolError
 from . import codec
 from .packages import MAX_SEQUENCE
+from .shown import shown
 
 
 class Push(enum.IntEnum):
@@ -127,7 +128,7 @@ def check_push(message: object) -> Job | None:
             job = Job(*message[1:])
             if _is_number(job.number) and _is_number(job.refused) and type(job.again) is bool:
                 return job
-    raise ProtocolError(f"a pusher says {message!r:.100}")
+    raise ProtocolError(f"a pusher says {shown(message)}")
 
 
 def check_pull(message: object) -> Answer:
@@ -140,7 +141,7 @@ def check_pull(message: object) -> Answer:
         names = _FIELDS[message[0]]
         if len(message) == 1 + len(names) and all(map(_fits, names, message[1:])):
             return Answer(Pull(message[0]), **dict(zip(names, message[1:], strict=True)))
-    raise ProtocolError(f"a puller says {message!r:.100}")
+    raise ProtocolError(f"a puller says {shown(message)}")
 
 
 def _fits(name: str, value: object) -> bool:

@@ -53,6 +53,8 @@ class _Entry:
         assert self.package is not None
         self.branch.queued -= 1
         self.branch.queued_messages -= self.package.count
+        if self.package.held is not None:
+            self.package.held.left()
         self.package = None
 
 
@@ -164,11 +166,16 @@ class Outbox:
         """Add a package for several contexts behind a neighbour, or what comes from elsewhere and goes on: see `add_package`.
 
         How far those are that block is known only to their source, so it goes even if the last link is lost.
+
+        Raises:
+            OverMemoryError: It came over a link that makes too much wait here. The package was not added.
         """
         if branch.mode is not Mode.BLOCK and not self._make_room(branch, package):
             self.dropped += package.count
             branch.is_behind = True
             return
+        if package.held is not None:
+            package.held.keep()
         branch.is_behind = False
         entry = _Entry(branch, package, flow)
         branch.queued += 1
@@ -293,6 +300,8 @@ class Outbox:
         branch = entry.branch
         branch.queued -= 1
         branch.queued_messages -= package.count
+        if package.held is not None:
+            package.held.left()
         if entry.is_droppable:
             waiting = self._droppable[branch]
             waiting.popleft()

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..errors import ProtocolError
 from . import codec
 from .frames import FLAG_END, PREFIX, FrameKind, encode_prefix
 from .identity import ID_BYTES
 from .limits import MAX_RUN_MESSAGES
+from .shown import shown
+
+if TYPE_CHECKING:
+    from .memory import Held
 
 Buffer = bytes | bytearray | memoryview
 
@@ -76,7 +80,7 @@ def parse_package_header(header: bytes) -> PackageHeader:
         and type(count) is int
         and 0 <= count <= MAX_RUN_MESSAGES
     ):
-        raise ProtocolError(f"the header of a package is wrong: {fields!r:.200}")
+        raise ProtocolError(f"the header of a package is wrong: {shown(fields, 200)}")
     return PackageHeader(kind, source, stream, first, slot, count, destination)
 
 
@@ -198,6 +202,8 @@ class Package:
     __slots__ = ("_body", "_frame", "body_size", "count", "end", "first", "flags", "header", "is_last")
 
     kind = FrameKind.PACKAGE
+    held: Held | None = None
+    """What is charged for it in each outbox that it waits in; None for what does not come from others."""
 
     def __init__(
         self,
@@ -237,6 +243,12 @@ class Package:
 
     def __repr__(self) -> str:
         return f"<package of messages {self.first} to {self.end}, {self.body_size} bytes>"
+
+
+class RelayedPackage(Package):
+    """What came from a neighbour and waits to go on. It is charged to the link that it came over."""
+
+    __slots__ = ("held",)
 
 
 class PackageTemplate:
@@ -344,7 +356,7 @@ def parse_opening(header: bytes) -> tuple[int, int, bytes]:
         tag, size, inner = fields
         if type(tag) is int and type(size) is int and type(inner) is bytes and tag >= 0 and size > 0:
             return tag, size, inner
-    raise ProtocolError(f"the header of an opening fragment is wrong: {fields!r:.200}")
+    raise ProtocolError(f"the header of an opening fragment is wrong: {shown(fields, 200)}")
 
 
 def parse_fragment(header: bytes) -> int:
@@ -356,4 +368,4 @@ def parse_fragment(header: bytes) -> int:
     fields = codec.decode_header(header)
     if len(fields) == 1 and type(fields[0]) is int:
         return fields[0]
-    raise ProtocolError(f"the header of a fragment is wrong: {fields!r:.200}")
+    raise ProtocolError(f"the header of a fragment is wrong: {shown(fields, 200)}")

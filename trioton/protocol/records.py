@@ -24,6 +24,7 @@ from .limits import MAX_RUN_BYTES, MAX_RUN_MESSAGES
 from .packages import MAX_SEQUENCE
 from .policies import Mode
 from .scan import scan
+from .shown import shown
 
 MAX_LINKS: Final = 16_384
 """Neighbours that one context may have: sixteen times the connections that it accepts by default, and a record of 400 KB."""
@@ -418,7 +419,7 @@ def parse_batch(body: bytes) -> list[bytes]:
     scan(body, max_items=1 + MAX_RUN_MESSAGES, max_depth=1, tags=())
     batch = codec.load(body, 1)
     if type(batch) is not list or not all(type(record) is bytes for record in batch):
-        raise ProtocolError(f"a batch of records is not an array of byte strings: {batch!r:.100}")
+        raise ProtocolError(f"a batch of records is not an array of byte strings: {shown(batch)}")
     return batch
 
 
@@ -478,23 +479,23 @@ def _kind_of(data: bytes) -> RecordKind:
 
 def _check_fields(what: str, checks: _Checks, fields: object) -> list[Any]:
     if type(fields) is not list:
-        raise ProtocolError(f"the fields of a {what} are not an array: {fields!r:.100}")
+        raise ProtocolError(f"the fields of a {what} are not an array: {shown(fields)}")
     if len(fields) != len(checks):
         raise ProtocolError(f"a {what} has {len(fields)} fields instead of {len(checks)}")
     for (name, check), value in zip(checks.items(), fields, strict=True):
         if not check(value):
-            raise ProtocolError(f"the field {name} of a {what} is wrong: {value!r:.100}")
+            raise ProtocolError(f"the field {name} of a {what} is wrong: {shown(value)}")
     return fields
 
 
 def _check_table(what: str, name: str, table: _Table, rows: object) -> list[list[Any]]:
     if type(rows) is not list or len(rows) > table.most:
-        raise ProtocolError(f"the {name} of a {what} are not an array of at most {table.most}: {rows!r:.100}")
+        raise ProtocolError(f"the {name} of a {what} are not an array of at most {table.most}: {shown(rows)}")
     before = None
     for row in rows:
         first = _check_fields(f"row in the {name} of a {what}", table.row, row)[0]
         if before is not None and first <= before:
-            raise ProtocolError(f"the {name} of a {what} are out of order, or name one twice: {first!r:.100}")
+            raise ProtocolError(f"the {name} of a {what} are out of order, or name one twice: {shown(first)}")
         before = first
     return rows
 
@@ -526,7 +527,7 @@ def _want(fields: list[Any], slot_length: int) -> Want:
             return want
     elif want.what in {WantKind.CONTEXT, WantKind.ONCE}:
         return want
-    raise ProtocolError(f"the field key of a WANT is wrong: {want.key!r:.100}")
+    raise ProtocolError(f"the field key of a WANT is wrong: {shown(want.key)}")
 
 
 def _interest(what: str, fields: list[Any], slot_length: int) -> InterestRecord:

@@ -28,6 +28,8 @@ from typing import Any, Final, NamedTuple
 from ..errors import ProtocolError
 from . import codec
 from .packages import MAX_SEQUENCE
+from .plain import decode_plain, encode_plain
+from .shown import shown
 
 MAX_METHOD: Final = 256
 """Characters of the name of a method."""
@@ -73,7 +75,18 @@ def _head(count: int, kind: int, request: int) -> bytes:
 def encode_call(request: int, seconds: float | None, stream: bytes | None, body: bytes) -> bytes:
     """Encode a request, whose method and arguments are encoded already, as is the reference to its stream."""
     remaining = _NULL if seconds is None else b"\xfb" + struct.pack(">d", max(0.0, seconds))
-    return _head(5, Ask.CALL, request) + remaining + (stream or _NULL) + body
+    return _CALL + codec.uint(request) + remaining + (stream or _NULL) + body
+
+
+def encode_plain_body(method: bytes, arguments: tuple[Any, ...]) -> bytes | None:
+    """Encode a method, which is encoded already, and its arguments, if they are plain and fewer than 24; else None."""
+    body = b"\x83" + method + codec.array_head(len(arguments))
+    for argument in arguments:
+        encoded = encode_plain(argument)
+        if encoded is None:
+            return None
+        body += encoded
+    return body + b"\xa0" if len(arguments) < 24 else None
 
 
 def encode_cancel(request: int) -> bytes:
@@ -81,13 +94,15 @@ def encode_cancel(request: int) -> bytes:
     return _head(2, Ask.CANCEL, request)
 
 
+_CALL: Final = codec.array_head(5) + codec.uint(Ask.CALL)
+_DONE: Final = codec.array_head(3) + codec.uint(Answer.DONE)
 PASS: Final = codec.array_head(1) + codec.uint(Ask.PASS)
 ROOM: Final = codec.array_head(1) + codec.uint(Answer.ROOM)
 
 
 def encode_done(request: int, value: bytes) -> bytes:
     """Encode a reply; `value` is encoded already."""
-    return _head(3, Answer.DONE, request) + value
+    return _DONE + codec.uint(request) + value
 
 
 def encode_failed(request: int, failure: bytes) -> bytes:
@@ -111,6 +126,11 @@ def encode_gone(request: int, reason: str) -> bytes:
     return _head(3, Answer.GONE, request) + codec.text_head(len(text)) + text
 
 
+# How the bodies of packages begin that carry one request, or one reply.
+_ONE_CALL: Final = codec.array_head(1) + _CALL
+_ONE_REPLY: Final = codec.array_head(1) + _DONE
+_WITH_DEADLINE: Final = b"\xfb"
+
 _ASK_LENGTHS: Final = {Ask.CALL: 5, Ask.CANCEL: 2, Ask.PASS: 1}
 _ANSWER_LENGTHS: Final = {
     Answer.DONE: 3,
@@ -120,6 +140,51 @@ _ANSWER_LENGTHS: Final = {
     Answer.CANCELLED: 3,
     Answer.GONE: 3,
 }
+
+
+def read_plain_call(body: bytes) -> Call | None:
+    """Read the body of a package if all that it carries is one request with plain arguments, and without keywords and a stream.
+
+    None if it is anything else: then it has to be scanned and decoded as any other, and checked by `check_ask`.
+    """
+    if not body.startswith(_ONE_CALL):
+        return None
+    number = decode_plain(body, len(_ONE_CALL), 1)
+    if number is None:
+        return None
+    (request,), position = number
+    seconds: float | None = None
+    if body.startswith(_WITH_DEADLINE, position):
+        ((seconds,), position) = decode_plain(body, position, 1) or ((-1.0,), position)
+    if not body.startswith(b"\xf6\x83" if seconds is not None else b"\xf6\xf6\x83", position):
+        return None
+    position += 2 if seconds is not None else 3
+    size = (body[position] if position < len(body) else 0) - 0x60  # of the method's name, if that is short
+    arguments_at = position + 1 + size
+    if not 0 < size < 24 or arguments_at >= len(body):
+        return None
+    count = body[arguments_at] - 0x80
+    content = decode_plain(body, arguments_at + 1, count) if 0 <= count < 24 else None
+    if content is None or body[content[1] :] != b"\xa0":
+        return None
+    try:
+        method = body[position + 1 : arguments_at].decode()
+    except UnicodeDecodeError:
+        return None
+    is_right = type(request) is int and 0 <= request < MAX_SEQUENCE and (seconds is None or seconds >= 0)
+    return Call(request, seconds, None, method, content[0], {}) if is_right else None
+
+
+def read_plain_reply(body: bytes) -> tuple[int, Any] | None:
+    """Read the body of a package if all that it carries is that a handler has returned a plain value: the request and the value.
+
+    None if it is anything else: then it has to be scanned and decoded as any other, and checked by `check_answer`.
+    """
+    fields = decode_plain(body, 3, 2) if body.startswith(_ONE_REPLY) else None
+    if fields is None:
+        return None
+    (request, value), end = fields
+    return (request, value) if end == len(body) and type(request) is int and 0 <= request < MAX_SEQUENCE else None
 
 
 def check_ask(message: object) -> list[Any]:
@@ -132,16 +197,16 @@ def check_ask(message: object) -> list[Any]:
     if fields[0] == Ask.CALL:
         _, request, seconds, stream, body = fields
         if seconds is not None and (type(seconds) is not float or not seconds >= 0):
-            raise ProtocolError(f"a request leaves {seconds!r:.40} seconds")
+            raise ProtocolError(f"a request leaves {shown(seconds, 40)} seconds")
         if type(body) is not list or len(body) != 3:
-            raise ProtocolError(f"a request without method and arguments: {body!r:.100}")
+            raise ProtocolError(f"a request without method and arguments: {shown(body)}")
         method, arguments, keywords = body
         if type(method) is not str or len(method) > MAX_METHOD:
-            raise ProtocolError(f"a request names no method: {method!r:.100}")
+            raise ProtocolError(f"a request names no method: {shown(method)}")
         if type(arguments) is not list or type(keywords) is not dict:
-            raise ProtocolError(f"the arguments of a request are wrong: {body!r:.100}")
+            raise ProtocolError(f"the arguments of a request are wrong: {shown(body)}")
         if not all(type(name) is str for name in keywords):
-            raise ProtocolError(f"the keywords of a request are wrong: {keywords!r:.100}")
+            raise ProtocolError(f"the keywords of a request are wrong: {shown(keywords)}")
         return [Ask.CALL, Call(request, seconds, stream, method, arguments, keywords)]
     return fields
 
@@ -155,18 +220,18 @@ def check_answer(message: object) -> list[Any]:
     fields = _check(message, _ANSWER_LENGTHS, "a replier")
     kind = fields[0]
     if kind == Answer.CANCELLED and type(fields[2]) is not bool:
-        raise ProtocolError(f"a request was stopped in a way that makes no sense: {fields[2]!r:.40}")
+        raise ProtocolError(f"a request was stopped in a way that makes no sense: {shown(fields[2], 40)}")
     if kind == Answer.GONE and type(fields[2]) is not str:
-        raise ProtocolError(f"a request is gone for no reason: {fields[2]!r:.40}")
+        raise ProtocolError(f"a request is gone for no reason: {shown(fields[2], 40)}")
     return fields
 
 
 def _check(message: object, lengths: dict[Any, int], who: str) -> list[Any]:
     if type(message) is not list or not message or type(message[0]) is not int:
-        raise ProtocolError(f"{who} says nothing that makes sense: {message!r:.100}")
+        raise ProtocolError(f"{who} says nothing that makes sense: {shown(message)}")
     expected = lengths.get(message[0])
     if expected != len(message):
-        raise ProtocolError(f"{who} says {message!r:.100}")
+        raise ProtocolError(f"{who} says {shown(message)}")
     if expected > 1 and not (type(message[1]) is int and 0 <= message[1] < MAX_SEQUENCE):
-        raise ProtocolError(f"{who} names no request: {message!r:.100}")
+        raise ProtocolError(f"{who} names no request: {shown(message)}")
     return message

@@ -23,6 +23,7 @@ from .limits import MAX_RUN_MESSAGES
 from .packages import MAX_SEQUENCE, Package
 from .records import MAX_SLOT, is_identity
 from .scan import scan
+from .shown import shown
 
 CHECK_BYTES: Final = 8
 
@@ -194,13 +195,13 @@ def parse_rows(body: bytes, *, slot_length: int = MAX_SLOT) -> list[Row]:
     scan(body, max_items=1 + 6 * MAX_RUN_MESSAGES, max_depth=_DEPTH, tags=())
     rows = codec.load(body, _DEPTH)
     if type(rows) is not list or len(rows) > MAX_RUN_MESSAGES:
-        raise ProtocolError(f"what is retained is not an array of at most {MAX_RUN_MESSAGES} rows: {rows!r:.100}")
+        raise ProtocolError(f"what is retained is not an array of at most {MAX_RUN_MESSAGES} rows: {shown(rows)}")
     return [_parse_row(row, slot_length) for row in rows]
 
 
 def _parse_row(row: Any, slot_length: int) -> Row:
     if type(row) is not list or not row or type(row[0]) is not int or not 0 <= row[0] <= max(RowKind):
-        raise ProtocolError(f"a row of an unknown kind: {row!r:.100}")
+        raise ProtocolError(f"a row of an unknown kind: {shown(row)}")
     kind = RowKind(row[0])
     if kind >= RowKind.ALL_NAMED:
         if len(row) != 1:
@@ -210,7 +211,7 @@ def _parse_row(row: Any, slot_length: int) -> Row:
         raise ProtocolError(f"a row {kind.name} has {len(row)} fields instead of 5")
     _, slot, counter, writer, rest = row
     if not _is_slot(slot) or len(slot.encode()) > slot_length or not _is_version(kind, counter, writer, rest):
-        raise ProtocolError(f"a row {kind.name} is wrong: {row!r:.200}")
+        raise ProtocolError(f"a row {kind.name} is wrong: {shown(row, 200)}")
     if kind is RowKind.KNOWN:
         if len(rest) not in {0, CHECK_BYTES}:
             raise ProtocolError(f"a row {kind.name} has a check of {len(rest)} bytes")

@@ -14,6 +14,7 @@ from .control import Control, check_control, control_kind
 from .frames import FrameKind, encode_frame
 from .identity import ID_BYTES
 from .packages import MAX_SEQUENCE
+from .shown import shown
 
 HOP_SHIFT: Final = 4
 """The upper half of a frame's flags counts the contexts that have passed it on."""
@@ -71,7 +72,7 @@ class RoutedReceived(NamedTuple):
         number, *fields = self.fields
         kind = next((kind for kind in ROUTED_KINDS if kind == number), None) if type(number) is int else None
         if kind is None:
-            raise ProtocolError(f"a frame of kind {number!r:.20} cannot be routed")
+            raise ProtocolError(f"a frame of kind {shown(number, 20)} cannot be routed")
         return check_control(kind, fields)
 
 
@@ -98,4 +99,4 @@ def parse_routed(header: bytes, flags: int) -> RoutedReceived:
         good = all(type(each) is bytes and len(each) == ID_BYTES for each in (source, destination))
         if good and type(number) is int and 0 <= number < MAX_SEQUENCE:
             return RoutedReceived(source, destination, number, flags >> HOP_SHIFT, header, fields[3:])
-    raise ProtocolError(f"the header of a ROUTED is wrong: {fields!r:.200}")
+    raise ProtocolError(f"the header of a ROUTED is wrong: {shown(fields, 200)}")

@@ -8,7 +8,7 @@ came is given out as events in the order of arrival, and what should be sent is 
 from __future__ import annotations
 
 import enum
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..errors import ProtocolError
 from .control import CONTROL_KINDS, Control, parse_control
@@ -19,6 +19,15 @@ from .packages import PackageHeader, PackageHeaderReader, parse_fragment, parse_
 from .records import parse_batch
 from .retained import MAX_ROW_HEAD
 from .routed import RoutedReceived, parse_routed
+
+if TYPE_CHECKING:
+    from .memory import MemoryScope
+
+SLOWEST: Final = 1024
+"""Bytes a second that the slowest line brings on which large packages make sense."""
+
+MOST_PATIENCE: Final = 300.0
+"""Seconds more than `Limits.reassembly_deadline` that a large package may wait because other things come, slowly."""
 
 ARRAY_HEAD: Final = 3
 """Bytes in front of the messages of a package."""
@@ -37,6 +46,9 @@ class Refused(NamedTuple):
     reason: str
     source: bytes
     """The 16 bytes of the server's identity."""
+
+    unproved: bool = False
+    """Whether it wants a proof of who we are, so that coming again does not help."""
 
 
 class PackageReceived(NamedTuple):
@@ -72,15 +84,20 @@ _EXPECTED_IN_HANDSHAKE = {
 
 
 class _Assembly:
-    """The fragments of one large package so far; without a header it is what a RETAINED frame would hold."""
+    """The fragments of one large package so far; without a header it is what a RETAINED frame would hold.
 
-    __slots__ = ("flags", "header", "missing", "parts")
+    Attributes:
+        watched: What was missing when somebody last looked and it had grown, when that was, and how many bytes the link had brought by then.
+    """
+
+    __slots__ = ("flags", "header", "missing", "parts", "watched")
 
     def __init__(self, header: PackageHeader | None, *, flags: int, size: int) -> None:
         self.header = header
         self.flags = flags
         self.missing = size
         self.parts: list[bytes] = []
+        self.watched = 0, 0.0, 0
 
     def add(self, part: bytes) -> None:
         if len(part) > self.missing:
@@ -104,6 +121,7 @@ class Session:
         bytes_received: All bytes so far.
         packages_received: Packages that came whole.
         messages_received: The messages that their headers announce.
+        memory: What is charged for large packages under way; None before it is known whose they are.
     """
 
     __slots__ = (
@@ -117,13 +135,16 @@ class Session:
         "_max_body",
         "_reader",
         "_role",
+        "_deadline",
         "bytes_received",
+        "memory",
         "messages_received",
         "packages_received",
     )
 
     def __init__(self, role: Role, limits: Limits) -> None:
         self._role = role
+        self._deadline = limits.reassembly_deadline
         self._max_body = max(limits.max_package, MAX_RUN_BYTES) + ARRAY_HEAD
         self._max_assembly_bytes = max(limits.reassembly_bytes, self._max_body + MAX_ROW_HEAD)
         self._reader = FrameReader(limits)
@@ -136,6 +157,7 @@ class Session:
         self.bytes_received = 0
         self.packages_received = 0
         self.messages_received = 0
+        self.memory: MemoryScope | None = None
 
     @property
     def has_greeted(self) -> bool:
@@ -151,6 +173,45 @@ class Session:
     def is_mid_frame(self) -> bool:
         """Whether something has begun and not ended: a frame, or a package in fragments."""
         return self._reader.is_mid_frame or bool(self._assemblies)
+
+    def charge_to(self, memory: MemoryScope) -> None:
+        """It is known now who is at the other end: what it makes us hold is charged to `memory` from now on.
+
+        Raises:
+            OverMemoryError: What is held already is too much.
+        """
+        memory.charge(self._assembly_bytes)
+        self.memory = memory
+
+    def release_memory(self) -> None:
+        """The transport is gone: large packages that are under way will not end."""
+        if self.memory is not None:
+            self.memory.release(self._assembly_bytes)
+        self._assemblies.clear()
+        self._assembly_bytes = 0
+
+    def check_progress(self, now: float) -> None:
+        """See whether all large packages that are under way grow. To be called every few seconds.
+
+        Raises:
+            ProtocolError: One does not.
+        """
+        for tag, assembly in self._assemblies.items():
+            missing, since, received = assembly.watched
+            if missing != assembly.missing:
+                assembly.watched = assembly.missing, now, self.bytes_received
+                continue
+            # An honest sender goes on with each in turn, and all that comes meanwhile takes its time on a slow line.
+            patience = self._deadline + min((self.bytes_received - received) / SLOWEST, MOST_PATIENCE)
+            if now - since >= patience:
+                raise ProtocolError(
+                    f"the package in fragments with the tag {tag} has not grown for {now - since:.0f} s"
+                )
+
+    @property
+    def has_unfinished(self) -> bool:
+        """Whether large packages are under way."""
+        return bool(self._assemblies)
 
     def accept_peer(self) -> list[Event]:
         """The handshake is over; gives the events of what has come behind it already."""
@@ -261,6 +322,8 @@ class Session:
             raise ProtocolError("the opening fragment of a package holds all of it")
         assembly = _Assembly(None if is_retained else parse_package_header(inner), flags=frame.flags, size=size)
         assembly.add(frame.body)
+        if self.memory is not None:
+            self.memory.charge(size)
         self._assemblies[tag] = assembly
         self._assembly_bytes += size
 
@@ -275,6 +338,8 @@ class Session:
         del self._assemblies[tag]
         body = b"".join(assembly.parts)
         self._assembly_bytes -= len(body)
+        if self.memory is not None:
+            self.memory.release(len(body))
         if assembly.header is None:
             return RetainedReceived(body)
         return self._package(assembly.header, assembly.flags, body)

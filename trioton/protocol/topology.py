@@ -269,6 +269,7 @@ class Topology:
             return None
         known = self.routes.get(origin)
         self._left.pop(origin, None)
+        self._unreachable.pop(origin, None)  # from before; the link to the parent may not count yet
         if known is None and not is_parent:
             self._graph.remove(origin)  # what was known of it is old
             self._interests.forget(origin)
@@ -401,7 +402,7 @@ class Topology:
 
     def _note(self, context: bytes) -> None:
         """Something is known of a context: if it cannot be reached, the oldest of those that cannot may have to be forgotten."""
-        if context not in self._tree and context not in self._unreachable:
+        if context not in self._tree and context not in self._unreachable and context not in self.routes:
             self._unreachable[context] = None
             if len(self._unreachable) > MOST_UNREACHABLE:
                 self._forget(next(iter(self._unreachable)))

@@ -156,13 +156,15 @@ class Tree:
             as it was.
         """
         parents, steps = self.parents, self._graph.steps
-        lost = []
+        lost: dict[
+            bytes, None
+        ] = {}  # a link may be lost more than once: at either end, or again after it had come back
         for one, other in self._graph.worse:
             for parent, child in ((one, other), (other, one)):
                 if parents.get(child) == parent:
                     if steps.get(child):
                         return None
-                    lost.append(child)
+                    lost[child] = None
         before: dict[bytes, int | None] = {}
         for child in lost:
             del parents[child]

@@ -18,7 +18,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..network.budget import always_yield as always_yield
+    from ..network.pace import always_yield as always_yield
     from .checks import LeakCheck as LeakCheck
     from .checks import LeakError as LeakError
     from .checks import leak_check as leak_check
@@ -140,7 +140,7 @@ _HOMES = {
     "SimulationReport": "simulation",
     "Trace": "trace",
     "TraceEvent": "trace",
-    "always_yield": ".network.budget",
+    "always_yield": ".network.pace",
     "check_at_rest": "rest",
     "check_channel": "contracts.channels",
     "check_message_type": "contracts.messages",

@@ -131,7 +131,7 @@ class Host(Network):
         self.network = network
         self.host_id = digest[:16]
         self.pid = 1000 + int.from_bytes(digest[16:20], "big") % 30_000
-        self.uid = uid
+        self.uid: int | None = uid
         self.random = random.Random(f"{network.chance}/{self.key}")
         self.is_alive = True
         self.is_paused = False

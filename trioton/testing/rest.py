@@ -35,7 +35,9 @@ async def check_at_rest(*contexts: Context, patience: float = PATIENCE) -> None:
     with trio.move_on_after(patience):
         for context in contexts:
             await _flush(context)
-    left = [f"context {context}: {what}" for context in contexts for what in _left_in(context)]
+    left = [
+        f"context {context}: {what}" for context in contexts for what in list(_left_in(context)) or _charged_in(context)
+    ]
     if left:
         raise AssertionError("\n".join(("not at rest:", *left)))
 
@@ -67,6 +69,13 @@ def _left_in(context: Context) -> Iterator[str]:
         for subscription in subscriptions:
             if subscription.inbox.pending:
                 yield f"{_count(subscription.inbox.pending, 'message')} not received on {slot!r}"
+
+
+def _charged_in(context: Context) -> Iterator[str]:
+    """What the context counts as held for others, though it holds nothing."""
+    listened_to = sum(connection.talk.interest_bytes for connection in context.connections)
+    if context._memory.used != listened_to:
+        yield f"{context._memory.used - listened_to} bytes are charged to its peers"
 
 
 def _count(number: int, noun: str) -> str:

@@ -159,7 +159,9 @@ def parse_address(text: str, *, port_hash: Callable[[str], int] = yoton_port) ->
     try:
         return _parse(text, port_hash)
     except ValueError as problem:
-        raise AddressError(f"{_shown(text)} is not an address: {problem}") from None
+        reason = str(problem)
+        shown = reason if len(reason) <= 2 * _SHOWN else f"{reason[:_SHOWN]}…"  # it names a part of the text, too
+        raise AddressError(f"{_shown(text)} is not an address: {shown}") from None
 
 
 def _shown(value: object) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import trio
 
-from ..errors import ConnectError
+from ..errors import ProtocolError
 
 if TYPE_CHECKING:
     import ssl
@@ -24,8 +24,24 @@ RECEIVE_SIZE: Final = 256 * 1024
 """The most bytes that one call of `receive_some` asks for when the caller names no number."""
 
 
-class UntrustedError(ConnectError):
-    """Whoever answers there has not proved to be one whom we accept."""
+SHARED_IDENTITY: Final = "secret"
+"""The identity of all who have proved to know the secret of a network: there is nothing by which they could be told apart."""
+
+
+class TurnedAwayError(ProtocolError):
+    """A client has not proved what it must; it is told so, and its connection closed.
+
+    Attributes:
+        words: What it is to be told, as bytes that it understands; None for a REFUSE with this error's text.
+    """
+
+    def __init__(self, reason: str, words: bytes | None = None) -> None:
+        super().__init__(reason)
+        self.words = words
+
+
+class PeerRefusedError(trio.BrokenResourceError):
+    """The other end does not accept what this one has proved in the transport's own handshake."""
 
 
 @attrs.frozen
@@ -40,7 +56,16 @@ class Credentials:
 
 
 class Security(abc.ABC):
-    """How a context and its neighbours prove to each other who they are."""
+    """How a context and its neighbours prove to each other who they are.
+
+    Where the system vouches for the other end, as within a process or over a Unix socket between processes of one user, nothing more is
+    asked for: `greet` and `meet` are for all other transports.
+
+    Attributes:
+        proves_identities: Whether each neighbour proves to be one of many, so that one can expect a certain one.
+    """
+
+    proves_identities: bool = False
 
     @abc.abstractmethod
     def check(self, address: Address, *, insecure: bool, verb: str) -> None:
@@ -61,7 +86,8 @@ class Security(abc.ABC):
             The transport to use from now on, with its `Transport.credentials`.
 
         Raises:
-            UntrustedError: The other end does not belong to us, or does not take us for one of its own.
+            AuthError: The other end does not belong to us, or does not take us for one of its own.
+            ConnectError: It is no Trioton.
             trio.BrokenResourceError: The connection failed.
         """
         await trio.lowlevel.checkpoint()
@@ -71,7 +97,8 @@ class Security(abc.ABC):
         """The same for a transport that was accepted.
 
         Raises:
-            ProtocolError: The other end has not proved what it must.
+            TurnedAwayError: The other end has not proved what it must.
+            ProtocolError: It is no Trioton.
             trio.BrokenResourceError: The connection failed.
         """
         await trio.lowlevel.checkpoint()
@@ -91,6 +118,8 @@ class Transport(trio.abc.HalfCloseableStream):
         peer_uid: The user who runs the other end, if the system vouches for it (Unix sockets), else None.
         credentials: What the other end has proved in the transport's own handshake; None where there is none, or it is not over.
         can_try_send: Whether `try_send` works.
+        holds_back: Whether `try_send` has taken bytes that have not left yet: they leave first with the next call of any method that
+            sends, which may be a `try_send` of nothing.
         is_loopback: Whether the bytes certainly stay on this machine.
     """
 
@@ -100,6 +129,7 @@ class Transport(trio.abc.HalfCloseableStream):
     peer_uid: int | None = None
     credentials: Credentials | None = None
     can_try_send: bool = False
+    holds_back: bool = False
     is_loopback: bool = False
 
     def try_send(self, buffers: Sequence[Buffer]) -> int:
@@ -164,6 +194,7 @@ class Network(abc.ABC):
             process namespace).
         pid: This process, as the other contexts on this host know it.
         uid: The user who runs this process, or None where there are none.
+        memory: Bytes of memory that the machine has; as many as one could wish where that is not known.
         random: The source of chance for jitter, identities and tokens.
         is_simulated: Whether time and chance are those of a simulation.
     """
@@ -172,6 +203,7 @@ class Network(abc.ABC):
     pid: int
     uid: int | None
     random: random.Random
+    memory: int = 1 << 40
     is_simulated: bool = False
 
     @abc.abstractmethod

@@ -51,7 +51,7 @@ class PolledTransport(Transport):
 
     _read: Callable[[int], bytes]
     _read_into: Callable[[memoryview], int]
-    _write: Callable[[memoryview], int]
+    _write: Callable[[Buffer], int]
     _write_vector: Callable[[Sequence[Buffer]], int]
     _read_handle: int
     _write_handle: int
@@ -88,6 +88,8 @@ class PolledTransport(Transport):
         if self._sending or self._send_ended:
             self._check_can_send()
         try:
+            if len(buffers) == 1:
+                return self._write(buffers[0])
             return self._write_vector(buffers if len(buffers) <= MAX_BUFFERS else buffers[:MAX_BUFFERS])
         except BlockingIOError:
             return 0

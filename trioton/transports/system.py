@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import platform
@@ -53,6 +54,7 @@ class SystemNetwork(Network):
             self.uid = None
         else:
             self.uid = os.geteuid()
+        self.memory = _machine_memory()
         self.random = random.SystemRandom()
         self._names = MemoryNames()
         self._client_context: ssl.SSLContext | None = None
@@ -135,6 +137,15 @@ def _refuse_ssl_context(address: Address, ssl_context: ssl.SSLContext | None) ->
 
 def _unknown_scheme(address: Address) -> ValueError:
     return ValueError(f"address must be one of tcp, tls, unix or mem, not {address}")
+
+
+@functools.cache
+def _machine_memory() -> int:
+    """Bytes of memory that the machine has; as many as one could wish where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return SystemNetwork.memory
 
 
 def _host_id() -> bytes:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from .base import Buffer, Transport, TransportListener, UntrustedError
+from ..errors import AuthError
+from .base import Buffer, Credentials, PeerRefusedError, Transport, TransportListener, TurnedAwayError
 from .sockets import connect_error
 from .tcp import TcpListener, dial_tcp, listen_tcp
 
@@ -29,6 +30,39 @@ _NOT_TLS: Final = {
     "WRONG_VERSION_NUMBER",
 }
 """OpenSSL's reasons for "these bytes are no TLS"."""
+
+_NOT_ACCEPTED: Final = (
+    "ACCESS_DENIED",
+    "BAD_CERTIFICATE",
+    "CERTIFICATE_EXPIRED",
+    "CERTIFICATE_REQUIRED",
+    "CERTIFICATE_REVOKED",
+    "CERTIFICATE_UNKNOWN",
+    "DECRYPT_ERROR",
+    "HANDSHAKE_FAILURE",
+    "ILLEGAL_PARAMETER",  # another key under the name of the right one
+    "UNKNOWN_CA",
+    "UNKNOWN_PSK_IDENTITY",
+    "UNSUPPORTED_CERTIFICATE",
+)
+"""How the alerts end with which the other end says that it does not accept us."""
+
+LAST_WORDS: Final = 0.5
+"""Seconds that what is wrong with a client's handshake is given to reach it."""
+
+
+class RenewableContext(ssl.SSLContext):
+    """What TLS is set up with, where keys and certificates may be renewed while a listener uses them.
+
+    Attributes:
+        owner: Who has made it.
+    """
+
+    owner: object
+
+    def newest(self) -> ssl.SSLContext:
+        """The context that the next connection is to use."""
+        raise NotImplementedError
 
 
 class TlsTransport(Transport):
@@ -64,7 +98,9 @@ class TlsTransport(Transport):
         self.local_address = transport.local_address.replace("tcp://", "tls://", 1)
         self.remote_address = transport.remote_address.replace("tcp://", "tls://", 1)
         self.is_loopback = transport.is_loopback
+        self.ssl_context = ssl_context
         self._transport = transport
+        self._server_side = server_side
         try:
             self._stream = trio.SSLStream(
                 transport, ssl_context, server_side=server_side, server_hostname=server_hostname
@@ -117,15 +153,46 @@ class TlsTransport(Transport):
                 raise trio.BrokenResourceError(f"the handshake with {self.remote_address} failed or was cancelled")
             return
         self._handshake_over = trio.Event()
+        failure: BaseException | None = None
         try:
             await self._stream.do_handshake()
             self._is_secure = True
+            self.credentials = self._proved()
         except trio.BrokenResourceError as error:
-            cause = error.__cause__ or error
-            reason = f"TLS with {self.remote_address} could not be set up: {tls_reason(cause)}"
-            raise trio.BrokenResourceError(reason) from cause
+            failure = error.__cause__ or error
         finally:
             self._handshake_over.set()
+        if failure is not None:
+            await self._say_alert()
+            reason = f"TLS with {self.remote_address} could not be set up: {tls_reason(failure)}"
+            raise trio.BrokenResourceError(reason) from failure
+
+    def _proved(self) -> Credentials | None:
+        """What a certificate that was verified says of the other end."""
+        names = self.peer_names().get("subjectAltName", ())
+        for kind, name in names:  # type: ignore[attr-defined]
+            if kind in {"DNS", "URI"}:
+                return Credentials(name, may_route=False)
+        return None
+
+    async def _say_alert(self) -> None:
+        """Send what OpenSSL has to say of a handshake that has failed, which Trio's stream keeps to itself.
+
+        A server then waits a moment for the client to close, as its own close would destroy what the client has not read.
+        """
+        outgoing = getattr(self._stream, "_outgoing", None)
+        alert = b"" if outgoing is None else outgoing.read()
+        if not alert:
+            return
+        try:
+            with trio.move_on_after(LAST_WORDS):
+                await self._transport.send_all(alert)
+                if self._server_side:
+                    await self._transport.send_eof()
+                    while await self._transport.receive_some(4096):
+                        pass
+        except (trio.BrokenResourceError, trio.ClosedResourceError, NotImplementedError):
+            pass
 
     async def send_all(self, data: Buffer) -> None:
         """Encrypt and send all of `data`; a checkpoint. Cancelled while it waits, it leaves a connection that is broken.
@@ -166,7 +233,8 @@ class TlsTransport(Transport):
             The bytes; ``b""`` when the other end has closed with a close_notify.
 
         Raises:
-            trio.BrokenResourceError: The connection failed or ended without a close_notify, or the handshake failed.
+            trio.BrokenResourceError: The connection failed or ended without a close_notify, or the handshake failed. It is a
+                `PeerRefusedError` if the other end does not accept our certificate, which it may say behind the handshake.
             trio.ClosedResourceError: This end was closed, now or meanwhile.
             trio.BusyResourceError: Another task is receiving.
         """
@@ -182,6 +250,8 @@ class TlsTransport(Transport):
             except trio.BrokenResourceError as error:
                 if isinstance(error.__cause__, ssl.SSLError):
                     reason = f"the tls link to {self.remote_address} broke: {tls_reason(error.__cause__)}"
+                    if is_refusal(error.__cause__):
+                        raise PeerRefusedError(reason) from error.__cause__
                     raise trio.BrokenResourceError(reason) from error.__cause__
                 raise
         finally:
@@ -233,8 +303,11 @@ class TlsListener(TransportListener):
         The transport does its handshake with the first `receive_some`, `send_all` or `handshake`. Put a deadline on that.
         """
         transport = await self._listener.accept()
+        context = self._ssl_context
         try:
-            return TlsTransport(transport, self._ssl_context, server_side=True)
+            if isinstance(context, RenewableContext):
+                context = context.newest()
+            return TlsTransport(transport, context, server_side=True)
         except BaseException:
             transport.close()
             raise
@@ -252,7 +325,7 @@ async def dial_tls(address: Address, ssl_context: ssl.SSLContext) -> TlsTranspor
     """Connect to `address` and do the handshake; a checkpoint.
 
     Raises:
-        UntrustedError: The certificate there is not accepted.
+        AuthError: The certificate there is not accepted, or what we have shown there.
         ConnectError: Nobody listens there, or the handshake failed; the message says why.
     """
     transport = await dial_tcp(address)
@@ -264,8 +337,8 @@ async def dial_tls(address: Address, ssl_context: ssl.SSLContext) -> TlsTranspor
         transport.close()
         cause = error.__cause__ or error
         failure = connect_error(address, tls_reason(cause))
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            failure = UntrustedError(str(failure))
+        if isinstance(cause, ssl.SSLCertVerificationError) or is_refusal(cause):
+            failure = AuthError(str(failure))
         raise failure from cause
     except BaseException:
         transport.close()
@@ -283,6 +356,28 @@ async def listen_tls(address: Address, ssl_context: ssl.SSLContext) -> TlsListen
     if ssl_context.protocol is ssl.PROTOCOL_TLS_CLIENT:
         raise ValueError("ssl_context must be one for servers, such as ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)")
     return TlsListener(await listen_tcp(address), ssl_context)
+
+
+async def handshake_or_turn_away(transport: TlsTransport) -> None:
+    """Do the handshake with a client; a checkpoint.
+
+    Raises:
+        TurnedAwayError: It does not pass; it has been told.
+        trio.BrokenResourceError: It went away.
+    """
+    try:
+        await transport.handshake()
+    except trio.BrokenResourceError as error:
+        cause = error.__cause__
+        if isinstance(cause, ssl.SSLError) and not _is_unexpected_end(cause):
+            raise TurnedAwayError(str(error), b"") from cause
+        raise
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether the other end says that it does not accept what we have shown."""
+    reason = (error.reason if isinstance(error, ssl.SSLError) else None) or ""
+    return "_ALERT_" in reason and reason.endswith(_NOT_ACCEPTED)
 
 
 def tls_reason(error: BaseException) -> str:

@@ -267,7 +267,10 @@ def _private_bases() -> Iterator[str]:
             # The specification demands both; a directory of somebody else's can be left from `su`.
             if status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) == 0o700:
                 yield runtime
-    yield tempfile.gettempdir()
+    try:
+        yield tempfile.gettempdir()
+    except FileNotFoundError:
+        pass  # no place takes a file: all are read-only, or this process may not write files at all
     yield "/tmp"  # noqa: S108 - mkdtemp makes the directory that counts; the names of temporary ones can be too long
 
 

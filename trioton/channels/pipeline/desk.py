@@ -334,9 +334,8 @@ class PushDesk:
         head = jobs.job_head(number, puller.refused, again=job.again)
         buffers, size = job.piece
         size += len(head)
-        try:
-            puller.end.check(size)
-        except ValueError as objection:
+        objection = puller.end.objection(size)
+        if objection is not None:
             self._fail(job, str(objection))
             return
         limit = puller.limit

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Self, TypeVar
 
 import trio
 
+from ..._arguments import check_count
 from ...protocol.jobs import Pull
 from ..base import check_context, slot_name
 from ..messages import TEXT, DecodeFailure, MessageType, as_message_type, value_encoder
@@ -76,10 +77,7 @@ class PullChannel(trio.abc.ReceiveChannel[T_co], Generic[T_co]):
     def __init__(self, ctx: Context, slot: str, message_type: Any = TEXT, *, prefetch: int = 0) -> None:
         context = check_context(ctx)
         type_ = as_message_type(message_type)
-        if isinstance(prefetch, bool) or not isinstance(prefetch, int):
-            raise TypeError(f"prefetch must be a number of jobs, not {prefetch!r}")
-        if not 0 <= prefetch <= MAX_PREFETCH:
-            raise ValueError(f"prefetch must be from 0 to {MAX_PREFETCH}, not {prefetch!r}")
+        check_count("prefetch", prefetch, 0, MAX_PREFETCH)
         self._slot = slot_name(slot, type_, PATTERN)
         context._check_open()
         value_encoder()

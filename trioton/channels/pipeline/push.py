@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Self, TypeVar
 
 import trio
 
+from ..._arguments import check_count, check_flag
 from ...errors import JobFailed
-from ...network.arguments import check_flag
 from ...protocol.jobs import MAX_HEAD
 from .. import references
 from ..base import check_context, slot_name
@@ -95,10 +95,7 @@ class PushChannel(trio.abc.SendChannel[T_contra], Generic[T_contra]):
         context = check_context(ctx)
         type_ = as_message_type(message_type)
         check_flag("local", local)
-        if isinstance(max_pending, bool) or not isinstance(max_pending, int):
-            raise TypeError(f"max_pending must be a number of jobs, not {max_pending!r}")
-        if not 1 <= max_pending <= MAX_PENDING:
-            raise ValueError(f"max_pending must be from 1 to {MAX_PENDING}, not {max_pending!r}")
+        check_count("max_pending", max_pending, 1, MAX_PENDING)
         context._check_open()
         self._set_up(context, slot_name(slot, type_, PATTERN), type_, max_pending)
         present = self._desks.get(self._slot)
@@ -164,10 +161,10 @@ class PushChannel(trio.abc.SendChannel[T_contra], Generic[T_contra]):
 
         Raises:
             TypeError: `count` is not an int.
+            ValueError: It is negative.
             trio.ClosedResourceError: The channel, or its context, was closed.
         """
-        if isinstance(count, bool) or not isinstance(count, int):
-            raise TypeError(f"count must be an int, not {count!r}")
+        check_count("count", count, 0)
         await trio.lowlevel.checkpoint()
         self._check_open()
         desk = self._open()
@@ -192,7 +189,7 @@ class PushChannel(trio.abc.SendChannel[T_contra], Generic[T_contra]):
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         job = self._job(value)
-        if self._context._budget.spend(1):
+        if self._context._pace.spend(1):
             await trio.lowlevel.cancel_shielded_checkpoint()
         try:
             self._room.acquire_nowait()

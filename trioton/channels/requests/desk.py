@@ -80,6 +80,7 @@ class RequestDesk:
     Attributes:
         channels: Those who use it.
         repliers: The contexts that answer, or have something of ours.
+        last_id: The number of the newest request.
     """
 
     def __init__(self, context: Context, slot: str) -> None:
@@ -94,7 +95,7 @@ class RequestDesk:
         self._denied: dict[bytes, NotPermittedError] = {}  # repliers that this context may not ask, as they said last
         self._targeted: dict[bytes, deque[Future[Any]]] = {}
         self._new: deque[Future[Any]] = deque()
-        self._last_id = 0
+        self.last_id = 0
         self._lot = trio.lowlevel.ParkingLot()
         self._replies = HandledSubscription(
             self._traffic.listening,
@@ -104,6 +105,7 @@ class RequestDesk:
             self._heard,
             self._refused,
             own=(context._wire_id, context._dispatcher.do_later),
+            handle_plain=self._heard_plain,
         )
         self._traffic.listening.add(self._replies)
         self._traffic.audience.watch(slot, self.repliers_changed)
@@ -130,11 +132,6 @@ class RequestDesk:
             replier.end.close()
         self.repliers.clear()
         self._replies.close()
-
-    def next_id(self) -> int:
-        """The number of the next request."""
-        self._last_id += 1
-        return self._last_id
 
     # ---------------------------------------------------------------- repliers
 
@@ -250,11 +247,13 @@ class RequestDesk:
 
     def add(self, future: Future[Any]) -> None:
         """A request was made. If there is a deadline where it was, the one who awaits it at once says so; else it starts now."""
-        self._new.append(future)
         if trio.current_effective_deadline() == math.inf:
-            self.start_all_new()
-        else:
-            self._context._dispatcher.do_later(self.start_all_new)
+            if self._new:
+                self.start_all_new()
+            self._start(future, math.inf)
+            return
+        self._new.append(future)
+        self._context._dispatcher.do_later(self.start_all_new)
 
     def start_new(self, future: Future[Any], deadline: float) -> None:
         """Send a new request, behind those that were made before it."""
@@ -275,7 +274,8 @@ class RequestDesk:
         if self._denied:
             self.repliers_changed()  # what was not permitted before may be now
         future._stage = Stage.QUEUED
-        future._deadline = deadline
+        if deadline != math.inf:
+            future._deadline = deadline
         target = future._target
         if target is not None:
             self._context._associations.seek(target)
@@ -324,21 +324,22 @@ class RequestDesk:
         seconds = None if deadline == math.inf else deadline - trio.current_time()
         piece = requests.encode_call(future._id, seconds, future._stream, future._body)
         size = len(piece)
-        try:
-            end.check(size)
-        except ValueError as objection:
+        objection = end.objection(size)
+        if objection is not None:
             future._finish(None, objection)
             return True
-        future._position = end.sent
-        if end.dead_reason is not None or not end.try_send(((piece,), size)):
+        position = end.sent
+        if end.is_over or not end.try_send(((piece,), size)):
             return False
+        future._position = position
         future._stage = Stage.SENT
         future._replier = replier
         replier.running += 1
         replier.pending[future._id] = future
-        for sender in future._leaving:
-            sender._has_left()
-        future._leaving = []
+        if future._leaving:
+            for sender in future._leaving:
+                sender._has_left()
+            future._leaving = ()
         return True
 
     # ---------------------------------------------------------------- stopping
@@ -381,6 +382,23 @@ class RequestDesk:
 
     def _refused(self, source: bytes, reason: str) -> None:
         self._context._hub.emit(BadMessage(ContextId.from_wire(source), self.slot, reason))
+
+    def _heard_plain(self, source: bytes, body: bytes) -> bool:
+        """A lone message has come; whether it is a reply that was easily read."""
+        reply = requests.read_plain_reply(body)
+        if reply is None:
+            return False
+        number, value = reply
+        replier = self.repliers.get(source)
+        future = None if replier is None else replier.pending.get(number)
+        if replier is None or future is None or future._ask_to_stop:
+            return False
+        del replier.pending[number]
+        replier.ended()
+        future._is_answered = True
+        future._finish(value, None)
+        self._settled(replier)
+        return True
 
     def _heard(self, source: bytes, message: object) -> None:
         replier = self.repliers.get(source)

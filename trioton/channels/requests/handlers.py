@@ -68,8 +68,17 @@ _END: Final = object()
 
 
 def hidden(function: F) -> F:
-    """Keep a public method of a `RepChannel` from being called by others; a decorator."""
-    setattr(function, _HIDDEN, True)
+    """Keep a public method of a `RepChannel` from being called by others; a decorator.
+
+    Raises:
+        TypeError: It decorates anything else than a function, a static method or a class method.
+    """
+    method: Any = function
+    if isinstance(function, (staticmethod, classmethod)):
+        method = function.__func__
+    if not callable(method) or isinstance(method, type):
+        raise TypeError(f"hidden is for methods, not for {function!r}")
+    setattr(method, _HIDDEN, True)
     return function
 
 

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Self
 
 import trio
 
+from ..._arguments import check_count
 from ...errors import MessageTypeError
 from ...protocol import requests
 from ...protocol.failures import encode_failure
+from ...protocol.limits import MAX_RUN_BYTES
+from ...protocol.plain import encode_plain
 from .. import references
 from ..base import check_context, slot_name
 from ..messages import OBJECT, value_encoder
@@ -22,7 +25,8 @@ from .service import Service
 
 if TYPE_CHECKING:
     from ...network.context import Context
-    from .service import Job
+    from ...protocol.requests import Call
+    from .service import Client, Job
 
 logger = logging.getLogger("trioton.requests")
 
@@ -90,10 +94,7 @@ class RepChannel:
         max_running: int = 64,
     ) -> None:
         context = check_context(ctx)
-        if isinstance(max_running, bool) or not isinstance(max_running, int):
-            raise TypeError(f"max_running must be a number of requests, not {max_running!r}")
-        if not 1 <= max_running <= MAX_RUNNING:
-            raise ValueError(f"max_running must be from 1 to {MAX_RUNNING}, not {max_running!r}")
+        check_count("max_running", max_running, 1, MAX_RUNNING)
         self._slot = slot_name(slot, OBJECT, PATTERN)
         context._check_open()
         value_encoder()
@@ -106,6 +107,7 @@ class RepChannel:
         self._jobs: dict[Job, None] = {}
         self._closed = False
         self._idle = trio.lowlevel.ParkingLot()
+        self._certain_size = min(context._limits.max_package, MAX_RUN_BYTES)  # what anybody takes
         self._runner = Runner(max_running, is_simulated=context._network.is_simulated)
         self._service = Service.of(context, self._slot)
         self._service.add(self)
@@ -138,33 +140,30 @@ class RepChannel:
     def _start(self, job: Job) -> None:
         """Run a request; the service has found room for it."""
         self._counts["started"] += 1
-        function = self._find(job.call.method)
-        if job.sender is None and job.client.end.has_room and function is not None and self._runner.is_quick(function):
-            self._run_at_once(job, function)
-            return
         job.scope = trio.CancelScope()
         self._running += 1
         self._jobs[job] = None
         self._context._user_nursery.start_soon(self._run, job, name=f"{self._slot}: {job.call.method}")
 
-    def _run_at_once(self, job: Job, function: Callable[..., Any]) -> None:
-        """Run a handler that awaits nothing. It has a copy of the context variables, as a task would."""
-        call = job.call
+    def _quick_handler(self, method: str) -> Callable[..., Any] | None:
+        """The handler for a method, if that awaits nothing."""
+        function = self._find(method)
+        return function if function is not None and self._runner.is_quick(function) else None
+
+    def _answer_at_once(self, client: Client, call: Call, function: Callable[..., Any]) -> None:
+        """Run a handler that awaits nothing, and answer. It has a copy of the context variables, as a task would."""
+        self._counts["started"] += 1
         try:
             value = contextvars.copy_context().run(run_quickly, function, call.arguments, call.keywords)
             message = requests.encode_done(call.id, self._encode(call.method, value))
             self._counts["succeeded"] += 1
         except BaseException as error:  # noqa: ASYNC103, BLE001  # nothing is awaited; whatever it is, the requester hears of it
-            message = self._failed(job, error)
-        try:
-            self._check_size(job, message)
-            if not job.client.is_gone:
-                job.client.end.check(len(message))
-        except ValueError as error:
-            message = self._failed(job, error)
-        self._service.answer(job.client, message)
-        self._service.left(job)
-        self._service.room_is_free()
+            message = self._failed(call, error)
+        if len(message) > self._certain_size:
+            objection = self._objection(call, message) or client.end.objection(len(message))
+            if objection is not None:
+                message = self._failed(call, objection)
+        self._service.answer(client, message)
 
     def _stop(self, job: Job) -> None:
         """Nobody wants the result of a request any more."""
@@ -194,6 +193,7 @@ class RepChannel:
             with job.scope:
                 message = await self._result(job)
             if job.scope.cancelled_caught:
+                job.was_stopped = True
                 self._counts["cancelled"] += 1
                 message = requests.encode_cancelled(call.id, is_clean=not job.is_left_behind)
                 if job.gone_reason is not None and not job.is_cancelled:
@@ -206,13 +206,13 @@ class RepChannel:
             del self._jobs[job]
             self._service.left(job)
             if not job.is_left_behind:
-                self._free_room()
+                self._free_room(job)
             self._idle.unpark_all()
 
-    def _free_room(self) -> None:
+    def _free_room(self, job: Job) -> None:
         """Nothing of a request runs any more."""
         self._running -= 1
-        self._service.room_is_free()
+        self._service.room_is_free(job)
 
     async def _result(self, job: Job) -> bytes:
         """Run the handler; gives the answer."""
@@ -229,19 +229,22 @@ class RepChannel:
             _raise_if_cancelled(error)
             if isinstance(error, MessageTypeError) and job.sender is not None:
                 error = MessageTypeError(f"an item of {call.method!r} cannot be sent: {error}")
-            return self._failed(job, error)
+            return self._failed(call, error)
         self._counts["succeeded"] += 1
         return requests.encode_done(call.id, encoded)
 
-    def _failed(self, job: Job, error: BaseException) -> bytes:
+    def _failed(self, call: Call, error: BaseException) -> bytes:
         """A handler has raised something, or what it returned cannot be sent; gives the answer."""
         if _is_from_keyboard(error):
             raise error
         self._counts["failed"] += 1
-        logger.debug("%r: %s has failed", self, job.call.method, exc_info=error)
-        return requests.encode_failed(job.call.id, encode_failure(error))
+        logger.debug("%r: %s has failed", self, call.method, exc_info=error)
+        return requests.encode_failed(call.id, encode_failure(error))
 
     def _encode(self, method: str, value: object) -> bytes:
+        plain = encode_plain(value)
+        if plain is not None:
+            return plain
         references.forget_leaving()
         try:
             encoded = OBJECT.encode_message(value, references.ENCODE_EXTRA)
@@ -255,19 +258,21 @@ class RepChannel:
         if job.is_abandoned:
             return  # it was told so, and expects nothing
         service, client = self._service, job.client
+        objection = self._objection(job.call, message)
         try:
-            self._check_size(job, message)
+            if objection is not None:
+                raise objection
             await service.answer_when_room(client, ((message,), len(message)))
         except ValueError as error:
-            failed = self._failed(job, error)
+            failed = self._failed(job.call, error)
             await service.answer_when_room(client, ((failed,), len(failed)))
 
-    def _check_size(self, job: Job, message: bytes) -> None:
+    def _objection(self, call: Call, message: bytes) -> ValueError | None:
+        """Why an answer is too large to be sent, whoever gets it; None if it is not."""
         most = self._context._limits.max_package
-        if len(message) > most:
-            raise ValueError(
-                f"what {job.call.method!r} has returned takes {len(message)} bytes; limits.max_package is {most}"
-            )
+        if len(message) <= most:
+            return None
+        return ValueError(f"what {call.method!r} has returned takes {len(message)} bytes; limits.max_package is {most}")
 
     # ---------------------------------------------------------------- the end
 

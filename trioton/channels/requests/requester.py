@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import trio
 
+from ..._arguments import check_count, check_flag, check_seconds
 from ...errors import NoReplierError
-from ...network.arguments import check_grace
-from ...protocol.requests import MAX_METHOD
+from ...network.arguments import check_context_id
+from ...protocol.plain import encode_plain
+from ...protocol.requests import MAX_METHOD, encode_plain_body
 from .. import references
 from ..base import check_context, slot_name
 from ..messages import OBJECT, value_encoder
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from ...network.context import Context
 
 PATTERN: Final = "req-rep"
+
+MOST_REMEMBERED: Final = 64
+"""Attributes that a channel may have before it forgets by which names it has called its repliers."""
 
 MAX_PENDING: Final = 1_000_000
 
@@ -53,7 +58,10 @@ class _Methods:
             raise AttributeError(
                 f"{type(self).__name__!r} has no attribute {name!r}; names that begin with '_' are never called"
             )
-        return _Method(self._channel, name, self._target)
+        method = _Method(self._channel, name, self._target)
+        if len(self.__dict__) < MOST_REMEMBERED:
+            self.__dict__[name] = method  # the next look finds it there, and does not come here
+        return method
 
     async def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
         """Make a request and wait for its value; if the channel has `max_pending` requests, wait for room first.
@@ -106,12 +114,13 @@ class _Methods:
 class _Method:
     """A method of repliers, by its name."""
 
-    __slots__ = ("_channel", "_name", "_target")
+    __slots__ = ("_channel", "_name", "_plain", "_target")
 
     def __init__(self, channel: ReqChannel, name: str, target: bytes | None) -> None:
         self._channel = channel
         self._name = name
         self._target = target
+        self._plain = encode_plain(name) if 1 <= len(name) <= MAX_METHOD else None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Future[Any]:
         """Make a request; it starts at once.
@@ -123,9 +132,13 @@ class _Method:
             trio.ClosedResourceError: The channel, or its context, was closed.
         """
         channel = self._channel
-        channel._check_open()
+        if channel._closed or channel._context._closing:
+            channel._check_open()
         if channel._pending >= channel._max_pending:
             raise trio.WouldBlock
+        body = None if kwargs or self._plain is None else encode_plain_body(self._plain, args)
+        if body is not None:
+            return channel._add(Future(channel, self._name, body, target=self._target))
         body = _encode(self._name, args, kwargs)
         return channel._add(Future(channel, self._name, body, references.take_leaving(), target=self._target))
 
@@ -165,15 +178,11 @@ class ReqChannel(_Methods):
         cancel_grace: float = 1.0,
     ) -> None:
         context = check_context(ctx)
-        if not isinstance(local, bool):
-            raise TypeError(f"local must be True or False, not {local!r}")
-        if isinstance(max_pending, bool) or not isinstance(max_pending, int):
-            raise TypeError(f"max_pending must be a number of requests, not {max_pending!r}")
-        if not 1 <= max_pending <= MAX_PENDING:
-            raise ValueError(f"max_pending must be from 1 to {MAX_PENDING}, not {max_pending!r}")
+        check_flag("local", local)
+        check_count("max_pending", max_pending, 1, MAX_PENDING)
         if patience is not None:
-            check_grace("patience", patience)
-        check_grace("cancel_grace", cancel_grace)
+            check_seconds("patience", patience)
+        check_seconds("cancel_grace", cancel_grace)
         self._slot = slot_name(slot, OBJECT, PATTERN)
         context._check_open()
         value_encoder()
@@ -213,11 +222,11 @@ class ReqChannel(_Methods):
         """Wait until at least so many channels answer.
 
         Raises:
-            TypeError: `count` is not a number.
+            TypeError: `count` is not an int.
+            ValueError: It is negative.
             trio.ClosedResourceError: The channel, or its context, was closed.
         """
-        if isinstance(count, bool) or not isinstance(count, int):
-            raise TypeError(f"count must be a number of repliers, not {count!r}")
+        check_count("count", count, 0)
         await trio.lowlevel.checkpoint()
         self._check_open()
         while self.repliers < count:
@@ -237,11 +246,7 @@ class ReqChannel(_Methods):
             TypeError: It is no identity.
             ValueError: It is out of range.
         """
-        if isinstance(context_id, bool) or not isinstance(context_id, int):
-            raise TypeError(f"context_id must be the identity of a context, not {context_id!r}")
-        if not 0 <= context_id < 1 << 128:
-            raise ValueError(f"context_id must be the identity of a context, not {context_id!r}")
-        target = int(context_id).to_bytes(16, "big")
+        target = check_context_id("context_id", context_id)
         if target == self._context._wire_id:
             self._desk.use_own()
         return RequestTarget(self, target)

@@ -17,6 +17,7 @@ from ...protocol.requests import Ask, Call
 from ...protocol.rooms import KEPT_FOR, Rooms
 from .. import references
 from ..direct import Sender
+from .asker import Asker
 from .desk import WINDOW, reply_slot
 
 if TYPE_CHECKING:
@@ -37,12 +38,14 @@ class Client:
     Attributes:
         wire_id: The 16 bytes of its identity.
         end: What is sent to it.
+        asker: What runs here for it, on all slots.
         jobs: Its requests that run here, by their numbers.
         is_gone: Whether it asks no more, and hears nothing.
     """
 
-    def __init__(self, wire_id: bytes) -> None:
+    def __init__(self, wire_id: bytes, asker: Asker) -> None:
         self.wire_id = wire_id
+        self.asker = asker
         self.end: AddressedEnd
         self.jobs: dict[int, Job] = {}
         self.is_gone = False
@@ -60,6 +63,7 @@ class Job:
         is_cancelled: Whether its requester wants it to stop.
         is_abandoned: Whether its requester was told that it cannot be stopped.
         is_left_behind: Whether a thread of it goes on though it was stopped.
+        was_stopped: Whether it ended because nobody wants its result any more.
         has_ended: Whether it has ended but for that.
         task: What runs it, or None.
         gone_reason: Why it is stopped though nobody asked for that, or None.
@@ -77,6 +81,7 @@ class Job:
         "scope",
         "sender",
         "task",
+        "was_stopped",
     )
 
     def __init__(self, client: Client, call: Call, channel: RepChannel, sender: Sender[Any] | None) -> None:
@@ -88,6 +93,7 @@ class Job:
         self.is_cancelled = False
         self.is_abandoned = False
         self.is_left_behind = False
+        self.was_stopped = False
         self.has_ended = False
         self.task: trio.lowlevel.Task | None = None
         self.gone_reason: str | None = None
@@ -102,7 +108,7 @@ class Job:
         self.is_left_behind = False
         self.channel._counts["abandoned"] -= 1
         if self.has_ended:
-            self.channel._free_room()
+            self.channel._free_room(self)
 
 
 class Service:
@@ -144,6 +150,7 @@ class Service:
             self._refused,
             self._source_gone,
             own=(context._wire_id, context._dispatcher.do_later),
+            handle_plain=self._heard_plain,
         )
         self._advertised: list[Advertisement] = []
         self._listening.add(self._requests)
@@ -191,6 +198,17 @@ class Service:
     def _refused(self, source: bytes, reason: str) -> None:
         self._context._hub.emit(BadMessage(ContextId.from_wire(source), self.slot, reason))
 
+    def _heard_plain(self, source: bytes, body: bytes) -> bool:
+        """A lone message has come; whether it is a request that was easily read."""
+        call = requests.read_plain_call(body)
+        if call is None:
+            return False
+        try:
+            self._called(self.clients.get(source) or self._open(source), call)
+        except ProtocolError as error:
+            self._refused(source, str(error))
+        return True
+
     def _heard(self, source: bytes, message: object) -> None:
         try:
             fields = requests.check_ask(message)
@@ -208,12 +226,14 @@ class Service:
             references.let_go(message)
 
     def _open(self, source: bytes) -> Client:
-        client = Client(source)
+        client = Client(source, Asker.of(self._context, source))
         client.end = AddressedEnd(self._context, reply_slot(self.slot), source, lambda _: self._source_gone(source))
         if client.end.dead_reason is None:
             self.clients[source] = client
+            client.asker.clients += 1
         else:
             client.is_gone = True
+            client.asker.forget_if_idle()
         return client
 
     def _called(self, client: Client, call: Call) -> bool:
@@ -228,15 +248,23 @@ class Service:
             raise ProtocolError(f"the items of a request cannot go to {call.stream!r:.100}")
         if client.is_gone:
             return False
-        if not self._rooms.enter(client.wire_id, trio.current_time):
+        is_welcome = client.asker.may_enter(self, client, self._rooms.capacity)
+        if not is_welcome or not self._rooms.enter(client.wire_id, trio.current_time):
             self.answer(client, requests.encode_busy(call.id))
             return False
         channels = self.channels
         channel = (
             channels[0] if len(channels) == 1 else max(channels, key=lambda each: each._max_running - each._running)
         )
+        handler = channel._quick_handler(call.method) if call.stream is None and client.end.has_room else None
+        if handler is not None:
+            channel._answer_at_once(client, call, handler)
+            self._rooms.leave()
+            self._invite()
+            return True
         job = Job(client, call, channel, call.stream)
         client.jobs[call.id] = job
+        client.asker.running += 1
         channel._start(job)
         return True
 
@@ -255,7 +283,9 @@ class Service:
         self._invite()
 
     def _forget(self, client: Client) -> None:
-        self.clients.pop(client.wire_id, None)
+        if self.clients.pop(client.wire_id, None) is not None:
+            client.asker.clients -= 1
+            client.asker.forget_if_idle()
         client.is_gone = True
         client.end.close()
         self._lot.unpark_all()
@@ -279,7 +309,9 @@ class Service:
             ValueError: It is larger than the requester takes.
         """
         while not client.is_gone:
-            client.end.check(piece[1])
+            objection = client.end.objection(piece[1])
+            if objection is not None:
+                raise objection
             try:
                 if client.end.try_send(piece):
                     return
@@ -291,8 +323,9 @@ class Service:
         """A request has ended, and was answered. `room_is_free` is to follow, when nothing of it runs any more."""
         job.client.jobs.pop(job.call.id, None)
 
-    def room_is_free(self) -> None:
-        """There is room for one request more."""
+    def room_is_free(self, job: Job) -> None:
+        """There is room for one request more: nothing of this one runs any more."""
+        job.client.asker.left(was_stopped=job.was_stopped)
         self._rooms.leave()
         self._invite()
 

@@ -49,7 +49,8 @@ class ResultStream:
         references.forget_leaving()
         reference = values.encode_value(sender, references.ENCODE_EXTRA)
         leaving = [*self._leaving, *references.take_leaving()]
-        future: Future[None] = Future(channel, self._method, self._body, leaving, target=self._target, stream=reference)
+        future: Future[None] = Future(channel, self._method, self._body, leaving, target=self._target)
+        future._stream = reference
         self._future = future
         future.add_done_callback(lambda _: self._ended(sender))
         channel._add(future)

@@ -30,6 +30,7 @@ from ...protocol.records import (
     encode_record,
     parse_record,
 )
+from ...protocol.shown import shown
 from ..states import Tie
 from .parenthood import Parenthood
 from .upward import Upward
@@ -240,6 +241,8 @@ class Flooding:
             if connection.tie is Tie.STUB and not parenthood.may_speak_for(connection, record.origin):
                 parenthood.doubt(connection, record.origin)
                 continue
+            if not connection.standing.may_speak_for_others:
+                connection.talk.record_came(is_node=isinstance(record, (NodeRecord, NodeChange)))
             slots = self._learn(record)
             if slots is not None:
                 self.tell(record, connection, data)
@@ -259,7 +262,7 @@ class Flooding:
         if connection.tie is Tie.PARENT:
             return self.upward.heard(record)
         if connection.tie is not Tie.STUB or not isinstance(record, Want):
-            raise ProtocolError(f"the peer is in no position to say {record!r:.100}")
+            raise ProtocolError(f"the peer is in no position to say {shown(record)}")
         self._context._mesh.membership.update()  # what is known must have been thought through before anything is told of it
         self.parenthood.hear(connection, record)
         return []

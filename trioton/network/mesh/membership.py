@@ -151,10 +151,10 @@ class Membership:
         if waiting:
             waiting.unpark_all()
 
-    def _log(self, wire_id: bytes, what: str) -> None:
-        if logger.isEnabledFor(logging.INFO):  # this is done for each context of the network
+    def _log(self, level: int, wire_id: bytes, what: str) -> None:
+        if logger.isEnabledFor(level):  # this is done for each context of the network
             name, _ = self._joined.get(wire_id, ("", 0))
-            logger.info("%s: %r (%s) %s", self._context, name, ContextId.from_wire(wire_id), what)
+            logger.log(level, "%s: %r (%s) %s", self._context, name, ContextId.from_wire(wire_id), what)
 
     def _lose(self, wire_id: bytes) -> None:
         _make_room(self._lost)
@@ -237,7 +237,8 @@ class Membership:
         association = self._context._associations.known(wire_id)
         if association is not None:
             self._context._associations.end(association)
-        self._log(wire_id, f"is gone: {reason}")
+        # Nothing tells from here whether one to whom no way leads has said goodbye to its neighbours, as most have.
+        self._log(logging.DEBUG if reason == NO_WAY else logging.INFO, wire_id, f"is gone: {reason}")
         self.gone(wire_id, reason)
 
     async def _forget_in_time(self) -> None:
@@ -259,7 +260,7 @@ class Membership:
             association = self._context._associations.get(wire_id)
             assert association is not None
             self.learn_all(association)
-        self._log(wire_id, "has joined")
+        self._log(logging.DEBUG, wire_id, "has joined")
 
     def confirmed(self, route: Route) -> None:
         """A context that was only presumed to be somewhere is, as the parent says."""

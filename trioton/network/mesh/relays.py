@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Final
 from ...errors import ProtocolError
 from ...protocol import codec
 from ...protocol.identity import ContextId
-from ...protocol.packages import Package, PackageKind, PackageTemplate
+from ...protocol.memory import RUN_OVERHEAD, Held, OverMemoryError
+from ...protocol.packages import Package, PackageKind, PackageTemplate, RelayedPackage
 from ...protocol.policies import Mode
 from ...protocol.routed import HOP_SHIFT, LAST_ROUND, MOST_HOPS, encode_routed, pass_on
+from ...protocol.session import ARRAY_HEAD
 from ...protocol.way import Way
 from ..events import BadMessage
 from ..states import Tie
 
 if TYPE_CHECKING:
     from ...protocol.interests import MergedInterest
+    from ...protocol.memory import MemoryScope
     from ...protocol.packages import PackageHeader
     from ...protocol.routed import RoutedReceived
     from ...protocol.session import PackageReceived
@@ -61,8 +64,8 @@ class Relay:
         """An empty package that says that all before `position` was sent or dropped."""
         return Package(self._template.header(position, 0), (codec.array_head(0),), 1, position, 0)
 
-    def package(self, event: PackageReceived) -> Package:
-        """What came, ready to go on."""
+    def package(self, event: PackageReceived, memory: MemoryScope) -> Package:
+        """What came over a link, ready to go on; while it waits it is charged to `memory`."""
         header, is_last, body, is_lone_bytes, flags = event
         parts: tuple[bytes, ...] = (body,)
         size = len(body)
@@ -70,7 +73,7 @@ class Relay:
             head = codec.array_head(1) + codec.bytes_head(size)
             parts, size = (head, body), size + len(head)
         hops = (flags >> HOP_SHIFT) + 1
-        return Package(
+        package = RelayedPackage(
             self._template.header(header.first, header.count),
             parts,
             size,
@@ -79,6 +82,8 @@ class Relay:
             is_last=is_last,
             flags=flags & _FLAGS | hops << HOP_SHIFT,
         )
+        package.held = Held(memory, size // len(self.ways) + RUN_OVERHEAD)
+        return package
 
 
 class Relays:
@@ -140,6 +145,8 @@ class Relays:
             return
         try:
             self._context._reception.package(association, event)
+        except OverMemoryError:
+            raise
         except ProtocolError as error:
             if header.source == connection.peer.wire_id:
                 raise
@@ -161,11 +168,14 @@ class Relays:
         package: Package | None = None
         for neighbour, way in relay.ways.items():
             if neighbour is not connection:
-                package = package or relay.package(event)
+                package = package or relay.package(event, connection.memory)
                 if package.flags >> HOP_SHIFT <= MOST_HOPS:
                     self._send(neighbour, way, package, relay, header.source)
 
     def _send(self, neighbour: Connection, way: Way, package: Package, relay: Relay, source: bytes) -> None:
+        if package.body_size > neighbour.max_package + ARRAY_HEAD:
+            self.lost += 1  # the source should have known; the neighbour would close the link to this context
+            return
         self._flooding.flush_to(neighbour, source)
         way.add(package, relay)
         self._touched[neighbour] = None
@@ -194,7 +204,7 @@ class Relays:
         if header.first < relay.cut_to:
             neighbour.outbox.remove_branch(way)  # it is sent again from here on: what still waits comes once more
         relay.cut_to = header.first + header.count
-        self._send(neighbour, way, relay.package(event), relay, header.source)
+        self._send(neighbour, way, relay.package(event, connection.memory), relay, header.source)
 
     def _relay(self, header: PackageHeader, destination: bytes | None) -> Relay:
         key = header.source, header.slot, header.stream, destination

@@ -140,6 +140,10 @@ class Retaining:
         self._answered.unpark_all()
         self._check_room()
 
+    def count(self, slot: str) -> int:
+        """How many hold the value of a slot."""
+        return len(self._watchers.get(slot, ()))
+
     def get(self, slot: str) -> Retained | None:
         """The value of a slot, if there is one."""
         return self.store.get(slot)

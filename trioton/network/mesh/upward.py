@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ...protocol.flow import Branch
-from ...protocol.handshake import MAX_NAME
 from ...protocol.identity import ID_BYTES
 from ...protocol.permissions import REPORTS_SLOT
 from ...protocol.policies import Mode
@@ -157,13 +156,11 @@ class Upward:
     def looking_for(self, name_or_id: str | int) -> Iterator[None]:
         """In this block it is told if a context with this name or identity can be reached."""
         wish = _wish(name_or_id)
-        if wish is not None:
-            self._use(wish)
+        self._use(wish)
         try:
             yield
         finally:
-            if wish is not None:
-                self._disuse(wish)
+            self._disuse(wish)
 
     # ---------------------------------------------------------------- single contexts
 
@@ -236,9 +233,8 @@ class Upward:
                 self._context._traffic.lives.remove_branch(outlet, awaited)
 
 
-def _wish(name_or_id: str | int) -> Wish | None:
-    """How a context is wanted; None if none can have this name or identity."""
+def _wish(name_or_id: str | int) -> Wish:
+    """How a context with a possible name or identity is wanted."""
     if isinstance(name_or_id, str):
-        return (WantKind.NAME, name_or_id) if 0 < len(name_or_id) <= MAX_NAME else None
-    is_possible = 0 <= name_or_id < 1 << 8 * ID_BYTES
-    return (WantKind.CONTEXT, int(name_or_id).to_bytes(ID_BYTES, "big")) if is_possible else None
+        return WantKind.NAME, name_or_id
+    return WantKind.CONTEXT, int(name_or_id).to_bytes(ID_BYTES, "big")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import ProtocolError
 from ...protocol.inbox import ReceiveFlow, Run
+from ...protocol.scan import scan_run
+from .reception import MESSAGE_TAGS
 from .subscription import Subscription
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ class HandledSubscription(Subscription):
         decode: Makes the messages of a run; raises `ProtocolError` if it makes no sense.
         handle: Called with the source's identity and each message; must not raise.
         refused: Called with the source's identity and the reason when a run made no sense.
+        handle_plain: Called before a lone message is decoded, with the source's identity and the body of the package; whether it has
+            read and handled that itself. It must be as strict as the scan is that this spares.
         source_gone: Called with the identity of a source that sends no more.
         own: The identity of this context, and what calls a function in the next pass of the scheduler: what the context sends to
             itself is handled then, since it comes while it is still being sent.
@@ -44,16 +48,25 @@ class HandledSubscription(Subscription):
         source_gone: Callable[[bytes], None] | None = None,
         *,
         own: tuple[bytes, Callable[[Callable[[], None]], None]],
+        handle_plain: Callable[[bytes, bytes], bool] | None = None,
     ) -> None:
         super().__init__(listening, slot, policy)
         self._decode = decode
         self._handle = handle
         self._source_gone = source_gone
         self._refused = refused
+        self._handle_plain = handle_plain
+        self.scans_lone = handle_plain is not None
         self._own_id, self._do_later = own
 
     def hand_over(self, flow: ReceiveFlow, body: bytes) -> bool:
         """Handle the message of a run of one."""
+        # What answers it may leave first: somebody waits for that, and for nothing else here.
+        source, handle_plain = flow.source, self._handle_plain
+        if handle_plain is None or source == self._own_id or not handle_plain(source, body):
+            if handle_plain is not None:
+                scan_run(body, 1, tags=MESSAGE_TAGS)
+            self._handle_body(source, body, 0, 1)
         inbox = self.inbox
         inbox.handed_over(flow, len(body))
         window = inbox.window
@@ -61,7 +74,6 @@ class HandledSubscription(Subscription):
             if self.until_credit:
                 self._watch_room(flow, window)
             self._took(1)
-        self._handle_body(flow.source, body, 0, 1)
         return True
 
     def deliver(self, run: Run) -> int:

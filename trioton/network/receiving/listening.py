@@ -70,6 +70,8 @@ class Listening:
             is_first = True
             self._blocks_since[slot] = 0 if slot.startswith(DIRECT_PREFIX) else self._record + 1
         self._subscriptions.by_slot.setdefault(slot, []).append(subscription)
+        if subscription.scans_lone:
+            self._subscriptions.scanning.add(slot)
         if window is not None:
             subscription.until_credit = window.size // 4
             for flow in self._incoming.on(slot):
@@ -108,6 +110,7 @@ class Listening:
 
     def _last_removed(self, slot: str) -> None:
         del self._subscriptions.by_slot[slot]
+        self._subscriptions.scanning.discard(slot)
         self._blocks_since.pop(slot, None)
         flows = self._incoming.forget_slot(slot)
         self.reports.forget(slot)

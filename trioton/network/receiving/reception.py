@@ -8,6 +8,7 @@ from ...errors import ProtocolError
 from ...protocol.frames import FLAG_SKIPPED
 from ...protocol.identity import ContextId
 from ...protocol.inbox import ReceiveFlow, Run
+from ...protocol.memory import RUN_OVERHEAD, OverMemoryError
 from ...protocol.packages import PackageHeader, PackageKind
 from ...protocol.routed import HOP_SHIFT
 from ...protocol.scan import TAGS, scan_run
@@ -69,8 +70,9 @@ class Reception:
         self._reports = reports
         self._claims = claims
         self._listening = listening
-        # What others own, by a shorter way: each package asks these three.
+        # What others own, by a shorter way: each package asks these.
         self._slots = subscriptions.by_slot
+        self._scanning = subscriptions.scanning
         self._flows = incoming.by_slot
         self._holders = claims.holders
         self._arrivals = 0
@@ -89,7 +91,7 @@ class Reception:
             raise ProtocolError("the peer sent a package in the name of another context")
         if kind != PackageKind.PUBLISH and destination != self._own_id:
             raise ProtocolError("the peer sent a package for another context")
-        if not is_lone_bytes:
+        if not is_lone_bytes and (count != 1 or slot not in self._scanning):
             scan_run(body, count, tags=MESSAGE_TAGS)
         if slot in self._slots:
             self._deliver(header, body, is_last, is_lone_bytes, flags, association)
@@ -128,10 +130,18 @@ class Reception:
             self.missed(slot, source, missing)
         if known < count:
             self._arrivals = arrival = self._arrivals + 1
-            for subscription in self._slots.get(slot, [])[:]:
+            subscriptions = self._slots.get(slot, [])[:]
+            for subscription in subscriptions:
                 if count == 1 and not is_lone_bytes and subscription.hand_over(flow, body):
                     continue
-                dropped = subscription.deliver(Run(flow, first, body, known, count, arrival, is_lone_bytes))
+                memory = None if association is None else association.memory
+                share = len(body) // len(subscriptions) + RUN_OVERHEAD
+                run = Run(flow, first, body, known, count, arrival, is_lone_bytes, memory, share)
+                try:
+                    dropped = subscription.deliver(run)
+                except OverMemoryError:
+                    self.missed(slot, source, count - known)
+                    raise
                 if dropped:
                     self._hub.emit(Gap(flow.slot, ContextId.from_wire(flow.source), dropped))
                     if subscription.inbox.is_broken:

@@ -39,9 +39,11 @@ class Subscription:
         on_arrival: Called when something has come, for those who wait on several subscriptions.
         decode_lone: The channel's way to make a message of a run of one; raises `ProtocolError` or gives None if that fails.
         is_shared: Whether all contexts may send to it, though it is addressed.
+        scans_lone: Whether it scans packages of one message itself, where that is needed; then it has its slot alone.
     """
 
     is_shared = False
+    scans_lone = False
 
     def __init__(self, listening: Listening, slot: str, policy: Policy) -> None:
         self.slot = slot
@@ -187,9 +189,11 @@ class Subscriptions:
 
     Attributes:
         by_slot: The subscriptions of each slot that has any, older ones first.
+        scanning: The slots whose subscription scans packages of one message itself.
     """
 
     def __init__(self) -> None:
+        self.scanning: set[str] = set()
         self.by_slot: dict[str, list[Subscription]] = {}
 
     def __len__(self) -> int:

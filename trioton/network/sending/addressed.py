@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from ...errors import DeadError
+from ...protocol.limits import MAX_RUN_BYTES
 from ..receiving.claims import DIRECT_PREFIX
 
 if TYPE_CHECKING:
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 BEFORE_GRANT: Final = 256
 """Messages that are taken before the receiver has said how much room it has."""
+
+SMALL: Final = 4096
+"""Bytes up to which a lone message is written past all that gathers and waits, if there is nothing."""
 
 NO_ROUTE: Final = "no route to the context that it is addressed to"
 
@@ -70,6 +74,11 @@ class AddressedEnd:
         outlet.on_change = self._changed
 
     @property
+    def is_over(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._closed or self._outlet.dead_reason is not None
+
+    @property
     def dead_reason(self) -> str | None:
         """Why nothing that is sent here can arrive any more, or None."""
         return self._outlet.dead_reason
@@ -114,15 +123,9 @@ class AddressedEnd:
         """Whether a message can be sent now."""
         return self._outlet.flow.room > 0 and not self._late
 
-    def check(self, size: int) -> None:
-        """Refuse a message of so many bytes if it is too large for the other context, or on the way there.
-
-        Raises:
-            ValueError: It is.
-        """
-        objection = self._outlet.objection(size)
-        if objection is not None:
-            raise objection
+    def objection(self, size: int) -> ValueError | None:
+        """Why a message of so many bytes is too large for the other context, or on the way there; None if it is not."""
+        return self._outlet.objection(size) if size > MAX_RUN_BYTES else None
 
     def try_send(self, piece: Piece) -> bool:
         """Send an encoded message if there is room for it now; gives whether it was sent.
@@ -130,18 +133,22 @@ class AddressedEnd:
         Raises:
             DeadError: What is sent here cannot arrive any more.
         """
-        if self.dead_reason is not None or self._closed:
-            raise DeadError(self.dead_reason or "it was closed")
+        outlet = self._outlet
+        if self._closed or outlet.dead_reason is not None:
+            raise DeadError(outlet.dead_reason or "it was closed")
         if self._late:
             return False
-        if self._outlet.flow.room > 0:
-            self._outlet.add(piece)
+        flow = outlet.flow
+        if flow.room > 0:
+            buffers, size = piece
+            if len(buffers) > 1 or size > SMALL or not outlet.dispatcher.write_at_once(flow, buffers[0]):  # type: ignore[arg-type]  # all are bytes
+                outlet.add(piece)
             return True
-        return self._outlet.try_add(piece)
+        return outlet.try_add(piece)
 
     def send_soon(self, piece: Piece) -> None:
         """Send an encoded message now, or as soon as there is room; for the few that must not be lost and for which nobody waits."""
-        if self.dead_reason is None and not self._closed and not self.try_send(piece):
+        if not self.is_over and not self.try_send(piece):
             self._late.append(piece)
 
     def _changed(self) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ...protocol.packages import Buffer
     from ..association import Association
     from ..events import EventHub
+    from ..link import Link
     from .outlet import Outlet
 
 LONE_AFTER: Final = 50e-6
@@ -69,6 +70,23 @@ class Dispatcher:
         elif not self.is_hot:
             self._add_when_cold(flow)
 
+    def write_at_once(self, flow: SendFlow, piece: bytes) -> bool:
+        """Send a small encoded message, for which there is room, if it is alone: nothing gathers, and nothing waits for the one link it leaves on.
+
+        The same as adding it, by a shorter way; gives whether it was sent.
+        """
+        if self.is_hot or self.gathering is not None:
+            return False
+        now = self._clock()
+        if now - self._last_write <= LONE_AFTER:
+            return False
+        link = self._idle_link(flow)
+        if link is None:
+            return False
+        self._last_write = now
+        link.write_lone(flow.pass_lone(piece))
+        return True
+
     def _add_when_cold(self, flow: SendFlow) -> None:
         """Write a lone message at once; one that follows closely waits for those that come behind it."""
         now = self._clock()
@@ -82,17 +100,25 @@ class Dispatcher:
 
     def _write_lone(self, flow: SendFlow) -> bool:
         """Write the lone message that has gathered past the outbox, if it is for one link only and that is idle; whether it was."""
-        if len(flow.branches) != 1 or len(flow.pieces) != 1:
-            return False
-        (branch,) = flow.branches.values()
-        if branch.key is LOCAL or not branch.is_ready or branch.is_behind or branch.way is not None:
-            return False
-        link = branch.key.open_link  # type: ignore[attr-defined]  # keys are associations, or LOCAL
-        if link is None or not link.is_idle or (branch.blocks and branch.links_lost != branch.outbox.links_lost):
+        link = self._idle_link(flow) if len(flow.pieces) == 1 else None
+        if link is None:
             return False
         self.gathering = None
         link.write_lone(flow.cut_lone())
         return True
+
+    @staticmethod
+    def _idle_link(flow: SendFlow) -> Link | None:
+        """The only link on which what a flow sends leaves, if nothing waits there."""
+        if len(flow.branches) != 1:
+            return None
+        (branch,) = flow.branches.values()
+        if branch.key is LOCAL or not branch.is_ready or branch.is_behind or branch.way is not None:
+            return None
+        link: Link | None = branch.key.open_link  # type: ignore[attr-defined]  # keys are associations, or LOCAL
+        if link is None or not link.is_idle or (branch.blocks and branch.links_lost != branch.outbox.links_lost):
+            return None
+        return link
 
     def add_large(self, flow: SendFlow, buffers: tuple[Buffer, ...], size: int) -> None:
         """Add a large message, whose buffers are sent as they are."""

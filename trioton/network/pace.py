@@ -14,12 +14,12 @@ from typing import Final
 OPERATIONS: Final = 128
 SECONDS: Final = 0.001
 MOST_QUANTUM: Final = 32
-"""Operations that a channel does before it asks the budget, as long as so many take only a small part of `SECONDS`."""
+"""Operations that a channel does before it asks again, as long as so many take only a small part of `SECONDS`."""
 
 _strict = 0
 
 
-class Budget:
+class Pace:
     """What the tasks of one context may do before one of them yields.
 
     Args:
