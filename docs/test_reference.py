@@ -140,11 +140,13 @@ def record_of(noted: Json) -> records.Record | records.Digest | records.Guidance
     ((kind, content),) = noted.items()
     fields = {name: value_of(value) for name, value in content.items()}
     if kind == RecordKind.NODE.name:
-        links = {neighbour: LinkRecord(*link) for neighbour, *link in fields.pop("links")}
+        bounds = dict(fields.pop("bounds"))
+        links = {a: LinkRecord(suspended, way, bounds.get(a, 0)) for a, suspended, way in fields.pop("links")}
         partings = fields.pop("partings")
         return records.NodeRecord(**fields, links=links, partings=dict(partings))
     if kind == RecordKind.CHANGE.name:
-        links = {neighbour: LinkRecord(*link) for neighbour, *link in fields.pop("links")}
+        bounds = dict(fields.pop("bounds"))
+        links = {a: LinkRecord(suspended, way, bounds.get(a, 0)) for a, suspended, way in fields.pop("links")}
         gone = tuple(neighbour for (neighbour,) in fields.pop("gone"))
         return records.NodeChange(**{**fields, "links": links, "gone": gone, "partings": dict(fields["partings"])})
     if kind == RecordKind.INTEREST.name:

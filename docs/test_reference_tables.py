@@ -161,6 +161,7 @@ BOUNDS: dict[str, object] = {
     "links in a NODE": records.MAX_LINKS,
     "partings in a NODE": records.MAX_PARTINGS,
     "links in a CHANGE": records.MAX_LINKS,
+    "bounds in a NODE or a CHANGE": records.MAX_LINKS,
     "neighbours that are gone in a CHANGE": records.MAX_LINKS,
     "partings in a CHANGE": records.MAX_PARTINGS,
     "slots in a SNAPSHOT": records.MAX_SLOTS,

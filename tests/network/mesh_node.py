@@ -11,6 +11,7 @@ import sys
 import trio
 
 import trioton
+from tests.common import Card
 
 
 async def main() -> None:
@@ -19,7 +20,7 @@ async def main() -> None:
     interval, timeout, lease, window = map(float, sys.argv[2:6])
     heartbeat = trioton.Heartbeat(interval=interval, timeout=timeout, lease=lease)
     limits = trioton.Limits(resume_window=window)
-    async with trioton.open_context(name, heartbeat=heartbeat, limits=limits) as context:
+    async with trioton.open_context(name, heartbeat=heartbeat, limits=limits, security=Card()) as context:
         listener = await context.bind("127.0.0.1:0")
         sys.stdout.write(f"{listener.port}\n")
         sys.stdout.flush()

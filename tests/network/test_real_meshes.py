@@ -21,7 +21,7 @@ import pytest
 import trio
 
 import trioton
-from tests.common import FAST
+from tests.common import FAST, Card
 from trioton import Block, ContextDied, ContextJoined, Heartbeat, Limits, PubChannel, SubChannel
 from trioton.testing import leak_check
 
@@ -54,7 +54,7 @@ async def open_contexts(names: str, **options: Any) -> AsyncIterator[list[trioto
         with trio.fail_after(PATIENCE):
             async with AsyncExitStack() as stack:
                 limits = Limits(resume_window=WINDOW)
-                given = {"heartbeat": BEAT, "limits": limits, **options}
+                given = {"heartbeat": BEAT, "limits": limits, "security": Card(), **options}
                 yield [await stack.enter_async_context(trioton.open_context(name, **given)) for name in names]
 
 

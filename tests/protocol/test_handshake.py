@@ -41,6 +41,7 @@ OPTIONAL: dict[str, Any] = {
     "returns": False,
     "retains": True,
     "stub": True,
+    "leaf": True,
     "interval": 0.1,
 }
 
@@ -66,6 +67,7 @@ WRONG: dict[str, list[Any]] = {
     "returns": [None, 0, 1, "true"],
     "retains": [None, 0, 1, "true"],
     "stub": [None, 0, 1, "true"],
+    "leaf": [0, 1, "true"],
     "interval": [0, -1, math.nan, math.inf, "1", True],
 }
 

@@ -178,7 +178,7 @@ def test_a_view_tells_of_an_end(parent: Topology) -> None:
 
 @pytest.mark.parametrize(("context", "is_below"), [(S, True), (T, True), (Z, True), (X, False), (Y, False)])
 def test_whom_a_stub_may_speak_for(parent: Topology, context: bytes, is_below: bool) -> None:
-    assert View(S, 10).is_below(parent, context) is is_below
+    assert View(S, 10).may_speak_for(parent, context) is is_below
 
 
 def test_a_stub_may_want_so_much() -> None:

@@ -104,7 +104,6 @@ NO_TEST: dict[str, str] = {
     "r45": LATER,
     "r46": LATER,
     "r47": LATER,
-    "r48": LATER,
     "r49": "there are no children that run the code of their parents yet",
     "r51": LATER,
 }

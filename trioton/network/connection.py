@@ -16,6 +16,7 @@ from ..protocol.conduct import Conduct
 from ..protocol.outbox import Outbox
 from ..protocol.policies import Mode
 from .arguments import check_timeout
+from .belief import Belief
 from .goodbye import Goodbye
 from .life import Life
 from .states import CLOSED_HERE, State, Tie
@@ -54,6 +55,7 @@ class Connection:
     # max_package: bytes of the largest message that the peer takes.
     # window_bytes: bytes that a flow may be ahead of what has been taken, on either side.
     # standing: what the link there is now, or was last, proves of the peer.
+    # belief: what the peer and this context believe of what the other says of others.
     # guard: holds the peer to its permissions over the link there is now, or was last; None if that may do everything.
     # refused: how often that was needed.
     # tie: what the peer and this context are to each other.
@@ -98,6 +100,7 @@ class Connection:
         self._totals = LinkTotals()
         self._timeout = context._heartbeat.timeout
         self._rtt: float | None = None
+        self.belief = Belief(self)
         self.talk = Talk(self)
         self.goodbye = Goodbye(self)
         self.life = Life(self, establisher, reconnect)
@@ -209,6 +212,7 @@ class Connection:
             packages_queued=self.outbox.queued,
             rtt=self.rtt,
             transports=totals.transports,
+            spoofed=self.belief.spoofed,
             refused=self.refused,
         )
 

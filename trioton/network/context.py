@@ -187,12 +187,14 @@ class Context:
             local_shortcut: Move to the Unix socket that a listener on the same host offers, which is several times faster.
             stub: Make this context a *stub* of the listener's, its parent. It does not learn the whole network then, but only of those
                 contexts that it has to do with; see `contexts`. It can have no other connections than this one and those of contexts that
-                connect to it as its stubs.
+                connect to it as its stubs. The listener must be trusted, since a stub believes all that its parent says.
 
         Raises:
             AddressError: The address cannot be understood.
-            AuthError: Who answers there does not prove to belong to us, or does not take us for one of its own. Nothing was sent to it.
-            ConnectError: Nobody answers there as a context does, or it refuses; `name` is taken.
+            AuthError: Who answers there does not prove to belong to us, or does not take us for one of its own. Nothing was sent to it. Or this
+                context is to be its stub, and it has not proved that it may speak for others.
+            ConnectError: Nobody answers there as a context does, or it refuses, or says it is a context that is in the network already;
+                `name` is taken.
             ValueError: `ssl_context` does not fit, or `insecure` is needed; nothing there would prove an `identity`. This context is a stub already, or `stub` is True and it has
                 connections to others than its stubs.
             trio.ClosedResourceError: The context was closed.
@@ -420,6 +422,7 @@ class Context:
             states=len(self._mesh.retaining.store),
             state_bytes=self._mesh.retaining.store.bytes,
             states_given_way=self._mesh.retaining.store.given_way,
+            spoofed=totals.spoofed,
             refused=totals.refused,
         )
 

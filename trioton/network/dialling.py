@@ -11,8 +11,10 @@ from ..errors import AuthError, ConnectError
 from ..protocol.backoff import Reconnect
 from .connection import Connection
 from .establish import RefusedError
+from .namesakes import objection_to_server
 from .peer import Peer
 from .states import Tie
+from .trust import judge
 
 if TYPE_CHECKING:
     from .context import Context
@@ -108,6 +110,7 @@ class Dialler:
         context = self._context
         peer = Peer.from_hello(shaken.hello, transport=shaken.transport)
         objection = context._neighbours.objection(peer) or context._neighbours.objection_to(is_stub=self._is_stub)
+        objection = objection or objection_to_server(context, shaken)
         if objection is not None:
             shaken.transport.close()
             raise ConnectError(f"cannot connect to {self._address}: {objection}")
@@ -120,6 +123,7 @@ class Dialler:
             reconnect=self._reconnect,
             tie=Tie.PARENT if self._is_stub else Tie.PEERS,
         )
+        connection.standing = judge(shaken.transport, context._network)
         assert shaken.hello.session is not None
         connection.life.tokens.append(shaken.hello.session)
         context._neighbours.add(connection)

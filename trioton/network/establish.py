@@ -16,7 +16,7 @@ from ..protocol.limits import Limits
 from ..protocol.session import Event, Refused, Role, Session
 from ..transports.address import Address
 from ..transports.base import PeerRefusedError, TurnedAwayError
-from .trust import is_vouched_for
+from .trust import is_vouched_for, judge, say_leaf
 
 if TYPE_CHECKING:
     import ssl
@@ -119,6 +119,11 @@ async def refuse(transport: Transport, reason: str, source: bytes, *, unproved: 
     await _last_words(transport, encode_refusal(reason, source, unproved=unproved))
 
 
+async def dismiss(transport: Transport, reason: str) -> None:
+    """Tell a client that was let in already why it cannot stay, and close."""
+    await _last_words(transport, encode_control(Close(shorten_reason(reason))))
+
+
 async def answer_damage(transport: Transport, session: Session, error: ProtocolError, source: bytes) -> None:
     """Tell a client what is wrong with its words, and close; one that does not speak our protocol is told what this port is, in a readable line."""
     if isinstance(error, TurnedAwayError) and error.words is not None:
@@ -130,7 +135,7 @@ async def answer_damage(transport: Transport, session: Session, error: ProtocolE
     elif session.in_handshake:
         await refuse(transport, str(error), source)
     else:
-        await _last_words(transport, encode_control(Close(shorten_reason(str(error)))))
+        await dismiss(transport, str(error))
 
 
 async def _last_words(transport: Transport, words: bytes) -> None:
@@ -184,15 +189,18 @@ class Establisher:
 
         Raises:
             RefusedError: Who answers there does not want us.
-            AuthError: It has not proved what it must, or does not accept what we have proved.
+            AuthError: It has not proved what it must, or does not accept what we have proved; or we were to be its stub, and it has not
+                proved that it may speak for others.
             ConnectError: Nobody answers there as a Trioton does, in time.
             trio.Cancelled: Nothing is left open.
         """
         with trio.move_on_after(self._limits.handshake_deadline):
             transport = await self._dial()
             try:
-                shaken = await greet_server(transport, hello, self._limits)
-                return await self._move(shaken, hello)
+                shaken = await greet_server(transport, say_leaf(hello, transport, self._network), self._limits)
+                shaken = await self._move(shaken, hello)
+                self._check_parent(shaken, hello)
+                return shaken
             except BaseException:
                 transport.close()
                 raise
@@ -236,7 +244,8 @@ class Establisher:
                 logger.debug("%s: stays on %s: %s", self._address, shaken.transport.kind, error)
                 return shaken
             try:
-                moved = await greet_server(transport, attrs.evolve(hello, move=offer.offer_token), self._limits)
+                moving = attrs.evolve(say_leaf(hello, transport, self._network), move=offer.offer_token)
+                moved = await greet_server(transport, moving, self._limits)
             except ConnectError as error:
                 transport.close()
                 logger.debug("%s: stays on %s: %s", self._address, shaken.transport.kind, error)
@@ -248,3 +257,17 @@ class Establisher:
             logger.debug("%s: moved to a Unix socket", self._address)
             return moved
         return shaken
+
+    def _check_parent(self, shaken: Shaken, hello: Hello) -> None:
+        """A parent speaks for the whole network: a stub must not believe that of just anybody.
+
+        Raises:
+            AuthError: It has not proved that it may.
+        """
+        if hello.stub and not judge(shaken.transport, self._network).may_speak_for_others:
+            shaken.transport.close()
+            who = shaken.hello.name or "who answers there"
+            raise AuthError(
+                f"{self._address}: {who} has not proved that it may speak for others, and a stub must believe it all; "
+                "give both a trioton.Secret, or connect without stub=True"
+            )

@@ -14,6 +14,7 @@ from ..protocol.limits import MAX_RUN_BYTES
 from . import events
 from .guard import Guard
 from .link import LAST_WORDS, Link, LinkEnd, LinkResult
+from .namesakes import objection_to_server
 from .peer import Peer
 from .resuming import Redialler, wait_resumed
 from .states import CLOSED_HERE, CONTEXT_CLOSED, State
@@ -145,6 +146,7 @@ class Life:
     async def _run_link(self, shaken: Shaken) -> LinkResult:
         """Use one transport until that is over."""
         connection, since = self._connection, trio.current_time()
+        was_apart = connection.belief.is_apart
         try:
             self._admit(shaken.transport)
         except GrantError as error:
@@ -155,11 +157,15 @@ class Life:
         connection.open_link = None if connection.goodbye.was_said else link
         connection._totals.transports += 1
         self._agree(shaken.hello)
+        connection.belief.begin(shaken.hello)
+        self._context._neighbours.sort(connection)
         connection.talk.expect_pings(shaken.hello)
         logger.debug("%s: link up over %s, %s", link.name, shaken.transport.kind, shaken.transport.remote_address)
         try:
             if connection.association.is_remote:
                 self._context._associations.go_straight(connection)
+            if was_apart and not connection.belief.is_apart:
+                self._context._mesh.flooding.repeat(connection.peer.wire_id)
             shaken.session.charge_to(connection.memory)
             connection.talk.begin(link)
             return await link.run(shaken.first_events)
@@ -279,11 +285,12 @@ class Life:
         """Start a new session, with the peer that answers now; None if there is a connection to that one already."""
         connection, neighbours = self._connection, self._context._neighbours
         peer = Peer.from_hello(shaken.hello, transport=shaken.transport)
-        connection.close_reason = neighbours.objection(peer)
+        connection.close_reason = neighbours.objection(peer) or objection_to_server(self._context, shaken)
         if connection.close_reason is not None:
             shaken.transport.close()
             return None
         connection.peer = peer
+        connection.standing = judge(shaken.transport, self._context._network)
         connection._state = State.CONNECTING
         neighbours.add(connection)
         return shaken

@@ -16,14 +16,15 @@ from ..protocol.session import Role, Session
 from ..transports.address import ports_to_try
 from ..transports.base import TurnedAwayError
 from .connection import Connection
-from .establish import Shaken, answer_damage, hear_client, refuse
+from .establish import Shaken, answer_damage, dismiss, hear_client, refuse
 from .failed import FailedProofs
+from .namesakes import objection_to
 from .peer import Peer
 from .pending import Pending, Place
 from .refusals import Refusals
 from .resuming import end_given_up, may_give_up, wait_given_up, waits_for_client
 from .states import Tie
-from .trust import Kind, is_same_owner, is_vouched_for, judge
+from .trust import Kind, is_same_owner, is_vouched_for, judge, say_leaf
 
 if TYPE_CHECKING:
     import ssl
@@ -172,6 +173,10 @@ class Doorman:
             return "a context cannot connect to itself"
         if hello.move is not None and hello.move not in self._moves:
             return "this offer is not open any more"
+        if not self._may_offer(shaken):
+            namesake = self._namesake(shaken)
+            if namesake is not None:
+                return namesake
         known = self._known(shaken)
         if known is not None and not self._is_its_own(shaken, known):
             return f"the identity {hello.id} is in use by another"
@@ -186,6 +191,12 @@ class Doorman:
             most = context._limits.connections
             return "1 connection is open already" if most == 1 else f"{most} connections are open already"
         return None
+
+    def _namesake(self, shaken: Shaken) -> str | None:
+        """Why a client is not believed to be the context that it says, over the transport that it has chosen, or None."""
+        context, hello = self._context, shaken.hello
+        standing = judge(shaken.transport, context._network)
+        return objection_to(context, hello.id.to_wire(), standing, is_stub=hello.stub)
 
     @property
     def _takes_only_stubs(self) -> bool:
@@ -206,9 +217,8 @@ class Doorman:
     async def _welcome(self, shaken: Shaken, known: Connection | None, session: bytes) -> None:
         context = self._context
         path, token = await self._offer(shaken)
-        welcome = attrs.evolve(
-            context._hello(), session=session, resumed=known is not None, offer_path=path, offer_token=token
-        )
+        hello = say_leaf(context._hello(), shaken.transport, context._network)
+        welcome = attrs.evolve(hello, session=session, resumed=known is not None, offer_path=path, offer_token=token)
         moved = trio.Event()
         if token is not None:
             self._moves[token] = moved
@@ -220,8 +230,14 @@ class Doorman:
         finally:
             if token is not None:
                 self._moves.pop(token, None)
+        namesake = None if following is None else self._namesake(following)
         if following is None or context._closing:
             shaken.transport.close()
+        elif namesake is not None:
+            self.refusals.tell(
+                logging.WARNING, following.transport, f"refused {following.hello.name or 'a client'}: {namesake}"
+            )
+            await dismiss(following.transport, namesake)
         elif known is None:
             self._take_in(following, session)
         elif known.is_closed:
@@ -230,11 +246,16 @@ class Doorman:
             known.life.tokens[:] = [session]
             known.life.hand_over(following)
 
-    async def _offer(self, shaken: Shaken) -> tuple[str | None, bytes | None]:
-        """A private Unix socket for a client of the same user on the same host that came over the loopback."""
+    def _may_offer(self, shaken: Shaken) -> bool:
+        """Whether a better way than the one that it came by is offered to a client: of the same user on the same host, over the loopback."""
         network, hello, transport = self._context._network, shaken.hello, shaken.transport
         same_place = hello.host == network.host_id and hello.uid is not None and hello.uid == network.uid
-        if transport.kind != "tcp" or not transport.is_loopback or not same_place:
+        return transport.kind == "tcp" and transport.is_loopback and same_place
+
+    async def _offer(self, shaken: Shaken) -> tuple[str | None, bytes | None]:
+        """A private Unix socket for a client that may move there."""
+        network = self._context._network
+        if not self._may_offer(shaken):
             return None, None
         async with self._private_lock:
             if self._private is None and not self._private_failed:
@@ -304,6 +325,7 @@ class Doorman:
             reconnect=None,
             tie=Tie.STUB if hello.stub else Tie.PEERS,
         )
+        connection.standing = judge(shaken.transport, context._network)
         connection.life.is_resumable = hello.returns and shaken.transport.kind != "stdio"
         connection.life.tokens.append(session)
         context._neighbours.add(connection)

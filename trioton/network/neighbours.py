@@ -23,12 +23,17 @@ class Neighbours:
 
     Args:
         context: The context.
+
+    Attributes:
+        doubted: The connections whose peers are not trusted, by the identity of the peer.
     """
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._by_id: dict[bytes, Connection] = {}
         self._told_all: dict[bytes, Connection] = {}
+        self._told_own: dict[bytes, Connection] = {}
+        self.doubted: dict[bytes, Connection] = {}
         self._parent: Connection | None = None
         self._without_session: dict[Connection, None] = {}
         self._closed = ContextTotals()
@@ -50,8 +55,17 @@ class Neighbours:
 
     @property
     def told_all(self) -> list[Connection]:
-        """The connections whose peers are told of all contexts: those that are no stubs of this one."""
+        """The connections whose peers are told of all contexts: those that are no stubs of this one, and believe what it says."""
         return list(self._told_all.values())
+
+    @property
+    def told_own(self) -> list[Connection]:
+        """The connections whose peers believe what this context says of itself only, and so are told no more."""
+        return list(self._told_own.values())
+
+    def told_all_but(self, connection: Connection | None) -> int:
+        """How many are told of all contexts, without this one."""
+        return len(self._told_all) - (connection is not None and connection.peer.wire_id in self._told_all)
 
     @property
     def told_all_count(self) -> int:
@@ -113,6 +127,22 @@ class Neighbours:
         self._context._associations.attach(connection)
         self._count_changed()
 
+    def sort(self, connection: Connection) -> None:
+        """A link is up: the peer has said whether it believes what this context says of others, and has proved what it could."""
+        wire_id = connection.peer.wire_id
+        if self._by_id.get(wire_id) is not connection:
+            return
+        self.doubted.pop(wire_id, None)
+        if not connection.standing.may_speak_for_others:
+            self.doubted[wire_id] = connection
+        if connection.tie is Tie.STUB:
+            return
+        told, others = self._told_own, self._told_all
+        if connection.belief.hears_others:
+            told, others = others, told
+        others.pop(wire_id, None)
+        told[wire_id] = connection
+
     def came_up(self, connection: Connection, *, is_new: bool) -> None:
         """A session is up, for the first time or again."""
         context = self._context
@@ -122,6 +152,9 @@ class Neighbours:
         else:
             context._hub.emit(events.Resumed(connection))
         logger.info("%s: %s %r", context, "connected" if is_new else "resumed", connection)
+        if connection.belief.is_apart and len(self._by_id) > 1:
+            text = "%s: nothing is passed on between %s and others, %s"
+            logger.info(text, context, connection.peer, connection.belief.why_not)
         context._changed.unpark_all()
 
     def lost_session(self, connection: Connection, reason: str, *, has_joined: bool) -> None:
@@ -161,6 +194,8 @@ class Neighbours:
         if self._by_id.get(wire_id) is connection:
             del self._by_id[wire_id]
             self._told_all.pop(wire_id, None)
+            self._told_own.pop(wire_id, None)
+            self.doubted.pop(wire_id, None)
             self._count_changed()
         deserted = context._associations.detach(connection)
         if deserted and not connection.goodbye.was_said and not context._closing:

@@ -27,6 +27,8 @@ class ConnectionStatistics(NamedTuple):
     """Seconds that the last heartbeat took to be answered."""
     transports: int
     """How many transports it has had."""
+    spoofed: int
+    """What the peer has said and sent in the name of others, for whom it may not speak; it was dropped."""
     refused: int
     """What the peer wanted and may not, see `Connection.permissions`: messages and values that were dropped, and requests, subscriptions
     and flows that were not let in."""
@@ -76,6 +78,8 @@ class ContextStatistics(NamedTuple):
     """Bytes that count for them in `Limits.retained`."""
     states_given_way: int
     """Values of states that had to give way to others."""
+    spoofed: int
+    """What neighbours have said and sent in the name of others, for whom they may not speak; it was dropped."""
     refused: int
     """What neighbours wanted and may not, as `ConnectionStatistics` has it."""
 
@@ -83,7 +87,15 @@ class ContextStatistics(NamedTuple):
 class ContextTotals:
     """What has gone over connections."""
 
-    __slots__ = ("bytes_received", "bytes_sent", "messages_dropped", "messages_received", "messages_sent", "refused")
+    __slots__ = (
+        "bytes_received",
+        "bytes_sent",
+        "messages_dropped",
+        "messages_received",
+        "messages_sent",
+        "refused",
+        "spoofed",
+    )
 
     def __init__(self) -> None:
         self.bytes_sent = 0
@@ -91,6 +103,7 @@ class ContextTotals:
         self.messages_sent = 0
         self.messages_received = 0
         self.messages_dropped = 0
+        self.spoofed = 0
         self.refused = 0
 
     def add(self, connection: ConnectionStatistics) -> None:
@@ -100,4 +113,5 @@ class ContextTotals:
         self.messages_sent += connection.messages_sent
         self.messages_received += connection.messages_received
         self.messages_dropped += connection.messages_dropped
+        self.spoofed += connection.spoofed
         self.refused += connection.refused

@@ -12,8 +12,13 @@ from ..protocol.permissions import Permissions
 from ..transports.base import SHARED_IDENTITY
 
 if TYPE_CHECKING:
+    from ..protocol.handshake import Hello
     from ..transports.base import Network, Transport
     from .peer import Peer
+
+
+CHECK_BYTES: Final = 7
+"""Of an identity, in records."""
 
 
 class Kind(enum.Enum):
@@ -41,6 +46,20 @@ class Standing:
     def may_speak_for_others(self) -> bool:
         """Whether it is believed what it says of contexts that are not below it."""
         return self.kind is Kind.TRUSTED
+
+    def bound(self, *, is_stub: bool) -> int:
+        """For whom it may speak, as a `LinkRecord` says it: two who have proved to be the same have the same number."""
+        if self.may_speak_for_others:
+            return 0
+        from ..protocol.records import BELOW, BOUND_BITS, ITSELF  # the mesh brings it, and is imported late
+
+        whom = BELOW if is_stub else ITSELF
+        if self.identity is None:
+            return whom
+        import hashlib  # only for this, and slow to import
+
+        check = hashlib.blake2b(self.identity.encode(), digest_size=CHECK_BYTES).digest()
+        return int.from_bytes(check, "big") << BOUND_BITS | whom
 
 
 def is_vouched_for(transport: Transport, network: Network) -> bool:
@@ -110,3 +129,8 @@ def grant(granting: Granting, peer: Peer, transport: Transport, standing: Standi
     if standing.kind is Kind.UNAUTHENTICATED and not transport.is_loopback:
         return attrs.evolve(permissions, block=False)
     return permissions
+
+
+def say_leaf(hello: Hello, transport: Transport, network: Network) -> Hello:
+    """Let a greeting tell whoever is at the other end of a transport whether it is believed what it says of others."""
+    return attrs.evolve(hello, leaf=None if judge(transport, network).may_speak_for_others else True)

@@ -71,6 +71,7 @@ _FIELD_CHECKS: Final[Mapping[str, Callable[[object], bool]]] = {
     "returns": _flag,
     "retains": _flag,
     "stub": _flag,
+    "leaf": _flag,
     "interval": _or_none(_seconds),
 }
 
@@ -98,6 +99,8 @@ class Hello:
         returns: From a client: whether it will dial again if the transport is lost; if not, a loss is final for both.
         retains: Whether it keeps the values of states, and begins each link with telling them.
         stub: From a client: whether the server is to be its parent, and to tell it only of those contexts that it has to do with.
+        leaf: True if the other is believed only what it says of itself (and, a stub, of those below it), since it has not proved to be
+            one who may speak for others; absent if it has.
         interval: Seconds between two of its heartbeats, if they are more frequent than most; else None.
     """
 
@@ -119,6 +122,7 @@ class Hello:
     returns: bool = True
     retains: bool = False
     stub: bool = False
+    leaf: bool | None = None
     interval: float | None = None
 
     @classmethod

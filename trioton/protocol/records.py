@@ -38,6 +38,15 @@ MAX_SLOTS: Final = 10_000
 MAX_SLOT: Final = 512
 """Bytes of a slot's name, as `Limits.slot_length` has it, unless the reader says otherwise."""
 
+BELOW: Final = 1
+"""In the lower bits of `LinkRecord.bound`: the neighbour is believed what it says of itself and of those below it, its stubs."""
+
+ITSELF: Final = 2
+"""In the lower bits of `LinkRecord.bound`: the neighbour is believed what it says of itself only."""
+
+BOUND_BITS: Final = 2
+"""How many bits of `LinkRecord.bound` say for whom the neighbour may speak; those above say who it is."""
+
 MAX_KNOWN: Final = 131_072
 """Contexts that a digest may name: far more than routes by whole records can serve."""
 
@@ -52,10 +61,13 @@ class LinkRecord(NamedTuple):
     Attributes:
         is_suspended: Whether its transport is lost, and it may come back.
         generation: Another number for each session with this neighbour.
+        bound: For whom the neighbour may speak, and so whether anything is routed through it: 0 for all; otherwise `BELOW` or `ITSELF`
+            in the lower `BOUND_BITS` bits, and above them a check of the identity that it has proved, 0 for none.
     """
 
     is_suspended: bool
     generation: int
+    bound: int = 0
 
 
 class NodeRecord(NamedTuple):
@@ -252,6 +264,10 @@ def _is_number_or_none(value: object) -> bool:
     return value is None or _is_number(value)
 
 
+def _is_bound(value: object) -> bool:
+    return type(value) is int and 0 < value < MAX_SEQUENCE and value % (1 << BOUND_BITS) in {BELOW, ITSELF}
+
+
 def _is_name(value: object) -> bool:
     return type(value) is str and len(value) <= MAX_NAME
 
@@ -298,6 +314,7 @@ _INTEREST: Final[_Checks] = {
     "blocks_since": _is_number_or_none,
 }
 _LINKS: Final = _Table(MAX_LINKS, {"neighbour": is_identity, "is_suspended": _is_flag, "generation": _is_number})
+_BOUNDS: Final = _Table(MAX_LINKS, {"neighbour": is_identity, "bound": _is_bound})
 _PARTINGS: Final = _Table(MAX_PARTINGS, {"context": is_identity, "count": _is_number})
 _INTERESTS: Final = _Table(MAX_SLOTS, _INTEREST)
 _SHAPES: Final[Mapping[RecordKind, _Shape]] = {
@@ -310,7 +327,7 @@ _SHAPES: Final[Mapping[RecordKind, _Shape]] = {
             "max_package": _is_number,
             "window_bytes": _is_number,
         },
-        {"links": _LINKS, "partings": _PARTINGS},
+        {"links": _LINKS, "bounds": _BOUNDS, "partings": _PARTINGS},
     ),
     RecordKind.INTEREST: _Shape({"origin": is_identity, **_INTEREST}, {}),
     RecordKind.SNAPSHOT: _Shape({"origin": is_identity, "record": _is_number}, {"interests": _INTERESTS}),
@@ -319,7 +336,12 @@ _SHAPES: Final[Mapping[RecordKind, _Shape]] = {
     ),
     RecordKind.CHANGE: _Shape(
         {"origin": is_identity, "since": _is_positive, "number": _is_positive},
-        {"links": _LINKS, "gone": _Table(MAX_LINKS, {"neighbour": is_identity}), "partings": _PARTINGS},
+        {
+            "links": _LINKS,
+            "bounds": _BOUNDS,
+            "gone": _Table(MAX_LINKS, {"neighbour": is_identity}),
+            "partings": _PARTINGS,
+        },
     ),
     RecordKind.ROUTE: _Shape(
         {
@@ -352,10 +374,11 @@ def encode_record(record: Record | Digest | Guidance) -> bytes:
     tables: Sequence[list[Any]]
     if isinstance(record, NodeRecord):
         kind, head = RecordKind.NODE, record[:6]
-        tables = [_link_rows(record.links), list(record.partings.items())]
+        tables = [_link_rows(record.links), _bound_rows(record.links), list(record.partings.items())]
     elif isinstance(record, NodeChange):
         kind, head = RecordKind.CHANGE, record[:3]
-        tables = [_link_rows(record.links), [(neighbour,) for neighbour in record.gone], list(record.partings.items())]
+        gone = [(neighbour,) for neighbour in record.gone]
+        tables = [_link_rows(record.links), _bound_rows(record.links), gone, list(record.partings.items())]
     elif isinstance(record, InterestRecord):
         kind, head, tables = RecordKind.INTEREST, record, []
     elif isinstance(record, InterestSnapshot):
@@ -378,7 +401,11 @@ def encode_record(record: Record | Digest | Guidance) -> bytes:
 
 
 def _link_rows(links: Mapping[bytes, LinkRecord]) -> list[tuple[object, ...]]:
-    return [(neighbour, *link) for neighbour, link in links.items()]
+    return [(neighbour, link.is_suspended, link.generation) for neighbour, link in links.items()]
+
+
+def _bound_rows(links: Mapping[bytes, LinkRecord]) -> list[tuple[object, ...]]:
+    return [(neighbour, link.bound) for neighbour, link in links.items() if link.bound]
 
 
 def _first(row: Sequence[Any]) -> Any:
@@ -446,9 +473,10 @@ def parse_record(data: bytes, *, slot_length: int = MAX_SLOT) -> Record | Digest
     ]
     if kind is RecordKind.NODE:
         origin, number, name, pid, max_package, window_bytes = head
-        return NodeRecord(origin, number, name, pid, max_package, window_bytes, _links(tables[0]), dict(tables[1]))
+        links = _links(kind.name, *tables[:2])
+        return NodeRecord(origin, number, name, pid, max_package, window_bytes, links, dict(tables[2]))
     if kind is RecordKind.CHANGE:
-        return _change(head, *tables)
+        return _change(head, tables)
     if kind is RecordKind.INTEREST:
         return _interest(kind.name, head, slot_length)
     if kind is RecordKind.SNAPSHOT:
@@ -503,14 +531,20 @@ def _check_table(what: str, name: str, table: _Table, rows: object) -> list[list
 _link = lru_cache(maxsize=1024)(LinkRecord)  # most links are alike
 
 
-def _links(rows: list[list[Any]]) -> dict[bytes, LinkRecord]:
-    return {neighbour: _link(is_suspended, generation) for neighbour, is_suspended, generation in rows}
+def _links(what: str, rows: list[list[Any]], bounds: list[list[Any]]) -> dict[bytes, LinkRecord]:
+    links = {neighbour: _link(is_suspended, generation) for neighbour, is_suspended, generation in rows}
+    for neighbour, bound in bounds:
+        if neighbour not in links:
+            raise ProtocolError(f"the bounds of a {what} name {neighbour.hex()}, to which it has no link")
+        links[neighbour] = links[neighbour]._replace(bound=bound)
+    return links
 
 
-def _change(head: list[Any], links: list[list[Any]], gone: list[list[Any]], partings: list[list[Any]]) -> NodeChange:
+def _change(head: list[Any], tables: list[list[list[Any]]]) -> NodeChange:
     origin, since, number = head
+    links, bounds, gone, partings = tables
     left = tuple(neighbour for (neighbour,) in gone)
-    change = NodeChange(origin, since, number, _links(links), left, dict(partings))
+    change = NodeChange(origin, since, number, _links("CHANGE", links, bounds), left, dict(partings))
     if change.since >= change.number:
         raise ProtocolError(f"the field since of a CHANGE is wrong: {change.since} is not before {change.number}")
     if not change.links.keys().isdisjoint(change.gone):

@@ -40,6 +40,7 @@ class RetainedLane:
         store: What is known here.
         most: Bytes of the largest value that the neighbour takes.
         may_read: Whether the neighbour may know of a slot; None if it may know of all.
+        may_tell: Whether the neighbour believes what a context, which is told of here, has written; None if it believes all.
 
     Attributes:
         has_all: Whether the neighbour has told all that it knew when the link began.
@@ -47,10 +48,17 @@ class RetainedLane:
         too_large: How many values were not told because the neighbour takes none of their size.
     """
 
-    def __init__(self, store: RetainedStore, most: int, may_read: Callable[[str], bool] | None = None) -> None:
+    def __init__(
+        self,
+        store: RetainedStore,
+        most: int,
+        may_read: Callable[[str], bool] | None = None,
+        may_tell: Callable[[bytes], bool] | None = None,
+    ) -> None:
         self._store = store
         self._most = most
         self._may_read = may_read
+        self._may_tell = may_tell
         self._words: deque[bytes] = deque()
         self._due: dict[str, None] = {}
         self._most_due = FEW
@@ -61,10 +69,10 @@ class RetainedLane:
         self.has_all = False
         self.peer_has_all = False
         self.too_large = 0
-        is_empty = not len(store)
-        names = [each for each in store.names() if self._is_read(each.slot)]
-        self._words += [encode_known(retained.slot, retained.version) for retained in names]
+        named = [each for each in store.names() if self._is_read(each.slot) and self._tells(each.version)]
+        self._words += [encode_known(retained.slot, retained.version) for retained in named]
         self._words.append(encode_mark(RowKind.ALL_NAMED))
+        is_empty = not any(self._store.get(retained.slot) for retained in named)
         if is_empty:
             self._say_nothing_lacks()  # whatever the neighbour names
 
@@ -124,13 +132,16 @@ class RetainedLane:
     def _row(self, slot: str) -> list[bytes]:
         """The row of a value, in its parts; nothing if the value has given way, or is too large for the neighbour."""
         retained = self._store.get(slot)
-        if retained is None or retained.data is None:
+        if retained is None or retained.data is None or not self._tells(retained.version):
             return []
         if len(retained.data) > self._most:
             self.too_large += 1
             return []
         retained.is_told = True
         return [encode_value_head(slot, retained.version, len(retained.data)), retained.data]
+
+    def _tells(self, version: Version) -> bool:
+        return self._may_tell is None or self._may_tell(version.writer)
 
     def _was_told(self, slot: str) -> None:
         """A value that the neighbour lacked when the link began goes out."""
@@ -184,7 +195,9 @@ class RetainedLane:
         lacking = {
             slot: None
             for slot in self._store.slots()
-            if self._store.version(slot) > peer_knows.get(slot, UNKNOWN) and self._is_read(slot)
+            if (version := self._store.version(slot)) > peer_knows.get(slot, UNKNOWN)
+            and self._is_read(slot)
+            and self._tells(version)
         }
         if lacking:
             self._due = {**lacking, **self._due}  # what the talk waits for goes first

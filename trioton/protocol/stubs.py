@@ -6,7 +6,7 @@ those contexts only that it has to do with. All others see it as the parent's ne
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from .records import NoRoute, Route, Want, WantKind
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 Wish: TypeAlias = tuple[int, str | bytes]
 """What is wanted: a `WantKind`, and the slot, name or identity."""
+
+
+MOST_BELOW: Final = 10_000
+"""Contexts for which a stub may speak."""
 
 
 class View:
@@ -30,6 +34,7 @@ class View:
         stub: The stub's identity.
         wishes: What it wants to be told of.
         told: What it was told of each context last.
+        below: The contexts of which it was believed what it said; also some that are not below it any more.
         has_warned: Whether it is known that it wants too much.
     """
 
@@ -37,6 +42,7 @@ class View:
         self.stub = stub
         self.wishes: dict[Wish, None] = {}
         self.told: dict[bytes, Route] = {}
+        self.below: dict[bytes, None] = {}
         self._most = most
         self._unconfirmed: dict[Wish, None] = {}
         self.has_warned = False
@@ -73,9 +79,24 @@ class View:
         routes = self.told.items()
         return [context for context, route in routes if any(each.slot == slot for each in route.interests)]
 
-    def is_below(self, topology: Topology, context: bytes) -> bool:
-        """Whether a context is the stub or may be below it, so that the stub may speak for it: no other way leads there."""
-        return context == self.stub or topology.next_hop(topology.own.origin, context) in {None, self.stub}
+    def may_speak_for(self, topology: Topology, context: bytes) -> bool:
+        """Whether a stub is believed what it says of a context: that is the stub, or may be below it, since no other way leads there."""
+        own = topology.own.origin
+        if context == self.stub:
+            return True
+        if context == own or topology.next_hop(own, context) not in {None, self.stub}:
+            return False
+        if context not in self.below:
+            if len(self.below) >= MOST_BELOW:
+                return False
+            self.below[context] = None
+        return True
+
+    def forget_those_gone(self, topology: Topology) -> None:
+        """If the stub has spoken for as many as it may, make room: some may not be below it any more. To be called after `Topology.update`."""
+        if len(self.below) >= MOST_BELOW:
+            own = topology.own.origin
+            self.below = {each: None for each in self.below if topology.next_hop(own, each) == self.stub}
 
     def update(self, topology: Topology, context: bytes, way: int) -> Route | NoRoute | None:
         """What the stub must be told of a context now; None if it knows that. It counts as told then.
@@ -97,6 +118,8 @@ class View:
         own = topology.own.origin
         node = topology.node(context)
         if node is None or context == own or topology.next_hop(own, context) in {None, self.stub}:
+            return None
+        if not topology.is_linked(self.stub, context):
             return None
         on_the_way = (topology.node(each) for each in topology.path(own, context)[1:])
         slots = [slot for slot in topology.slots_of(context) if (WantKind.SLOT, slot) in self.wishes]

@@ -104,15 +104,15 @@ class Topology:
 
     # ------------------------------------------------------------------------------------------- what this context says
 
-    def set_link(self, neighbour: bytes, *, is_suspended: bool, generation: int) -> bool:
-        """Say how this context's end of a link is; gives whether that makes a new own record.
+    def set_link(self, neighbour: bytes, *, is_suspended: bool, generation: int, bound: int = 0) -> bool:
+        """Say how this context's end of a link is, see `LinkRecord`; gives whether that makes a new own record.
 
         Raises:
             ValueError: `neighbour` is no other context's identity, or there are too many links.
         """
         if not is_identity(neighbour) or neighbour == self.own.origin:
             raise ValueError(f"neighbour must be the identity of another context, not {neighbour!r}")
-        link = LinkRecord(is_suspended, generation)
+        link = LinkRecord(is_suspended, generation, bound)
         if self.own.links.get(neighbour) == link:
             return False
         if neighbour not in self.own.links and len(self.own.links) >= MAX_LINKS:
@@ -176,6 +176,10 @@ class Topology:
             self._whole = own.number
             self._touched.clear()
         self._install(own, [touched])
+
+    def heard_number(self, number: int) -> bool:
+        """Somebody who is trusted knows the own record of this number; gives whether that makes a new own record: it was never said here."""
+        return number > self.own.number and self._outnumber(number)
 
     def _outnumber(self, number: int) -> bool:
         """Give the own record a larger number than one that somebody has made up, so that all take it instead: whole.
@@ -444,6 +448,10 @@ class Topology:
     def reaches(self, context: bytes) -> bool:
         """Whether a context can be reached, or is this one."""
         return self._tree.reaches(context)
+
+    def is_linked(self, one: bytes, other: bytes) -> bool:
+        """Whether two contexts that can be reached can reach each other, too."""
+        return not self._graph.bounds or bool(self.path(one, other))
 
     def hops(self, context: bytes) -> int:
         """How many links away a context is.

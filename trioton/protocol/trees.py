@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, KeysView, Mapping
 from typing import Final
 
-from .records import NodeRecord
+from .bounds import BoundTree
+from .records import BOUND_BITS, NodeRecord
 
 MAX_HOPS: Final = 16
 """Links that a package may take; whoever is farther away is not reached. It also ends what a wrong record could send in circles."""
 
 SUSPENDED_COST: Final = 1000
 """What a suspended link costs, where another costs 1: no detour of legal length is so long that it is not taken instead."""
+
+_WHOM: Final = (1 << BOUND_BITS) - 1
 
 # What counts is the cost, and of equal ones the number of links. One number holds both: links in the lower bits.
 _HOP_BITS: Final = 32
@@ -30,13 +33,15 @@ class Graph:
     Attributes:
         steps: For each context that has a record, what it takes to each of its neighbours.
         better: The links that are new, or cost less than before, since `settle` was called.
-        worse: Those that are gone or cost more.
+        worse: Those that are gone or cost more, or of which an end believes the other in another way.
+        bounds: For each context that binds any: which of its neighbours may not speak for others, and whether by `BELOW` or `ITSELF`.
     """
 
     def __init__(self) -> None:
         self.steps: dict[bytes, dict[bytes, int]] = {}
         self.better: set[tuple[bytes, bytes]] = set()
         self.worse: set[tuple[bytes, bytes]] = set()
+        self.bounds: dict[bytes, dict[bytes, int]] = {}
         self._leads: dict[tuple[bytes, bytes], int] = {}
 
     def install(self, record: NodeRecord, nodes: Mapping[bytes, NodeRecord]) -> bool:
@@ -51,6 +56,8 @@ class Graph:
         for neighbour in neighbours:
             known = own.get(neighbour)
             step = self._leads.get((origin, neighbour)) or _step(record, neighbour, nodes)
+            if self._bind(record, neighbour, nodes, counts=step is not None):
+                has_changed = True
             if step == known:
                 continue
             has_changed = True
@@ -61,6 +68,31 @@ class Graph:
             is_better = known is None or (step is not None and step < known)
             (self.better if is_better else self.worse).add((origin, neighbour))
         return has_changed
+
+    def _bind(self, record: NodeRecord, neighbour: bytes, nodes: Mapping[bytes, NodeRecord], *, counts: bool) -> bool:
+        """Take what both ends of a link, if that counts, say of each other; gives whether one believes the other in another way."""
+        link = record.links.get(neighbour) if counts else None
+        back = nodes[neighbour].links.get(record.origin) if link is not None and neighbour in nodes else None
+        forth_bound, back_bound = 0 if link is None else link.bound, 0 if back is None else back.bound
+        if not (forth_bound or back_bound or self.bounds):
+            return False
+        has_changed = False
+        for one, other, bound in ((record.origin, neighbour, forth_bound), (neighbour, record.origin, back_bound)):
+            bounds, kind = self.bounds.setdefault(one, {}), bound & _WHOM
+            if bounds.get(other, 0) != kind:
+                has_changed = True
+                bounds[other] = kind
+                self.worse.add((one, other))
+            if not kind:
+                self._unbind(one, other)
+        return has_changed
+
+    def _unbind(self, one: bytes, other: bytes) -> None:
+        bounds = self.bounds.get(one)
+        if bounds is not None:
+            bounds.pop(other, None)
+            if not bounds:
+                del self.bounds[one]
 
     def lead(self, near: bytes, far: bytes, hops: int | None) -> None:
         """A way of so many links leads from one context to another, as somebody says who knows; None if none does any more."""
@@ -81,6 +113,8 @@ class Graph:
         """Forget a context, which nobody can reach, with its links."""
         for neighbour in self.steps.pop(origin, ()):
             del self.steps[neighbour][origin]
+            self._unbind(origin, neighbour)
+            self._unbind(neighbour, origin)
 
     def settle(self) -> None:
         """All that has changed has been considered."""
@@ -105,7 +139,8 @@ def is_near(cost: int | None) -> bool:
 class Tree:
     """How one source reaches all others: at the least cost, then over the fewest links, then over the parent with the smallest id.
 
-    Contexts that are more than `MAX_HOPS` away have their place in it, so that it can grow; they count as not reached.
+    Contexts that are more than `MAX_HOPS` away have their place in it, so that it can grow; they count as not reached. Where some
+    contexts may not speak for others, see `BoundTree`; such a tree is made anew unless only leaves come and go.
 
     Args:
         source: Its root.
@@ -116,14 +151,19 @@ class Tree:
         parents: For each context but the source, the one before it on the way from the source.
     """
 
-    __slots__ = ("_costs", "_graph", "parents", "source")
+    __slots__ = ("_costs", "_graph", "_bound", "parents", "source")
 
     def __init__(self, source: bytes, graph: Graph) -> None:
         self.source = source
         self._graph = graph
         self._costs = {source: 0}
         self.parents: dict[bytes, bytes] = {}
-        self._grow({0: [source]}, {})
+        self._bound: BoundTree | None = None
+        if graph.bounds:
+            self._bound = BoundTree(source, graph.steps, graph.bounds, is_near)
+            self._costs, self.parents = self._bound.costs, self._bound.parents
+        else:
+            self._grow({0: [source]}, {})
 
     def __contains__(self, context: bytes) -> bool:
         return context in self._costs
@@ -155,6 +195,10 @@ class Tree:
             What the ways cost before, for all contexts to which they cost something else now. None if the tree must be made anew, and is
             as it was.
         """
+        if self._bound is not None:
+            return self._bound.adapt(self._graph.better | self._graph.worse)
+        if self._graph.bounds:
+            return None
         parents, steps = self.parents, self._graph.steps
         lost: dict[
             bytes, None

@@ -66,6 +66,7 @@ class Flooding:
         topology: What is known of all contexts.
 
     Attributes:
+        suspects: The neighbours who are not trusted, and of whom others have told something.
         upward: Asks the parent for what it tells, if the context is a stub.
         parenthood: Tells stubs of the context, which get no records.
     """
@@ -84,6 +85,7 @@ class Flooding:
         ] = {}  # how much was told ahead of the others: a count, and a number
         self._lot = trio.lowlevel.ParkingLot()
         self._last_flood = -math.inf
+        self.suspects: set[bytes] = set()
         self.upward = Upward(context, topology, self._send)
         self.parenthood = Parenthood(context, topology, self.upward, self._send, self._lot.unpark)
         self.upward.parenthood = self.parenthood
@@ -100,7 +102,7 @@ class Flooding:
             return
         records = [encode_record(self._topology.own)] if tells_itself else []
         if connection.life.has_dialled:
-            records.append(encode_record(self._topology.digest()))
+            records.append(encode_record(self._digest_for(connection, None)))
         if records:
             self._send(connection, records)
         if connection.tie is Tie.PARENT:
@@ -135,8 +137,9 @@ class Flooding:
 
     def tell(self, record: Record, heard_from: Connection | None, data: bytes | None = None) -> None:
         """Spread a record, encoded as `data` if it has come so, to all neighbours but the one that it came from."""
-        others = self._context._neighbours.told_all_count
-        if others > (heard_from is not None and heard_from.tie is not Tie.STUB):
+        if heard_from is not None and heard_from.belief.is_apart:
+            return  # nobody else can reach the neighbour, and it speaks of nobody but itself
+        if self._context._neighbours.told_all_but(heard_from):
             slot = record.slot if isinstance(record, InterestRecord) else None
             # The newest replaces what has not been told yet, but each change is needed.
             key = type(record), record.origin, record.number if isinstance(record, NodeChange) else slot
@@ -155,6 +158,8 @@ class Flooding:
                 self.flush_to(connection)
             else:
                 self._write(connection, frames)
+        for connection in self._context._neighbours.told_own:
+            self.flush_to(connection)
         self._pending.clear()
         self._told.clear()
         self.parenthood.flush()
@@ -171,9 +176,10 @@ class Flooding:
         if not self._pending and not self._own_is_due:
             return
         told, number = self._told.get(connection, (0, self._own_base))
-        records = [
-            data for count, data, heard_from in self._pending.values() if count > told and heard_from is not connection
-        ]
+        records: list[bytes] = []
+        if connection.belief.hears_others:
+            pending = self._pending.values()
+            records += [data for count, data, heard_from in pending if count > told and heard_from is not connection]
         records += self._own_records(number)
         self._told[connection] = self._count, self._topology.own.number if self._own_is_due else number
         if records:
@@ -223,7 +229,7 @@ class Flooding:
             Whose interest has changed, and on which slot.
 
         Raises:
-            ProtocolError: A record makes no sense, or the neighbour asks too often.
+            ProtocolError: A record makes no sense, or the neighbour asks too often, or speaks for others too often.
         """
         neighbours, parenthood = self._context._neighbours, self.parenthood
         changed: list[tuple[bytes, str]] = []
@@ -238,12 +244,16 @@ class Flooding:
                 continue
             if connection.tie is Tie.PARENT:
                 raise ProtocolError("a parent tells its stub of others by routes only")
-            if connection.tie is Tie.STUB and not parenthood.may_speak_for(connection, record.origin):
-                parenthood.doubt(connection, record.origin)
+            if not connection.belief.believes(record.origin):
+                if connection.tie is Tie.STUB:
+                    parenthood.doubt(connection, record.origin)
                 continue
             if not connection.standing.may_speak_for_others:
                 connection.talk.record_came(is_node=isinstance(record, (NodeRecord, NodeChange)))
             slots = self._learn(record)
+            if neighbours.doubted and isinstance(record, (NodeRecord, NodeChange)):
+                told_of = neighbours.doubted.keys() & {record.origin, *record.links}
+                self.suspects |= told_of - {connection.peer.wire_id}
             if slots is not None:
                 self.tell(record, connection, data)
                 if isinstance(record, NodeRecord) and neighbours.told_all_count > 1:
@@ -279,13 +289,27 @@ class Flooding:
         talk.was_asked = True
         peer = connection.peer.wire_id
         self._topology.outdate(peer, digest.known.get(peer, (0, 0))[0])
+        number, _ = digest.known.get(self._topology.own.origin, (0, 0))
+        if connection.belief.is_free and self._topology.heard_number(number):
+            self.own_changed()  # somebody has pretended to be this context
         if not connection.life.has_dialled:
-            self._send(connection, [encode_record(self._topology.digest(digest.known))])
-        if connection.tie is Tie.STUB:
+            self._send(connection, [encode_record(self._digest_for(connection, digest.known))])
+        if connection.tie is Tie.STUB or not connection.belief.hears_others:
             return
         itself = {self._topology.own.origin, peer}
         lacking = [record for record in self._topology.lacking(digest) if record.origin not in itself]
-        self._send(connection, map(self._encode, lacking))
+        self._send(connection, [self._encode(record) for record in lacking if not self._is_apart(record.origin)])
+
+    def _digest_for(self, connection: Connection, of: Iterable[bytes] | None) -> Digest:
+        """How much is known here, of those of whom the neighbour would be believed."""
+        if not connection.standing.may_speak_for_others:
+            return self._topology.digest([connection.peer.wire_id])
+        return self._topology.digest(of)
+
+    def _is_apart(self, origin: bytes) -> bool:
+        """Whether a context is a neighbour that nobody else can reach from here."""
+        connection = self._context._neighbours.route(origin)
+        return connection is not None and connection.belief.is_apart
 
     def _encode(self, record: Record) -> bytes:
         known, data = self._encoded.get(record.origin, (None, b""))

@@ -95,7 +95,8 @@ class Membership:
     def link_settled(self, connection: Connection) -> None:
         """A neighbour has heard and said all that the beginning of a link needs: others may be reached over it."""
         neighbour, generation = connection.peer.wire_id, connection._totals.transports
-        if self._topology.set_link(neighbour, is_suspended=False, generation=generation):
+        bound = connection.belief.bound
+        if self._topology.set_link(neighbour, is_suspended=False, generation=generation, bound=bound):
             self._flooding.introduce(connection)
             self.update()
 
@@ -108,7 +109,8 @@ class Membership:
         await trio.sleep(SUSPENDED_AFTER)
         is_same = connection._totals.transports == transports
         if is_same and connection._state is State.SUSPENDED and self._is_current(connection):
-            self._topology.set_link(connection.peer.wire_id, is_suspended=True, generation=transports)
+            bound = connection.belief.bound
+            self._topology.set_link(connection.peer.wire_id, is_suspended=True, generation=transports, bound=bound)
             self._flooding.own_changed()
             self.update()
 

@@ -9,6 +9,7 @@ import trio
 from ...protocol import control
 from ...protocol.records import InterestRecord, InterestSnapshot, NodeRecord
 from ...protocol.topology import Topology
+from ..namesakes import cut_off_namesakes
 from ..receiving.claims import DIRECT_PREFIX
 from .flooding import Flooding
 from .membership import Membership
@@ -103,6 +104,9 @@ class Mesh:
             ProtocolError: A record makes no sense.
         """
         self.membership.heard_interest(self.flooding.heard(connection, event.records))
+        if self.flooding.suspects:
+            suspects, self.flooding.suspects = self.flooding.suspects, set()
+            cut_off_namesakes(self._context, suspects)
         self.upward.settle()
 
     def subscribed(self, connection: Connection, message: control.Subscribe) -> None:

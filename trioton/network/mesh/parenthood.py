@@ -111,7 +111,19 @@ class Parenthood:
     def may_speak_for(self, connection: Connection, context: bytes) -> bool:
         """Whether a stub is believed what it says of a context: it must be below it."""
         view = self._views.get(connection)
-        return view is not None and view.is_below(self._topology, context)
+        return view is not None and view.may_speak_for(self._topology, context)
+
+    def reconsider(self, connection: Connection) -> None:
+        """What a stub has said before may be why it may speak for others now: draw all conclusions from that."""
+        self._context._mesh.membership.update()
+        view = self._views.get(connection)
+        if view is not None:
+            view.forget_those_gone(self._topology)
+
+    def has_spoken_for(self, connection: Connection, context: bytes) -> bool:
+        """Whether a stub was believed before what it said of a context, which may have gone elsewhere meanwhile."""
+        view = self._views.get(connection)
+        return view is not None and context in view.below
 
     def doubt(self, connection: Connection, context: bytes) -> None:
         """A stub spoke for a context that is elsewhere: perhaps it was too early."""

@@ -20,7 +20,6 @@ from ...protocol.routed import HOP_SHIFT, LAST_ROUND, MOST_HOPS, encode_routed, 
 from ...protocol.session import ARRAY_HEAD
 from ...protocol.way import Way
 from ..events import BadMessage
-from ..states import Tie
 
 if TYPE_CHECKING:
     from ...protocol.interests import MergedInterest
@@ -120,9 +119,7 @@ class Relays:
         """
         header = event.header
         own = self._context._wire_id
-        if header.source == own or (
-            header.source != connection.peer.wire_id and not self._may_come(connection, header.source)
-        ):
+        if header.source != connection.peer.wire_id and not connection.belief.takes_from(header.source):
             self.lost += 1
             return
         if header.kind == PackageKind.PUBLISH:
@@ -132,12 +129,6 @@ class Relays:
             self._pass_to(connection, event, header)
             return
         self._deliver(connection, event, header)
-
-    def _may_come(self, connection: Connection, source: bytes) -> bool:
-        """Whether a neighbour may pass on what comes from a context: that is known, and below the neighbour if this one is a stub."""
-        if self._topology.node(source) is None:
-            return False
-        return connection.tie is not Tie.STUB or self._flooding.parenthood.may_speak_for(connection, source)
 
     def _deliver(self, connection: Connection, event: PackageReceived, header: PackageHeader) -> None:
         association = self._context._associations.get(header.source)
@@ -164,7 +155,7 @@ class Relays:
             return  # it came by another way before
         relay.cut_to = end
         if relay.branches is not branches:
-            self._arrange(relay, branches)
+            self._arrange(relay, branches, header.source)
         package: Package | None = None
         for neighbour, way in relay.ways.items():
             if neighbour is not connection:
@@ -181,11 +172,11 @@ class Relays:
         self._touched[neighbour] = None
         self.relayed += 1
 
-    def _arrange(self, relay: Relay, branches: tuple[tuple[bytes, MergedInterest], ...]) -> None:
+    def _arrange(self, relay: Relay, branches: tuple[tuple[bytes, MergedInterest], ...], source: bytes) -> None:
         known, relay.ways, relay.branches = relay.ways, {}, branches
         for wire_id, interest in branches:
             neighbour = self._context._neighbours.route(wire_id)
-            if neighbour is not None:
+            if neighbour is not None and neighbour.belief.hears_of(source):
                 way = relay.ways[neighbour] = known.get(neighbour) or Way(neighbour)
                 way.mode, way.size = Mode(interest.mode), interest.size
 
@@ -221,16 +212,22 @@ class Relays:
         """The connection over which something goes on to a context."""
         topology = self._topology
         neighbour = topology.next_hop(source, destination)
-        if neighbour is None:
+        if neighbour is None and topology.is_linked(source, destination):
             neighbour = topology.next_hop(self._context._wire_id, destination)
-        return None if neighbour is None else self._context._neighbours.route(neighbour)
+        connection = None if neighbour is None else self._context._neighbours.route(neighbour)
+        return connection if connection is not None and connection.belief.hears_of(source) else None
 
     # ---------------------------------------------------------------- words
 
     def routed(self, connection: Connection, event: RoutedReceived) -> None:
-        """Take what a context says to one that is no neighbour of it."""
+        """Take what a context says to one that is no neighbour of it.
+
+        Raises:
+            ProtocolError: The neighbour speaks too often for those for whom it may not.
+        """
         context = self._context
-        if connection.tie is Tie.STUB and not self._may_come(connection, event.source):
+        belief = connection.belief
+        if event.source != connection.peer.wire_id and not belief.is_free and not belief.takes_from(event.source):
             self.lost += 1
             return
         if event.destination == context._wire_id:

@@ -50,8 +50,10 @@ class LinkLane:
     cut_to = 0
 
     def __init__(self, connection: Connection, store: RetainedStore) -> None:
-        guard = connection.guard
-        self.lane = RetainedLane(store, connection.max_package, None if guard is None else guard.may_read)
+        guard, belief = connection.guard, connection.belief
+        may_read = None if guard is None else guard.may_read
+        may_tell = None if belief.hears_others and not belief.is_leaf else belief.hears_value_of
+        self.lane = RetainedLane(store, connection.max_package, may_read, may_tell)
         self._connection = connection
         self._way = Way(connection)
         self._is_queued = False
@@ -236,14 +238,15 @@ class Retaining:
         """A neighbour tells of values.
 
         Raises:
-            ProtocolError: What it tells makes no sense.
+            ProtocolError: What it tells makes no sense, or it speaks for others too often.
         """
         lane = connection.talk.lane
         if lane is None:
             return
         for row in parse_rows(event.body, slot_length=self._context._limits.slot_length):
             if isinstance(row, Value):
-                self._learn(connection, row)
+                if connection.standing.may_speak_for_others or connection.belief.believes(row.writer):
+                    self._learn(connection, row)
             elif isinstance(row, Known):
                 lane.lane.knows(row)
             else:
@@ -325,8 +328,17 @@ class Retaining:
             if (each.is_remote or self._lane_of(each) is not None) and self._is_waited_for(each, slot)
         ]
         goal = max([poll.own, *(poll.first.get(each.peer.wire_id, UNKNOWN) for each in others)])
+        others = [each for each in others if self._can_know(each, goal)]
         lagging = [each for each in others if each.peer.wire_id not in poll.last or poll.last[each.peer.wire_id] < goal]
         return lagging or (others if self.store.version(slot) < goal else [])
+
+    @staticmethod
+    def _can_know(association: Association, version: Version) -> bool:
+        """Whether somebody can be told of a version from here: a neighbour may not believe it."""
+        connection, writer = association.connection, version.writer
+        if connection is None or version == UNKNOWN or writer == association.peer.wire_id:
+            return True
+        return connection.belief.hears_value_of(writer)
 
     @staticmethod
     def _is_waited_for(association: Association, slot: str) -> bool:
@@ -350,6 +362,10 @@ class Retaining:
     def answered(self, association: Association, message: control.StateKnown) -> None:
         """Somebody says which version of a slot it knows."""
         version = Version(message.counter, message.writer, message.check)
+        connection = association.connection
+        if connection is not None and not connection.belief.may_speak_for(version.writer):
+            # What it knows beyond that, this context would not believe.
+            version = min(version, self.store.version(message.slot))
         for poll in self._polls.get(message.slot, ()):
             poll.first.setdefault(association.peer.wire_id, version)
             poll.last[association.peer.wire_id] = version
