@@ -55,6 +55,8 @@ nitpick_ignore = [
     ("py:class", "trioton.channels.receiving.ReceivingEnd"),
     ("py:class", "trioton.channels.sending.SendingEnd"),
     ("py:class", "trioton.blocking.receiving.ReceivingEnd"),
+    # An enum that the members of Permissions speak of; its values are said there in words.
+    ("py:class", "trioton.protocol.permissions.Right"),
     # Of hypothesis.
     ("py:class", "SearchStrategy"),
 ]

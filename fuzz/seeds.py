@@ -55,7 +55,18 @@ from trioton.protocol.text_requests import TextKind, encode_text
 from .targets.frames import FAR, HELLO, OWN, PEER
 
 _SLOT: Final = "chat.obj.pub-sub"
-_BY_CHOICE: Final = ("speech", "headers", "words", "topology", "stub", "sending", "receiving", "retained", "context")
+_BY_CHOICE: Final = (
+    "speech",
+    "headers",
+    "words",
+    "topology",
+    "stub",
+    "sending",
+    "receiving",
+    "retained",
+    "context",
+    "sealed",
+)
 _LINK: Final = LinkRecord(False, 1)
 
 
@@ -150,10 +161,11 @@ def _headers() -> Iterator[bytes]:
 
 def _said() -> list[bytes]:
     """Messages of requesters, repliers, pushers and pullers."""
-    try:
-        raise ExceptionGroup("some", [ValueError(1), OSError(2, "no")]) from KeyError("cause")
-    except ExceptionGroup as error:
-        failure = failures.encode_failure(error)
+    error = ExceptionGroup(
+        "some", [ValueError(1), OSError(2, "no")]
+    )  # it was never raised: tracebacks name places of a machine
+    error.__cause__ = KeyError("cause")
+    failure = failures.encode_failure(error)
     return [
         requests.encode_call(1, 2.0, None, values.encode_value(["give", [1], {}])),
         requests.encode_cancel(1),

@@ -9,7 +9,7 @@ from typing import Final
 import attrs
 
 from ..cost import PER_BLOCK
-from . import frames, machines, texts, values, whole, words
+from . import frames, machines, sealed, texts, values, whole, words
 
 TargetFunction = Callable[[bytes], None]
 
@@ -21,7 +21,7 @@ class Target:
     Attributes:
         run: The function.
         seconds: How long each 64 KiB may take; None where the bytes are no measure, since few of them decide about much.
-        is_frugal: Whether it takes no more memory than four times the bytes, and one MiB.
+        is_frugal: Whether it takes no more memory than four times the bytes, and two MiB.
         largest: Bytes that a fuzzer tries at most.
         share: Its share of the time, beside the others.
     """
@@ -59,6 +59,7 @@ TARGETS: Final[Mapping[str, Target]] = MappingProxyType(
         "sending": Target(machines.sending, share=2),
         "receiving": Target(machines.receiving, share=2),
         "retained": Target(machines.retained),
+        "sealed": Target(sealed.sealed),
         "texts": Target(texts.text_requests, PER_BLOCK, is_frugal=True),
         "address": Target(texts.address),
         "settings": Target(texts.settings),

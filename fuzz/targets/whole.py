@@ -35,6 +35,7 @@ MOST_FRAMES: Final = 60
 PATIENCE: Final = 100_000.0
 """Seconds of simulated time after which something hangs."""
 
+OTHER_UID: Final = 12_345
 _PAUSES: Final = (0.0, 0.0, 0.0, 0.0, 0.05, 0.3, 2.0, 6.0)
 _SLOTS: Final = (
     *(
@@ -224,6 +225,8 @@ async def _neighbour(data: bytes) -> None:
     how = choose.byte()
 
     async def scene(stage: _Stage) -> None:
+        if how & 128:
+            stage.net.host("liar", uid=OTHER_UID)  # a guest, who may less
         if how & 1:
             await _answer(stage, choose, how)
             return

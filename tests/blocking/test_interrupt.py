@@ -6,6 +6,7 @@ A timer raises `KeyboardInterrupt` again and again, wherever the main thread hap
 from __future__ import annotations
 
 import _thread
+import gc
 import inspect
 import random
 import signal
@@ -15,6 +16,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 import pytest
 import trio
@@ -236,6 +238,31 @@ def test_a_job_is_not_lost_if_ctrl_c_comes_twice(pair: Pair, monkeypatch: pytest
     push.wait_done(timeout=DEADLINE)
     with pytest.raises(TimeoutError):
         pull.receive(timeout=0.01)
+
+
+def test_the_job_of_a_loop_is_done_if_ctrl_c_comes_twice(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one comes before the loop has heard that the job is done, and the second one before it is told again."""
+    push = blocking.PushChannel(pair.a, "jobs")
+    pull = blocking.PullChannel(pair.b, "jobs")
+    with in_thread(lambda: push.send("job", timeout=DEADLINE)):
+        jobs = iter(pull)
+        assert next(jobs) == "job"
+    leave_soon, to_come = blocking.PullChannel._leave_soon, [KeyboardInterrupt] * 2
+
+    def be_interrupted(channel: blocking.PullChannel[str], *args: Any, **options: Any) -> None:
+        if to_come:
+            raise to_come.pop()
+        leave_soon(channel, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(blocking.PullChannel, "_get", be_interrupted)
+        patch.setattr(blocking.PullChannel, "_leave_soon", be_interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            next(jobs)
+        del jobs
+        gc.collect()
+    push.wait_done(timeout=DEADLINE)
+    assert (push.statistics().done, pull.statistics().running) == (1, 0)
 
 
 def test_a_waiting_thread_that_is_interrupted_misses_no_last_value(pair: Pair, interrupts: Interrupts) -> None:

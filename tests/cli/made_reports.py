@@ -56,7 +56,7 @@ def asking(**changes: Any) -> dict[str, Any]:
 
 def state(writer: int = 1, **changes: Any) -> dict[str, Any]:
     """A state."""
-    return {"slot": "x.txt.state", "channels": 0, "counter": 1, "writer": f"{writer:032x}", "bytes": 1, **changes}
+    return {"slot": "x.txt.state", "channels": 0, "counter": 1, "writer": f"{writer:032x}", "size": 1, **changes}
 
 
 def view_of(*messages: object) -> View:

@@ -303,13 +303,13 @@ def test_a_state_is_told_of_once() -> None:
     """The newest value counts: that with the larger counter, or the larger writer where two wrote at the same time."""
     view = view_of(
         report(1, states=[state(1, counter=4, channels=1), state(slot="other.txt.state")]),
-        report(2, states=[state(2, counter=4, channels=2, bytes=7)]),
-        report(3, states=[state(2, counter=4, bytes=7)]),
+        report(2, states=[state(2, counter=4, channels=2, size=7)]),
+        report(3, states=[state(2, counter=4, size=7)]),
         report(4, states=[state(5, counter=3)]),
     )
     other, mine = view.states
     assert (other.newest.slot, other.has_newest, other.is_behind, other.channels) == ("other.txt.state", 1, 0, 0)
-    assert (mine.newest.writer[-1], mine.newest.bytes, mine.has_newest, mine.is_behind, mine.channels) == (
+    assert (mine.newest.writer[-1], mine.newest.size, mine.has_newest, mine.is_behind, mine.channels) == (
         "2",
         7,
         2,

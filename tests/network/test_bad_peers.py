@@ -161,6 +161,8 @@ async def test_too_many_subscriptions(stage: Stage, limits: Limits) -> None:
     assert f"127.0.0.1:{peer.port}" in line
     await stage.check_innocent()
     assert stage.server._traffic.interests._by_slot == {}
+    assert stage.server._traffic.interests._slots_of == {}
+    assert stage.server._memory.used == 0
 
 
 @pytest.mark.long

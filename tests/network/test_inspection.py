@@ -145,8 +145,8 @@ async def test_requests_and_states_are_told(autojump_clock: object) -> None:
     states = {state.slot: state for state in report.states}
     assert set(states) == {"mode.txt.state", "speed.obj.state"}
     mode, speed = states["mode.txt.state"], states["speed.obj.state"]
-    assert (mode.channels, mode.writer, mode.bytes) == (1, f"{seen.id:032x}", 5)
-    assert (speed.channels, speed.writer, speed.bytes, speed.counter) == (0, f"{viewer.id:032x}", 1, 1)
+    assert (mode.channels, mode.writer, mode.size) == (1, f"{seen.id:032x}", 5)
+    assert (speed.channels, speed.writer, speed.size, speed.counter) == (0, f"{viewer.id:032x}", 1, 1)
 
 
 async def test_an_earlier_version_tells_of_no_requests(message: dict[str, Any], autojump_clock: object) -> None:

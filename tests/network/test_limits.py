@@ -285,3 +285,16 @@ async def test_runs_of_small_messages_never_exceed_max_package(open_pair: OpenPa
                 for number in range(500):
                     assert await sub.receive() == [number] * 50
         assert pair.to_a.statistics().transports == 1
+
+
+@pytest.mark.parametrize(
+    ("machine", "limits", "expected"),
+    [(1 << 40, Limits(), 512 << 20), (1 << 30, Limits(), 1 << 28), (1 << 30, Limits(memory=5), 5)],
+)
+async def test_memory_is_what_the_machine_can_spare(
+    autojump_clock: object, machine: int, limits: Limits, expected: int
+) -> None:
+    host = Network(seed=1).host("a")
+    host.memory = machine
+    async with trioton.open_context("a", network=host, limits=limits) as a:
+        assert a._memory.limit == expected

@@ -13,6 +13,7 @@ from trioton.protocol.frames import (
     BODY_KINDS,
     HANDSHAKE_KINDS,
     LARGE_BODY,
+    MAX_RECORDS,
     PREFACE,
     PREFIX,
     Frame,
@@ -277,3 +278,34 @@ def test_a_body_is_filled_in_place_and_not_copied() -> None:
     finally:
         tracemalloc.stop()
     assert frame.body == content
+
+
+def test_who_announces_many_records_takes_no_memory_before_they_come() -> None:
+    body = bytes(range(256)) * (MAX_RECORDS // 256)
+    frame = encode_prefix(FrameKind.RECORDS, 0, 1, len(body)) + b"\x80"
+    for fills in (False, True):
+        reader = FrameReader(Limits())
+        reader.receive_data(PREFACE)
+        reader.accept_all_kinds()
+        tracemalloc.start()
+        try:
+            assert reader.receive_data(frame + body[:100]) == []
+            most = 2 * 1024 * 1024
+            assert tracemalloc.get_traced_memory()[1] < most
+        finally:
+            tracemalloc.stop()
+        rest = memoryview(body)[100:]
+        frames: list[Frame] = []
+        while rest:
+            if fills:
+                buffer = reader.wanted_buffer()
+                assert buffer is not None
+                count = min(len(buffer), 300_000)
+                buffer[:count] = rest[:count]
+                buffer.release()
+                frames += reader.buffer_filled(count)
+            else:
+                count = min(len(rest), 1_300_000)
+                frames += reader.receive_data(bytes(rest[:count]))
+            rest = rest[count:]
+        assert frames == [Frame(FrameKind.RECORDS, 0, b"\x80", body)]

@@ -181,3 +181,16 @@ async def test_the_loopback_needs_no_thread(network: SystemNetwork, monkeypatch:
     async with await network.listen(parse_address("localhost:0")) as listener:
         async with await network.dial(parse_address(listener.address)):
             (await listener.accept()).close()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"), [({"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1 << 18}, 1 << 30), ({}, SystemNetwork.memory)]
+)
+def test_the_memory_of_the_machine(monkeypatch: pytest.MonkeyPatch, sizes: dict[str, int], expected: int) -> None:
+    def sysconf(name: str) -> int:
+        if name not in sizes:
+            raise ValueError("unrecognized configuration name")
+        return sizes[name]
+
+    monkeypatch.setattr(os, "sysconf", sysconf)
+    assert system._machine_memory.__wrapped__() == expected

@@ -52,7 +52,7 @@ def test_r38_so_is_what_was_damaged(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("name", sorted(WHOLE))
 def test_r38_no_neighbour_ends_a_context_or_the_links_of_others(name: str) -> None:
     target = TARGETS[name]
 

@@ -155,7 +155,7 @@ async def test_a_refused_subscription_stays_usable(
 
 
 async def test_who_may_not_hold_up_publishers_loses_what_it_has_no_room_for(
-    autojump_clock: trio.testing.MockClock, watch: MakeWatch
+    autojump_clock: trio.testing.MockClock, watch: MakeWatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with open_house(permissions=Permissions(block=False)) as house:
         at_guest = watch(house.guest)
@@ -167,6 +167,7 @@ async def test_who_may_not_hold_up_publishers_loses_what_it_has_no_room_for(
             await near.send_many(range(100))
             await far.send_many(range(100))
         await trio.sleep(SHORT)
+        assert not warnings_of(caplog)
         assert sub.receive_all_nowait() == [0, 1, 2]
         assert 0 < len(other.receive_all_nowait()) <= 3
         statistics = other.statistics()  # routers drop whole packages

@@ -13,7 +13,7 @@ import pytest
 import trustme
 
 import trioton
-from trioton import Secret
+from trioton import Secret, blocking
 from trioton.transports.secret import MOST_FILE_BYTES
 
 pytestmark = pytest.mark.net
@@ -52,6 +52,16 @@ async def test_a_session_that_has_moved_comes_back_over_the_sealed_way() -> None
             await publisher.send(str(number))
             assert await subscriber.receive() == str(number)
         assert connection.statistics().transports > 1
+
+
+def test_contexts_for_threads_take_it_too() -> None:
+    secret = Secret(VALUE)
+    with blocking.open_context("a", security=secret) as a, blocking.open_context("b", security=secret) as b:
+        listener = a.bind("localhost:0")
+        connection = b.connect(listener.address, local_shortcut=False, timeout=10)
+        assert connection.peer.identity == "secret"
+        with blocking.open_context("c") as c, pytest.raises(trioton.AuthError):
+            c.connect(listener.address, timeout=10)
 
 
 async def test_who_knows_nothing_stays_outside() -> None:

@@ -300,10 +300,11 @@ class _Receiving:
 
 
 class _Jobs(Generic[T]):
-    """One loop over a channel, with the job that it is at, and the one before that while it is not known to be finished."""
+    """One loop over a channel, with the job that it is at."""
 
     _held: _Held | None = None
     _before: _Held | None = None
+    """The job that was worked on, until it is known that the loop has heard of its end."""
 
     def __init__(self, channel: PullChannel[T]) -> None:
         self._channel = channel
@@ -314,8 +315,9 @@ class _Jobs(Generic[T]):
     def __next__(self) -> T:
         """Finish the job that the loop is at, and get the next one."""
         channel = self._channel
-        self._before = before = self._held
+        self._finish_before()
         held = _Held(channel._channel)
+        before = self._before = self._held
         self._held = held
         try:
             channel._get(held, before, None)
@@ -324,14 +326,18 @@ class _Jobs(Generic[T]):
         except trio.EndOfChannel:
             raise StopIteration from None
         except BaseException:
-            if before is not None:
-                channel._leave_soon(before, is_done=True)
+            self._finish_before()
             channel._leave_soon(held, is_done=False)
             raise
 
-    def __del__(self) -> None:
+    def _finish_before(self) -> None:
+        """The job before is done, also if Ctrl-C has kept that from the loop."""
         if self._before is not None:
             self._channel._leave_soon(self._before, is_done=True)
+            self._before = None
+
+    def __del__(self) -> None:
+        self._finish_before()
         if self._held is not None:
             self._channel._forget(self._held)
 

@@ -56,7 +56,7 @@ class _Job:
         """
         try:
             self.value = self._function()
-        except BaseException as error:  # the requester hears of it, also where it would end a program
+        except BaseException as error:  # noqa: ASYNC103  # the requester hears of it, also where it would end a program
             # Ctrl-C comes in the main thread, and nowhere else.
             if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
                 self.error = RuntimeError("the thread that ran the handler was ended by a KeyboardInterrupt")

@@ -196,7 +196,7 @@ def _slots(known: Known) -> str:
     lines += [f"receives {shown(slot.slot)}: {rate_words(known.received_rate(slot))}/s" for slot in receiving]
     lines += [f"asks {shown(slot.slot)}: {slot.pending:,} pending, {slot.running:,} running" for slot in report.asking]
     lines += [f"answers {shown(slot.slot)}: {slot.running:,} running" for slot in report.answering]
-    lines += [f"holds {shown(slot.slot)}: {slot.bytes:,} bytes" for slot in report.states if slot.channels]
+    lines += [f"holds {shown(slot.slot)}: {slot.size:,} bytes" for slot in report.states if slot.channels]
     more = len(lines) - MOST_SLOTS_TOLD
     return "\n".join([*lines[:MOST_SLOTS_TOLD], *([f"and {more} more"] if more > 0 else [])] or ["no slots"])
 

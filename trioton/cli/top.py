@@ -306,7 +306,7 @@ def _states(view: View, labels: dict[str, str]) -> Section:
             (
                 shown(newest.slot),
                 labels.get(newest.writer) or short_id(newest.writer),
-                count_words(newest.bytes),
+                count_words(newest.size),
                 count_words(state.channels),
                 count_words(state.has_newest),
                 count_words(state.is_behind),

@@ -23,6 +23,8 @@ A connection:
 * ``life``: the task that owns it: one link after the other, until the end. ``states`` has the names of where it stands.
 * ``link``: one transport, read and written.
 * ``resuming``: how it gets the next transport, and how one that its client has given up is known.
+* ``trust``: how far the peer is trusted over a link, and what it is granted if it is not.
+* ``guard``: takes out what such a peer may not, before anything else hears of it. ``denials`` hears what others refuse to us.
 * ``talk``: how the talk over a link begins, and who hears what the peer says. ``flow_talk`` checks what it says about flows.
 * ``goodbye``: how it ends in good order.
 

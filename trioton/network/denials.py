@@ -84,7 +84,7 @@ class Denials:
         self._told[key] = None
         context = self._context
         context._hub.emit(events.Refused(context.id, slot, right.word, ContextId.from_wire(by)))
-        logger.warning("%s: %s", context, reason)
+        logger.log(logging.WARNING if right.loses_something else logging.INFO, "%s: %s", context, reason)
 
     def link_up(self, connection: Connection) -> None:
         """Over a new link a neighbour may permit more than over the last one: what it has refused is tried again."""

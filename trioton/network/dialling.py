@@ -14,6 +14,7 @@ from .establish import RefusedError
 from .namesakes import objection_to_server
 from .peer import Peer
 from .states import Tie
+from .trust import judge
 
 if TYPE_CHECKING:
     from .context import Context
@@ -122,6 +123,7 @@ class Dialler:
             reconnect=self._reconnect,
             tie=Tie.PARENT if self._is_stub else Tie.PEERS,
         )
+        connection.standing = judge(shaken.transport, context._network)
         assert shaken.hello.session is not None
         connection.life.tokens.append(shaken.hello.session)
         context._neighbours.add(connection)

@@ -301,7 +301,8 @@ class Guard:
         who = ContextId.from_wire(source if self._speaks_for(source) else self._peer)
         context._hub.emit(events.Refused(who, slot, lacking.word, context.id))
         text = f"{self._connection.peer} may not {lacking.deed} {slot!r}"
-        context._doorman.refusals.tell(logging.WARNING, self._transport, text)
+        level = logging.WARNING if lacking.loses_something else logging.INFO
+        context._doorman.refusals.tell(level, self._transport, text)
         return True
 
     def _speaks_for(self, source: bytes) -> bool:

@@ -250,8 +250,8 @@ class StateReport:
     """Grows with each value. Where two contexts know another counter or writer, one of them has older news."""
     writer: str = _field(_identity)
     """The identity of the context that has sent the value; it may be gone."""
-    bytes: int = _field(_count)
-    """Of the value as it was encoded."""
+    size: int = _field(_count)
+    """Bytes of the value as it was encoded."""
 
 
 @attrs.frozen(kw_only=True)
@@ -472,5 +472,5 @@ def _state(context: Context, slot: str) -> StateReport:
         channels=retaining.count(slot),
         counter=retained.version.counter,
         writer=retained.version.writer.hex(),
-        bytes=len(retained.data),
+        size=len(retained.data),
     )

@@ -290,6 +290,7 @@ class Life:
             shaken.transport.close()
             return None
         connection.peer = peer
+        connection.standing = judge(shaken.transport, self._context._network)
         connection._state = State.CONNECTING
         neighbours.add(connection)
         return shaken

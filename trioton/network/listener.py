@@ -325,6 +325,7 @@ class Doorman:
             reconnect=None,
             tie=Tie.STUB if hello.stub else Tie.PEERS,
         )
+        connection.standing = judge(shaken.transport, context._network)
         connection.life.is_resumable = hello.returns and shaken.transport.kind != "stdio"
         connection.life.tokens.append(session)
         context._neighbours.add(connection)

@@ -115,6 +115,7 @@ class _BodyBuffer:
     """A body of known size that is being received, filled in place, and handed out as bytes without a copy.
 
     If the body is an array of one byte string, only the string's content is kept, so that it can be given to the user as it is.
+    Memory for more than `LARGE_FRAGMENT` bytes is taken only as they come: who announces many records need not send them.
     """
 
     __slots__ = ("_file", "_view", "filled", "is_lone_bytes", "size")
@@ -125,18 +126,27 @@ class _BodyBuffer:
         self.size = size - head
         # The bytes object inside a BytesIO is the only one that Python lets us fill in place and then hand out.
         self._file = io.BytesIO()
-        self._file.seek(self.size - 1)
-        self._file.write(b"\0")
         self._view = self._file.getbuffer()
         self.filled = 0
+        self._enlarge(min(self.size, LARGE_FRAGMENT))
         self.add(start[head:])
+
+    def _enlarge(self, size: int) -> None:
+        self._view.release()
+        self._file.seek(size - 1)
+        self._file.write(b"\0")
+        self._view = self._file.getbuffer()
 
     def add(self, data: memoryview) -> None:
         end = self.filled + len(data)
+        if end > len(self._view):
+            self._enlarge(min(self.size, max(end, 2 * len(self._view))))
         self._view[self.filled : end] = data
         self.filled = end
 
     def free_part(self) -> memoryview:
+        if self.filled == len(self._view) < self.size:
+            self._enlarge(min(self.size, 2 * self.filled))
         return self._view[self.filled :]
 
     def finish(self) -> bytes:

@@ -13,7 +13,7 @@ REPORTS_SLOT: Final = "trioton.reports.obj.pub-sub"
 SERVED: Final = (".req-rep", ".push-pull")
 """How the full names of slots end whose listeners do something for those who send."""
 
-MOST_KNOWN: Final = 4096
+MOST_KNOWN: Final = 1024
 """Slots whose answer is remembered: who makes up names must not fill the memory."""
 
 
@@ -36,6 +36,11 @@ class Right(enum.IntEnum):
     def deed(self) -> str:
         """What somebody may not who lacks it; to be followed by the slot."""
         return _DEEDS[self]
+
+    @property
+    def loses_something(self) -> bool:
+        """Whether something is lost at once for lack of it: who may not hold up publishers loses nothing before it has no room."""
+        return self is not Right.BLOCK
 
 
 _DEEDS: Final = {
