@@ -21,7 +21,7 @@ import pytest
 import trio
 
 import trioton
-from tests.common import FAST, Card
+from tests.common import FAST
 from trioton import Block, ContextDied, ContextJoined, Heartbeat, Limits, PubChannel, SubChannel
 from trioton.testing import leak_check
 
@@ -32,6 +32,8 @@ PATIENCE: Final = 30.0
 """Seconds of real time after which a test has failed."""
 
 BEAT: Final = Heartbeat(interval=0.1, timeout=0.3, lease=0.8)
+
+SECRET: Final = trioton.Secret("who knows this may route in these tests")
 
 WINDOW: Final = 1.5
 """Seconds in which a session may be resumed."""
@@ -54,7 +56,7 @@ async def open_contexts(names: str, **options: Any) -> AsyncIterator[list[trioto
         with trio.fail_after(PATIENCE):
             async with AsyncExitStack() as stack:
                 limits = Limits(resume_window=WINDOW)
-                given = {"heartbeat": BEAT, "limits": limits, "security": Card(), **options}
+                given = {"heartbeat": BEAT, "limits": limits, "security": SECRET, **options}
                 yield [await stack.enter_async_context(trioton.open_context(name, **given)) for name in names]
 
 
