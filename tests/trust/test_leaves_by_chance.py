@@ -10,13 +10,14 @@ import random
 from collections.abc import Sequence
 from typing import Final
 
+import attrs
 import pytest
 import trio
 
 from tests.common import Card
 from tests.network.mesh_worlds import World, hosts_of
 from trioton.testing import Chaos, Cut, Isolation, Kill, Network, Partition, Pause, run_simulation
-from trioton.transports.base import Security
+from trioton.transports.base import Security, Transport
 
 SEEDS: Final = int(os.environ.get("TRIOTON_LEAVES", "20"))
 
@@ -73,14 +74,27 @@ class LeafWorld(World):
         assert [life.context.statistics().spoofed for life in self.lives] == [0] * len(self.lives)
 
 
+class Loner(Card):
+    """Trusts nobody, whatever card is shown."""
+
+    async def _exchange(self, transport: Transport) -> Transport:
+        transport = await super()._exchange(transport)
+        if transport.credentials is not None:
+            transport.credentials = attrs.evolve(transport.credentials, may_route=False)
+        return transport
+
+
 class StrangerWorld(LeafWorld):
-    """The same, where leaves have proved nothing, and trust nobody either: each reaches its neighbours only."""
+    """The same, where leaves trust nobody either: each reaches its neighbours only.
+
+    They have cards all the same: over a network, publishers wait only for those who have proved who they are.
+    """
 
     def uid_of(self, name: str, number: int) -> int:
         return 2000 + number if name in self.leaves else 1000
 
-    def security_of(self, _name: str) -> None:
-        return None
+    def security_of(self, name: str) -> Security:
+        return Loner(name, may_route=False) if name in self.leaves else Card(name)
 
     def may_listen(self, name: str, source: str) -> bool:
         return source in self.reached[name] and not {name, source} & self.leaves  # strangers from afar may not block
