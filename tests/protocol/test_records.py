@@ -124,14 +124,14 @@ HEADS: dict[RecordKind, dict[str, tuple[object, list[object]]]] = {
 }
 ROWS: dict[tuple[RecordKind, int], tuple[list[list[object]], dict[str, list[object]]]] = {
     (RecordKind.NODE, 2): ([[A, False, 1]], {"neighbour": IDENTITY, "is_suspended": [0, None], "generation": NUMBER}),
-    (RecordKind.NODE, 3): ([[A, 1]], {"context": IDENTITY, "count": NUMBER}),
+    (RecordKind.NODE, 4): ([[A, 1]], {"context": IDENTITY, "count": NUMBER}),
     (RecordKind.SNAPSHOT, 2): (
         [["s", 1, 0, 1, 1, None]],
         {"slot": ["", b"s", 5], "record": [0, *NUMBER], "mode": [3, *NUMBER], "size": [0, *NUMBER], "count": NUMBER},
     ),
     (RecordKind.CHANGE, 2): ([[A, False, 1]], {"neighbour": IDENTITY, "is_suspended": [0, None], "generation": NUMBER}),
-    (RecordKind.CHANGE, 3): ([[A]], {"neighbour": IDENTITY}),
-    (RecordKind.CHANGE, 4): ([[A, 1]], {"context": IDENTITY, "count": NUMBER}),
+    (RecordKind.CHANGE, 4): ([[A]], {"neighbour": IDENTITY}),
+    (RecordKind.CHANGE, 5): ([[A, 1]], {"context": IDENTITY, "count": NUMBER}),
     (RecordKind.ROUTE, 2): ([[A, 1]], {"context": IDENTITY, "count": NUMBER}),
     (RecordKind.ROUTE, 3): (
         [["s", 1, 0, 1, 1, None]],
@@ -140,11 +140,11 @@ ROWS: dict[tuple[RecordKind, int], tuple[list[list[object]], dict[str, list[obje
     (RecordKind.DIGEST, 2): ([[A, 1, 1]], {"origin": IDENTITY, "number": NUMBER, "record": NUMBER}),
 }
 TABLES = {
-    RecordKind.NODE: 2,
+    RecordKind.NODE: 3,
     RecordKind.INTEREST: 0,
     RecordKind.SNAPSHOT: 1,
     RecordKind.DIGEST: 1,
-    RecordKind.CHANGE: 3,
+    RecordKind.CHANGE: 4,
     RecordKind.ROUTE: 2,
     RecordKind.NO_ROUTE: 0,
     RecordKind.WANT: 0,
@@ -213,11 +213,27 @@ def test_a_table_has_a_limit() -> None:
 
 def test_a_change_has_a_limit_of_links_that_are_gone() -> None:
     gone = [[number.to_bytes(16, "big")] for number in range(MAX_LINKS + 1)]
-    refused([4, [A, 1, 2], [], gone, []], f"the gone of a CHANGE are not an array of at most {MAX_LINKS}")
+    refused([4, [A, 1, 2], [], [], gone, []], f"the gone of a CHANGE are not an array of at most {MAX_LINKS}")
 
 
 def test_a_link_is_not_new_and_gone_in_one_change() -> None:
-    refused([4, [A, 1, 2], [[B, False, 1]], [[B]], []], "the gone of a CHANGE name a neighbour that is in its links")
+    refused(
+        [4, [A, 1, 2], [[B, False, 1]], [], [[B]], []], "the gone of a CHANGE name a neighbour that is in its links"
+    )
+
+
+@pytest.mark.parametrize(("kind", "links", "bounds"), [(RecordKind.NODE, 2, 3), (RecordKind.CHANGE, 2, 3)])
+def test_bounds_are_those_of_links(kind: RecordKind, links: int, bounds: int) -> None:
+    record = good(kind)
+    record[links], record[bounds] = [[B, False, 1]], [[B, 1]]
+    parse_record(cbor2.dumps(record))
+    for wrong in (0, *NUMBER):
+        refused([*record[:bounds], [[B, wrong]], *record[bounds + 1 :]], "nested more|the field bound of a .* is wrong")
+    refused([*record[:bounds], [[B, 1], [B, 1]], *record[bounds + 1 :]], "out of order, or name one twice")
+    refused(
+        [*record[:bounds], [[C, 1]], *record[bounds + 1 :]],
+        f"the bounds of a {kind.name} name {C.hex()}, to which it has no link",
+    )
 
 
 def test_one_who_does_not_listen_wants_nothing() -> None:
