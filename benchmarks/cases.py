@@ -233,7 +233,7 @@ PEERS = (
         "trioton relayed",
         "trioton_pubsub",
         "trioton",
-        ("tcp", "unix"),
+        ("unix", "secret"),  # only who is trusted passes on what is for others
         ("round_trip", "request", "small", "small_many", "large"),
         "the same through a third process, to which both connect",
         roles=("relay", "receiver", "sender"),

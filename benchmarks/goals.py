@@ -117,16 +117,19 @@ def _on_each_transport() -> Iterable[Goal]:
             ratio(own("round_trip"), of("pyzmq asyncio", "round_trip")),
             at_least=False,
         )
-        yield Goal(
-            f"small messages through a relay / straight, {name}",
-            0.4,
-            ratio(of("trioton relayed", "small"), own("small")),
-        )
         yield Goal(f"1 MiB messages / raw sockets, {name}", 0.9, ratio(own("large"), of("raw sockets", "large")))
 
 
 GOALS = (
     *_on_each_transport(),
+    *(
+        Goal(
+            f"small messages through a relay / straight, {name}",
+            0.4,
+            ratio(Series("trioton relayed", transport, "small"), Series("trioton", transport, "small")),
+        )
+        for transport, name in (("unix", "Unix socket"), ("secret", "TCP with a secret"))
+    ),
     Goal(
         "round trip, Unix socket / pyzmq blocking on TCP",
         1.0,

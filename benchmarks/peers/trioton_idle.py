@@ -18,6 +18,9 @@ import trioton
 from ..control import Answer, Control
 from .trioton_pubsub import bind, connect
 
+SETTLING = 5.0
+"""Seconds after which a hub has told all its neighbours of the last link that it got: it gathers such news for some seconds."""
+
 
 def resident() -> float:
     """The memory of this process in KiB (elsewhere than on Linux: the most that it ever had)."""
@@ -43,11 +46,11 @@ async def be_idle(seconds: int) -> float:
 
 
 async def settle(contexts: Sequence[trioton.Context], others: int) -> None:
-    """Wait until all know all, which a hub with many neighbours tells them in turns of some seconds; then nothing is told any more."""
+    """Wait until each knows so many others; then nothing is told any more."""
     for context in contexts:
         while len(context.contexts) < others:  # noqa: ASYNC110 - only the last of many matters
             await trio.sleep(0.1)
-    await trio.sleep(1)
+    await trio.sleep(SETTLING)
 
 
 async def send(control: Control) -> None:
@@ -88,7 +91,7 @@ async def leave(control: Control, address: str) -> None:
         for number in range(links):
             contexts.append(await stack.enter_async_context(trioton.open_context(f"leaf {number}")))
             await connect(contexts[-1], address)
-        await settle(contexts, links + 1)
+        await settle(contexts, 1)  # over plain TCP the hub is not believed what it says of others
 
         async def memory(_: int) -> Answer:
             return {}

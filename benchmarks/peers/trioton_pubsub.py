@@ -269,7 +269,7 @@ async def wait(_count: int) -> Answer:
 
 async def pass_on(control: Control) -> None:
     """A context in the middle, to which both sides connect."""
-    async with trioton.open_context("relay") as ctx:
+    async with trioton.open_context("relay", security=security(control)) as ctx:
         await bind(control, ctx)
         await ctx.wait_context("receiver")
         await control.serve_async(dict.fromkeys(("round_trip", "request", "one_way", *stream_types()), wait))
