@@ -1,6 +1,6 @@
 """Plain values by hand: what most arguments and results are needs neither a scan nor cbor2.
 
-A value is plain here if it is None, a bool, a float, an int of 64 bits, or a str or bytes of less than 64 KiB. What is written is what
+A value is plain here if it is None, a bool, a finite float, an int of 64 bits, or a str or bytes of less than 64 KiB. What is written is what
 `trioton.protocol.values` would write. What is read is checked on the way, as strictly as `trioton.protocol.scan` does it; what is not
 plain, or makes no sense, is left to those two, which also know what to say about it.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from math import isfinite
 from typing import Any, Final
 
 from .codec import bytes_head, text_head, uint
@@ -51,7 +52,7 @@ _WRITERS: Final[dict[type, Callable[[Any], bytes | None]]] = {
     int: _write_int,
     bool: lambda value: b"\xf5" if value else b"\xf4",
     type(None): lambda _: b"\xf6",
-    float: lambda value: _pack_float(0xFB, value),
+    float: lambda value: _pack_float(0xFB, value) if isfinite(value) else None,
 }
 
 
