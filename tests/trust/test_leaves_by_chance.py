@@ -19,7 +19,7 @@ from tests.network.mesh_worlds import World, hosts_of
 from trioton.testing import Chaos, Cut, Isolation, Kill, Network, Partition, Pause, run_simulation
 from trioton.transports.base import Security, Transport
 
-SEEDS: Final = int(os.environ.get("TRIOTON_LEAVES", "20"))
+SEEDS: Final = int(os.environ.get("TRIOTON_LEAVES", "10"))
 
 NUMBERS: Final = 8
 
