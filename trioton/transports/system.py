@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -142,10 +143,10 @@ def _unknown_scheme(address: Address) -> ValueError:
 @functools.cache
 def _machine_memory() -> int:
     """Bytes of memory that the machine has; as many as one could wish where the system does not tell."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return SystemNetwork.memory
+    if sys.platform != "win32":
+        with contextlib.suppress(OSError, ValueError):
+            return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return SystemNetwork.memory
 
 
 def _host_id() -> bytes:
