@@ -258,7 +258,7 @@ PEERS = (
         "default heartbeat",
         roles=("sender", "leaves"),
         rounds=1,
-        start_limit=80.0,
+        start_limit=200.0,
     ),
 )
 

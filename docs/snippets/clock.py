@@ -29,7 +29,12 @@ async def watch(address: str, count: int) -> None:
 async def follow(context: trioton.Context, address: str) -> None:
     """Stay connected to whoever serves there, however often it is started again."""
     while True:
-        connection = await context.connect(address, wait=True)
+        try:
+            connection = await context.connect(address, wait=True)
+        except trioton.AuthError as error:  # it may be mended there: no waiting inside `connect` would tell
+            print(error)
+            await trio.sleep(10)
+            continue
         print("connected")
         await connection.wait_closed()
         print("the connection has ended:", connection.close_reason)

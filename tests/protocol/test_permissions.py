@@ -19,7 +19,6 @@ NAMED = [
     (("chat",), "cha.txt.pub-sub", False),
     ((" CHAT ",), "chat.txt.pub-sub", True),
     (("ΛΌΓΟΣ",), "λόγος.txt.pub-sub", True),
-    (("chat.txt.pub-sub",), "chat.txt.pub-sub", False),
     (("chat*",), "chat.txt.pub-sub", True),
     (("Chat*",), "chatter.txt.pub-sub", True),
     (("chat*",), "cha.txt.pub-sub", False),
@@ -43,6 +42,15 @@ def test_slots_are_named_as_where_channels_are_made(names: tuple[str, ...], slot
         assert permissions.may_publish(slot) is is_named
         assert permissions.may_subscribe(slot) is is_named
         assert permissions.may_call(slot) is is_named
+
+
+@pytest.mark.parametrize("name", ["chat.txt.pub-sub", "a.b.obj.req-rep", "Chat.OBJ.State", "jobs.obj.push-pull"])
+def test_the_full_name_of_a_slot_is_refused(name: str) -> None:
+    short = name.rsplit(".", 2)[0]
+    with pytest.raises(
+        ValueError, match=f"subscribe must name slots as where channels are made: {short!r}, not {name!r}"
+    ):
+        Permissions(subscribe=(name,))
 
 
 SLOTS = {

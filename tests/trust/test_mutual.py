@@ -276,6 +276,10 @@ def test_one_file_may_hold_both(office: Office, tmp_path: Path) -> None:
     folder = office.authority.folder
     both = tmp_path / "both.pem"
     both.write_bytes((folder / "alpha.pem").read_bytes() + (folder / "alpha.key").read_bytes())
+    both.chmod(0o644)
+    with pytest.raises(ValueError, match=r"others may read the key in .*both.pem', whose mode is 0644; chmod 600 it"):
+        trioton.Mutual(certificate=both, authority=folder / "authority.pem")
+    both.chmod(0o600)
     trioton.Mutual(certificate=both, authority=folder / "authority.pem")
 
 

@@ -142,7 +142,7 @@ async def test_t03_nothing_but_a_greeting_leaves_before_the_other_end_has_proved
 async def test_secrets_are_changed_one_context_after_the_other(
     autojump_clock: trio.testing.MockClock, new_first: bool
 ) -> None:
-    both, old = Secret(VALUE, accepted=[OLD]), Secret(OLD)
+    both, old = Secret(VALUE, accepted=[Secret(OLD)]), Secret(OLD)
     for theirs in (both, old, Secret(VALUE)):
         async with open_world(*((both, theirs) if new_first else (theirs, both))) as world:
             connection = await world.b.connect("a:1")
@@ -333,7 +333,7 @@ async def test_the_loopback_is_never_kept_waiting_and_memory_is_bounded(
 async def test_t20_a_secret_shows_nowhere(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    secret = Secret(VALUE, accepted=[OLD])
+    secret = Secret(VALUE, accepted=[Secret(OLD)])
     with caplog.at_level(logging.DEBUG):
         async with open_world(secret, secret) as world:
             connection = await world.b.connect("a:1")

@@ -128,7 +128,7 @@ async def test_tls_with_a_secret_takes_a_newer_python() -> None:
 
 
 @takes_psk
-@pytest.mark.parametrize("ours", [Secret(VALUE), Secret(OLD, accepted=[VALUE])])
+@pytest.mark.parametrize("ours", [Secret(VALUE), Secret(OLD, accepted=[Secret(VALUE)])])
 async def test_tls_with_nothing_but_the_secret(ours: Secret) -> None:
     async with (
         trioton.open_context("a", security=ours) as a,
@@ -201,17 +201,19 @@ def test_what_is_no_secret_at_all() -> None:
     assert caught.value.__cause__ is None
     assert VALUE not in str(caught.value)
     with pytest.raises(TypeError, match="accepted must be several secrets"):
-        Secret(VALUE, accepted=OLD)
-    with pytest.raises(ValueError, match="accepted must have at least 16 bytes"):
-        Secret(VALUE, accepted=["short"])
+        Secret(VALUE, accepted=OLD)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"accepted must be several secrets, .* not one int"):
+        Secret(VALUE, accepted=5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"accepted must hold trioton.Secret objects, such as .*, not str"):
+        Secret(VALUE, accepted=["/etc/trioton/old.secret"])  # type: ignore[list-item]
     with pytest.raises(ValueError, match="accepted must be at most 7 secrets, not 8"):
-        Secret(VALUE, accepted=[OLD] * 8)
+        Secret(VALUE, accepted=[Secret(OLD)] * 8)
 
 
 def test_a_repr_tells_where_it_is_from_and_nothing_else(tmp_path: Path) -> None:
     path = write(tmp_path / "secret", VALUE)
     assert repr(Secret(VALUE)) == "<Secret>"
-    assert repr(Secret(VALUE, accepted=[OLD])) == "<Secret, 1 more accepted>"
+    assert repr(Secret(VALUE, accepted=[Secret(OLD)])) == "<Secret, 1 more accepted>"
     assert repr(Secret.from_file(path)) == f"<Secret of {str(path)!r}>"
 
 
@@ -226,7 +228,10 @@ def test_a_generated_one_is_new_and_can_be_saved(tmp_path: Path) -> None:
 
 def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NETWORK_SECRET", VALUE)
-    assert Secret.from_environment("NETWORK_SECRET", accepted=[OLD])._secrets() == [VALUE.encode(), OLD.encode()]
+    assert Secret.from_environment("NETWORK_SECRET", accepted=[Secret(OLD)])._secrets() == [
+        VALUE.encode(),
+        OLD.encode(),
+    ]
     monkeypatch.setenv("NETWORK_SECRET", "short")
     with pytest.raises(ValueError, match="environment variable 'NETWORK_SECRET' must have at least 16 bytes"):
         Secret.from_environment("NETWORK_SECRET")

@@ -148,5 +148,5 @@ class Belief:
         if self._connection.tie is Tie.STUB:
             return "since it is a stub, and they are not below it"
         if standing.kind is Kind.PEER:
-            return f"since {standing.identity!r} has proved only who it is, not that it may route"
-        return "since its link proves nothing of it; give both a trioton.Secret"
+            return f"since {standing.identity!r} has proved only who it is; one of the two must be a router, by its certificate"
+        return "since its link proves nothing of it; give both a trioton.Secret, or the one in the middle a router's certificate"

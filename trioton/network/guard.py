@@ -300,9 +300,11 @@ class Guard:
         context = self._context
         who = ContextId.from_wire(source if self._speaks_for(source) else self._peer)
         context._hub.emit(events.Refused(who, slot, lacking.word, context.id))
-        text = f"{self._connection.peer} may not {lacking.deed} {slot!r}"
+        identity = self._connection.standing.identity
+        proved = "which has proved nothing of itself" if identity is None else f"which has proved to be {identity!r}"
+        text = f"{self._connection.peer}, {proved}, may not {lacking.deed} {slot!r}"
         level = logging.WARNING if lacking.loses_something else logging.INFO
-        context._doorman.refusals.tell(level, self._transport, text)
+        context._doorman.refusals.tell(level, self._transport, text, what="not permitted")
         return True
 
     def _speaks_for(self, source: bytes) -> bool:

@@ -58,7 +58,7 @@ async def open_context(
     if network is not None and not isinstance(network, Network):
         raise TypeError(f"network must be a network, such as a host of trioton.testing.Network, not {network!r}")
     if security is not None and not isinstance(security, Security):
-        raise TypeError(f"security must be a trioton.Secret, a trioton.Mutual or None, not {security!r}")
+        raise TypeError(f"security must be a trioton.Secret, a trioton.Mutual or None, not {type(security).__name__}")
     if not isinstance(permissions, Permissions) and not callable(permissions):
         raise TypeError(f"permissions must be a trioton.Permissions, or a function that gives one, not {permissions!r}")
     body_error: BaseException | None = None

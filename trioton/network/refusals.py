@@ -22,6 +22,9 @@ MOST_ADDRESSES: Final = 100
 
 ELSEWHERE: Final = "other addresses"
 
+TURNED_AWAY: Final = "turned away"
+"""What happened to those that are counted."""
+
 
 @attrs.define(eq=False)
 class _Told:
@@ -47,17 +50,17 @@ class Refusals:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._told: dict[tuple[str, int], _Told] = {}
+        self._told: dict[tuple[str, int, str], _Told] = {}
 
-    def tell(self, level: int, transport: Transport, reason: str) -> None:
-        """Tell of a transport that is turned away, or count it."""
+    def tell(self, level: int, transport: Transport, reason: str, *, what: str = TURNED_AWAY) -> None:
+        """Tell of a transport that is turned away, or count it; or of something else that is refused, which is counted by itself."""
         now = trio.current_time()
-        place = _place(transport), level
+        place = _place(transport), level, what
         told = self._told.get(place)
         if told is None and len(self._told) >= MOST_ADDRESSES:
             self._forget_old(now)
             if len(self._told) >= MOST_ADDRESSES:
-                place = ELSEWHERE, level
+                place = ELSEWHERE, level, what
                 told = self._told.get(place)
         if told is None or (not told.more and now >= told.until):
             self._told[place] = _Told(now + PERIOD)
@@ -68,15 +71,15 @@ class Refusals:
         if told.more == 1:
             self._context._start_soon(self._tell_more_later, place, told)
 
-    async def _tell_more_later(self, place: tuple[str, int], told: _Told) -> None:
+    async def _tell_more_later(self, place: tuple[str, int, str], told: _Told) -> None:
         await trio.sleep_until(told.until)
         self._tell_more(place, told)
         told.until += PERIOD
 
-    def _tell_more(self, place: tuple[str, int], told: _Told) -> None:
-        address, level = place
+    def _tell_more(self, place: tuple[str, int, str], told: _Told) -> None:
+        address, level, what = place
         if told.more:
-            logger.log(level, "%s: %d more turned away; the last one: %s", address, told.more, told.last)
+            logger.log(level, "%s: %d more %s; the last one: %s", address, told.more, what, told.last)
             told.more = 0
 
     def end(self) -> None:

@@ -67,12 +67,20 @@ def _names(_permissions: Permissions, attribute: attrs.Attribute[Any], value: ob
         _check_name(attribute.name, name)
 
 
+_PATTERNS: Final = frozenset({"pub-sub", "req-rep", "push-pull", "state"})
+"""With what the full names of slots end, as ``trioton top`` shows them."""
+
+
 def _check_name(attribute: str, name: str) -> None:
     base = name.strip()
     if not base:
         raise ValueError(f"{attribute} must name slots, not {name!r}")
     if base.startswith("~"):
         raise ValueError(f"{attribute} must not hold {name!r}: one-to-one channels have no names")
+    if base.count(".") >= 2 and base.rpartition(".")[2].lower() in _PATTERNS:
+        raise ValueError(
+            f"{attribute} must name slots as where channels are made: {base.rsplit('.', 2)[0]!r}, not {name!r}"
+        )
     if "*" in base[:-1]:
         raise ValueError(f"{attribute} must have '*' at the end of a name only, where it is any ending, not {name!r}")
 

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import ssl
+import stat
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
 
@@ -76,7 +77,7 @@ class Mutual(Security):
 
     Raises:
         OSError: A file cannot be read.
-        ValueError: A file does not hold what it must, or the key is not that of the certificate.
+        ValueError: A file does not hold what it must, the key is not that of the certificate, or others may read it.
     """
 
     proves_identities = True
@@ -168,6 +169,7 @@ class Mutual(Security):
         for file in (self._certificate, self._key, self._authority):
             if file is not None:
                 file.open("rb").close()  # OpenSSL would not say which of them it cannot read
+        _check_hidden(self._key or self._certificate)
         context = _Context(protocol)
         context.owner, context.is_server = self, protocol is ssl.PROTOCOL_TLS_SERVER
         context.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -185,6 +187,17 @@ class Mutual(Security):
             reason = tls_reason(error) if not isinstance(error, ssl.SSLError) or error.reason else "no PEM form"
             raise ValueError(f"the certificate {str(self._certificate)!r} with its key: {reason}") from error
         return context
+
+
+def _check_hidden(key: Path) -> None:
+    """Refuse a private key that others may read, as a `trioton.Secret` does.
+
+    Raises:
+        ValueError: They may.
+    """
+    mode = stat.S_IMODE(key.stat().st_mode)
+    if os.name == "posix" and mode & 0o077:
+        raise ValueError(f"others may read the key in {str(key)!r}, whose mode is {mode:04o}; chmod 600 it")
 
 
 def _no_password() -> NoReturn:

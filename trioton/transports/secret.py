@@ -51,19 +51,19 @@ class Secret(Security):
 
     Args:
         value: The secret: at least 16 bytes that nobody can guess. A text stands for its bytes in UTF-8.
-        accepted: Other secrets, at most 7, that are taken as well, as bytes, texts or `Secret` objects.
+        accepted: Other `Secret` objects, at most 7, that are taken as well.
 
     Raises:
         TypeError: One of them is something else.
         ValueError: One of them is too short, or there are too many.
     """
 
-    def __init__(self, value: bytes | str, *, accepted: Iterable[bytes | str | Secret] = ()) -> None:
+    def __init__(self, value: bytes | str, *, accepted: Iterable[Secret] = ()) -> None:
         self._source: _File | bytes = _check("value", value)
         self._accepted = _check_accepted(accepted)
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike[str], *, accepted: Iterable[bytes | str | Secret] = ()) -> Self:
+    def from_file(cls, path: str | os.PathLike[str], *, accepted: Iterable[Secret] = ()) -> Self:
         """A secret from a file that only this user may read; one line break at its end does not count.
 
         When the file changes, the new content is used from the next connection on. If that is not fit to be a secret, or the file cannot
@@ -79,7 +79,7 @@ class Secret(Security):
         return self
 
     @classmethod
-    def from_environment(cls, name: str, *, accepted: Iterable[bytes | str | Secret] = ()) -> Self:
+    def from_environment(cls, name: str, *, accepted: Iterable[Secret] = ()) -> Self:
         """A secret from an environment variable. It is read once; processes that are started from here inherit the variable.
 
         Raises:
@@ -254,10 +254,16 @@ def _check(what: str, value: object) -> bytes:
     return value
 
 
-def _check_accepted(accepted: Iterable[bytes | str | Secret]) -> list[Secret]:
-    if isinstance(accepted, (bytes, str, Secret)):
+def _check_accepted(accepted: Iterable[Secret]) -> list[Secret]:
+    if isinstance(accepted, (bytes, str, Secret)) or not isinstance(accepted, Iterable):
         raise TypeError(f"accepted must be several secrets, such as a list, not one {type(accepted).__name__}")
-    taken = [each if isinstance(each, Secret) else Secret(_check("accepted", each)) for each in accepted]
+    taken = list(accepted)
+    for each in taken:
+        if not isinstance(each, Secret):
+            # A text could be meant as the name of a file, and would be a secret that anybody can guess.
+            raise TypeError(
+                f"accepted must hold trioton.Secret objects, such as Secret.from_file(path), not {type(each).__name__}"
+            )
     if len(taken) > _MOST_ACCEPTED:
         raise ValueError(f"accepted must be at most {_MOST_ACCEPTED} secrets, not {len(taken)}")
     return taken
