@@ -178,3 +178,25 @@ async def test_from_however_many_addresses_they_come_the_log_has_few_lines(
         await knock(net, name)
     assert [": the peer seems" in line and "//new" in line for line in lines()] == [True, True]
     assert len(context._doorman.refusals._told) == 2
+
+
+async def test_who_is_in_and_may_not_hides_nobody_at_the_door(
+    net: Network, autojump_clock: object, lines: Lines
+) -> None:
+    permissions = trioton.Permissions(subscribe=("news",))
+    async with (
+        trioton.open_context("a", network=net.host("a"), permissions=permissions) as a,
+        trioton.open_context("b", network=net.host("b", uid=7)) as b,
+    ):
+        await a.bind("a:1")
+        await b.connect("a:1")
+        async with trioton.SubChannel(b, "other"), trioton.SubChannel(b, "third"):
+            await trio.sleep(1)
+            first = lines(logging.WARNING)
+            await knock(net, "b")
+            [stranger] = lines(logging.WARNING)
+            await trio.sleep(PERIOD)
+            later = lines(logging.WARNING)
+    assert any("which has proved nothing of itself, may not subscribe to 'other" in line for line in first)
+    assert "turned away" not in stranger
+    assert any("1 more not permitted; the last one: " in line for line in later)
