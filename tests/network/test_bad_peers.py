@@ -96,7 +96,7 @@ async def test_what_concerns_contexts_that_nobody_knows_is_dropped(
     else:
         [line] = stage.warnings()
         assert line.endswith(
-            "speaks for others, first for 117901063@0707, which is not believed, since its link proves nothing of it; give both a trioton.Secret"
+            "speaks for others, first for 117901063@0707, which is not believed, since its link proves nothing of it; give both a trioton.Secret, or the one in the middle a router's certificate"
         )
         assert stage.server.statistics().spoofed == 1
     assert stage.server._mesh.relays.lost == 1
