@@ -1,4 +1,4 @@
-"""Meshes drawn by chance, in which links are cut, networks fall apart, and contexts die and start again.
+"""Meshes drawn by chance, also with stubs at their edges, in which links are cut, networks fall apart, and contexts die and start again.
 
 For a long search: ``TRIOTON_MESHES=1000 pytest tests/network/test_meshes_by_chance.py``; ``nox -s soak`` runs large ones.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+from functools import partial
 from typing import Final
 
 import pytest
@@ -14,10 +15,16 @@ import trio
 import trio.testing
 
 import trioton
-from tests.network.mesh_worlds import World, hosts_of
+from tests.network.mesh_worlds import StubWorld, World, hosts_of
 from trioton.testing import Chaos, Cut, Host, Isolation, Kill, Network, Partition, Pause, run_simulation
 
-SEEDS: Final = int(os.environ.get("TRIOTON_MESHES", "100"))
+SEEDS: Final = os.environ.get("TRIOTON_MESHES")
+
+WORLDS: Final = [
+    pytest.param(World, int(SEEDS or 100), id="ordinary"),
+    pytest.param(StubWorld, int(SEEDS or 60), id="stubs"),
+]
+"""What is drawn, and from how many seeds."""
 
 LARGE_SEEDS: Final = int(os.environ.get("TRIOTON_LARGE_MESHES", "3"))
 
@@ -35,9 +42,9 @@ def size_of(net: Network) -> int:
     return random.Random(f"size {net.seed}").randint(3, 7)
 
 
-async def outages(net: Network) -> None:
+async def outages(world_class: type[World], net: Network) -> None:
     """No outage is as long as the resume window."""
-    world = World(net, hosts_of(size_of(net)), pause=3)
+    world = world_class(net, hosts_of(size_of(net)), pause=3)
     world.start()
     world.send_up_to(NUMBERS)
     with trio.fail_after(300):
@@ -47,19 +54,20 @@ async def outages(net: Network) -> None:
 
 
 @pytest.mark.long
-def test_nothing_is_lost_doubled_or_reordered_while_links_come_back() -> None:
+@pytest.mark.parametrize(("world_class", "seeds"), WORLDS)
+def test_nothing_is_lost_doubled_or_reordered_while_links_come_back(world_class: type[World], seeds: int) -> None:
     run_simulation(
-        outages,
-        seeds=range(SEEDS),
+        partial(outages, world_class),
+        seeds=range(seeds),
         hosts=hosts_of(7),
         faults=Chaos(after=CALM, seconds=12, gap=0.5, longest=6, kinds=(Partition, Isolation, Cut)),
         network={"latency": (0.001, 0.05)},
     )
 
 
-async def deaths(net: Network) -> None:
+async def deaths(world_class: type[World], net: Network) -> None:
     """Contexts are killed and start again, and some outages are longer than the resume window."""
-    world = World(net, hosts_of(size_of(net)), pause=3)
+    world = world_class(net, hosts_of(size_of(net)), pause=3)
     world.start()
     world.send_up_to(NUMBERS)
     await trio.sleep(115)
@@ -75,10 +83,11 @@ async def deaths(net: Network) -> None:
 
 
 @pytest.mark.long
-def test_all_find_each_other_again_after_deaths_and_long_outages() -> None:
+@pytest.mark.parametrize(("world_class", "seeds"), WORLDS)
+def test_all_find_each_other_again_after_deaths_and_long_outages(world_class: type[World], seeds: int) -> None:
     run_simulation(
-        deaths,
-        seeds=range(SEEDS),
+        partial(deaths, world_class),
+        seeds=range(seeds),
         hosts=hosts_of(7),
         faults=Chaos(seconds=60, gap=3, longest=50, kinds=(Partition, Isolation, Cut, Kill, Pause)),
         network={"latency": (0.001, 0.05)},
