@@ -386,18 +386,10 @@ class RequestDesk:
     def _heard_plain(self, source: bytes, body: bytes) -> bool:
         """A lone message has come; whether it is a reply that was easily read."""
         reply = requests.read_plain_reply(body)
-        if reply is None:
+        replier = None if reply is None else self.repliers.get(source)
+        if reply is None or replier is None or reply[0] not in replier.pending:
             return False
-        number, value = reply
-        replier = self.repliers.get(source)
-        future = None if replier is None else replier.pending.get(number)
-        if replier is None or future is None or future._ask_to_stop:
-            return False
-        del replier.pending[number]
-        replier.ended()
-        future._is_answered = True
-        future._finish(value, None)
-        self._settled(replier)
+        self._answered(replier, [Answer.DONE, *reply])
         return True
 
     def _heard(self, source: bytes, message: object) -> None:

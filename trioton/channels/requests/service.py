@@ -259,8 +259,7 @@ class Service:
         handler = channel._quick_handler(call.method) if call.stream is None and client.end.has_room else None
         if handler is not None:
             channel._answer_at_once(client, call, handler)
-            self._rooms.leave()
-            self._invite()
+            self._make_room()
             return True
         job = Job(client, call, channel, call.stream)
         client.jobs[call.id] = job
@@ -326,6 +325,9 @@ class Service:
     def room_is_free(self, job: Job) -> None:
         """There is room for one request more: nothing of this one runs any more."""
         job.client.asker.left(was_stopped=job.was_stopped)
+        self._make_room()
+
+    def _make_room(self) -> None:
         self._rooms.leave()
         self._invite()
 
